@@ -1,0 +1,73 @@
+"""Sphinx configuration. ``make docs`` builds offline; ``DOCS_OFFLINE=0 make docs`` links to other projects' pages."""
+
+import os
+import shutil
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+OFFLINE = os.environ.get("DOCS_OFFLINE", "0") == "1"
+
+# The tutorials stand at the top of the repository, where a reader looks for them; Sphinx reads only its own folder.
+NOTEBOOKS = HERE / "notebooks"
+shutil.rmtree(NOTEBOOKS, ignore_errors=True)
+NOTEBOOKS.mkdir()
+for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+    shutil.copy(notebook, NOTEBOOKS)
+
+project = "sc_ssl"
+author = "sc_ssl developers"
+copyright = f"2026, {author}"
+release = version = distribution_version("sc_ssl")
+
+extensions = [
+    "myst_nb",
+    "sphinx_copybutton",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_autodoc_typehints",
+]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+templates_path = ["_templates"]
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # sphinx_autodoc_typehints writes the types
+napoleon_google_docstring = False
+napoleon_numpy_docstring = True
+napoleon_use_rtype = False  # "Returns" holds prose; the type comes from the annotation
+always_use_bars_union = True
+typehints_defaults = "braces"
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # tutorials are executed by the tests
+
+# Every reference to our own names must resolve; those to other projects can only do so online.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!sc_ssl).*")]
+intersphinx_mapping = (
+    {}
+    if OFFLINE
+    else {
+        "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+        "lightning": ("https://lightning.ai/docs/pytorch/stable/", None),
+        "matplotlib": ("https://matplotlib.org/stable/", None),
+        "numpy": ("https://numpy.org/doc/stable/", None),
+        "pandas": ("https://pandas.pydata.org/docs/", None),
+        "python": ("https://docs.python.org/3/", None),
+        "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+        "scvi": ("https://docs.scvi-tools.org/en/stable/", None),
+        "torch": ("https://pytorch.org/docs/stable/", None),
+    }
+)
+
+html_theme = "sphinx_book_theme"
+html_title = "sc_ssl"
+html_static_path = ["_static"]
+html_theme_options = {"show_navbar_depth": 2, "home_page_in_toc": True}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True

@@ -1,0 +1,127 @@
+"""Properties of the package as a whole."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scanpy as sc
+from anndata import AnnData
+
+import sc_ssl
+
+ROOT = Path(__file__).parent.parent
+FUNCTION_NAMESPACES = ["pp", "tl", "pl", "metrics", "datasets"]
+PUBLIC = [
+    pytest.param(getattr(importlib.import_module(f"sc_ssl.{namespace}"), name), id=f"{namespace}.{name}")
+    for namespace in [*FUNCTION_NAMESPACES, "models"]
+    for name in importlib.import_module(f"sc_ssl.{namespace}").__all__
+]
+FUNCTIONS_ON_CELLS = [param for param in PUBLIC if param.id.split(".")[0] in {"pp", "tl", "pl"}]
+
+
+def seconds_to_run(code: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - start
+
+
+def test_import_is_fast():
+    bare = min(seconds_to_run("import importlib.metadata") for _ in range(3))
+    ours = min(seconds_to_run("import sc_ssl") for _ in range(3))
+    assert ours - bare < 1
+
+
+def test_import_loads_no_heavy_library():
+    code = (
+        "import sys, sc_ssl; print(*{'torch', 'scvi', 'scanpy', 'anndata', 'lightning', 'pandas'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert loaded.split() == []
+
+
+def test_version_is_that_of_the_distribution():
+    assert sc_ssl.__version__ == version("sc_ssl")
+
+
+@pytest.mark.parametrize("namespace", sc_ssl.__all__)
+def test_namespaces_are_reached_as_attributes(namespace):
+    assert getattr(sc_ssl, namespace).__name__ == f"sc_ssl.{namespace}"
+
+
+def test_unknown_attribute_says_what_there_is():
+    with pytest.raises(AttributeError, match="models"):
+        sc_ssl.model  # noqa: B018
+
+
+def test_neighbors_work_above_8192_cells():
+    """pynndescent 0.7.0 broke them: 'csr_array' object has no attribute 'getnnz'."""
+    assert version("pynndescent") != "0.7.0"
+    adata = AnnData(obsm={"X_random": np.random.default_rng(0).normal(size=(8300, 5)).astype(np.float32)})
+    sc.pp.neighbors(adata, use_rep="X_random", n_neighbors=5)
+    assert adata.obsp["distances"].shape == (8300, 8300)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS_ON_CELLS)
+def test_functions_take_the_data_first_and_options_by_keyword(function):
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    assert re.search("adata|model", positional[0].name)
+    assert positional[0].default is inspect.Parameter.empty
+    assert len(positional) <= 3
+    assert all(p.name != "copy" or p.default is False for p in parameters)
+
+
+@pytest.mark.parametrize("thing", PUBLIC)
+def test_docstrings_describe_every_parameter(thing):
+    doc = inspect.getdoc(thing)
+    assert doc, "no docstring"
+    assert doc.splitlines()[0].endswith("."), "the first line is a sentence"
+    names = {
+        p.name for p in inspect.signature(thing).parameters.values() if p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}
+    }
+    names -= {"self", "registry"}  # scvi-tools passes registry= when it loads a model; nobody types it
+    assert names <= documented_parameters(doc)
+
+
+def documented_parameters(doc: str) -> set[str]:
+    """Names in the section 'Parameters' of a numpydoc docstring: unindented lines, several names by comma."""
+    match = re.search(r"^Parameters\n-{10}\n(.*?)(?=^\S[^\n]*\n-{3,}\n|\Z)", doc, flags=re.DOTALL | re.MULTILINE)
+    lines = re.findall(r"^\S.*$", match[1], flags=re.MULTILINE) if match else []
+    return {name.strip(" *") for line in lines for name in line.split(":")[0].split(",")}
+
+
+def tracked_files() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def tracked_text() -> list[tuple[str, str]]:
+    texts = []
+    for path in tracked_files():
+        content = path.read_bytes()
+        if b"\0" not in content:
+            texts.append((str(path.relative_to(ROOT)), content.decode()))
+    return texts
+
+
+def test_no_file_is_a_drawer_for_everything():
+    drawers = re.compile(r"(^|_)(utils?|misc|helpers?|commons?)(_|$)")
+    assert [str(path) for path in tracked_files() if drawers.search(path.stem)] == []
+
+
+def test_tracked_files_name_no_place_of_one_machine():
+    # Written in two parts, so that this file does not find itself.
+    places = re.compile(
+        "|".join([r"(?<![\w.:/])/" + r"(work|home|root|Users|tmp|opt)/\w", "pypi" + r"\.org|pythonhosted"])
+    )
+    found = [f"{name}: {match[0]}" for name, text in tracked_text() if (match := places.search(text))]
+    assert found == []
