@@ -1,0 +1,85 @@
+"""Every touch of scvi-tools and lightning that their documentation does not promise, in one place."""
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from scvi.model._utils import parse_device_args
+from scvi.model.base import BaseModelClass
+from scvi.train import TrainRunner
+
+
+def registered_names(registry: dict[str, Any]) -> list[str]:
+    """Names of the genes that a model was set up with, in order."""
+    return [str(name) for name in registry["field_registries"]["X"]["state_registry"]["column_names"]]
+
+
+def registered_batches(registry: dict[str, Any]) -> list[str]:
+    """Batch categories that a model was set up with, in the order of their codes."""
+    return [str(name) for name in registry["field_registries"]["batch"]["state_registry"]["categorical_mapping"]]
+
+
+def setup_arguments(registry: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of ``setup_anndata``."""
+    return dict(registry["setup_args"])
+
+
+def torch_device(accelerator: str, device: int | str) -> torch.device:
+    """The device that scvi-tools would choose."""
+    *_, chosen = parse_device_args(accelerator, device, return_device="torch", validate_single_device=True)
+    return chosen
+
+
+def release(model: BaseModelClass, adata: Any) -> None:
+    """Drop scvi-tools' class-level references to an AnnData, which otherwise outlives its last use (#2053)."""
+    model.deregister_manager(adata)
+    type(model)._per_instance_manager_store.pop(model.id, None)
+
+
+def train_runner(model: BaseModelClass, **kwargs: Any) -> TrainRunner:
+    """scvi-tools' runner, made without lightning's lines on devices and tips."""
+    with _quiet():
+        return TrainRunner(model, **kwargs)
+
+
+def run(runner: TrainRunner) -> bool:
+    """Train; ``False`` when the user interrupted.
+
+    Lightning answers Ctrl-C by ignoring further ones and by ``sys.exit(1)``, which would end a script and leave the
+    model in train mode without its history. Here the signal handler comes back and the caller decides.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main_thread else None
+    try:
+        with _quiet():
+            runner()
+    except (KeyboardInterrupt, SystemExit):
+        if not runner.trainer.interrupted:
+            raise
+        return False
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No device lines and tips for every fit; warnings still come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            # lightning 2.6 on torch 2.13
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,16 @@
+"""Every name that sc_ssl writes into an AnnData."""
+
+#: ``method=`` of :func:`sc_ssl.tl.embed` → class in :mod:`sc_ssl.models`. A new method adds one line here.
+METHODS = {
+    "masksc": "MaskSC",
+    "contrastive_sc": "ContrastiveSC",
+}
+
+#: columns of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
+SIZE_FACTOR = "size_factor"
+BATCH = "batch"
+
+
+def embedding_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
+    """The keys in ``obsm`` and ``uns``: ``X_<method>`` and ``<method>``, or exactly ``key_added`` for both."""
+    return (f"X_{method}", method) if key_added is None else (key_added, key_added)

@@ -1,0 +1,29 @@
+"""What a model reads: cells in the model's gene order, their library sizes and batches, in minibatches."""
+
+from .cells import Cells, in_order, library_size, match_genes, obs_categories
+from .counts import Source, check_cells, check_kind, check_values, describe_matrix, find_counts, find_matrix
+from .loader import CellDataModule, CellLoader
+from .rows import is_backed, iter_chunks, take_rows, to_csr
+from .statistics import gene_statistics
+
+__all__ = [
+    "CellDataModule",
+    "CellLoader",
+    "Cells",
+    "Source",
+    "check_cells",
+    "check_kind",
+    "check_values",
+    "describe_matrix",
+    "find_counts",
+    "find_matrix",
+    "gene_statistics",
+    "in_order",
+    "is_backed",
+    "iter_chunks",
+    "library_size",
+    "match_genes",
+    "obs_categories",
+    "take_rows",
+    "to_csr",
+]

@@ -1,0 +1,167 @@
+"""The cells a model reads, in the model's gene order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from sc_ssl._logging import logger
+
+from .counts import check_cells, check_kind, check_values, find_matrix
+from .rows import is_backed, iter_chunks, take_rows, to_csr
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Counts of n cells over the model's g genes, with what belongs to each cell.
+
+    Attributes
+    ----------
+    matrix
+        (n, g) CSR in memory; or a backed (n, m) array with its own columns, read and ordered a minibatch at a time.
+    column_g
+        The column of each of the model's genes in a backed ``matrix``; −1 for a gene that the data did not measure.
+    size_factor
+        Library size of each cell, counts, (n,), > 0.
+    batch
+        Batch code of each cell, (n,); −1 for a batch that the model has not seen.
+    """
+
+    matrix: Any
+    column_g: np.ndarray
+    size_factor: np.ndarray
+    batch: np.ndarray
+
+    @classmethod
+    def from_anndata(
+        cls,
+        adata: AnnData,
+        genes: Sequence[str],
+        *,
+        layer: str | None = None,
+        input: Literal["counts", "log1p"] = "counts",
+        batch_key: str | None = None,
+        batches: Sequence[str] = (),
+        size_factor_key: str | None = None,
+        min_coverage: float = 1.0,
+    ) -> Self:
+        """Read an AnnData for a model of ``genes`` and ``batches``, by name; nothing in it is changed.
+
+        The library size is ``obs[size_factor_key]``; when the key is not there, the sum over all genes of ``adata``;
+        without a key, the sum over the model's genes.
+        """
+        check_cells(adata, min_cells=1)
+        source = find_matrix(adata, layer)
+        check_kind(source, input)
+        check_values(source, adata)
+        column_g = match_genes(adata.var_names, genes, min_coverage=min_coverage)
+        matrix = source.matrix if is_backed(source.matrix) else in_order(to_csr(source.matrix), column_g)
+        size_factor = library_size(adata, source.matrix, size_factor_key) if size_factor_key else None
+        if size_factor is None:
+            size_factor = _row_sums(in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix))
+        # a cell without counts stays at zero whatever it is divided by
+        size_factor = np.where(size_factor > 0, size_factor, 1).astype(np.float32)
+        return cls(matrix, column_g, size_factor, _batch_codes(adata, batch_key, batches))
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells n."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def n_genes(self) -> int:
+        """Number of the model's genes g."""
+        return len(self.column_g)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Which of the model's genes the data measured, (g,)."""
+        return self.column_g >= 0
+
+    def rows(self, index: np.ndarray) -> sparse.csr_matrix:
+        """Counts of these cells in the model's gene order, in the order of ``index``."""
+        rows = take_rows(self.matrix, index)
+        return in_order(rows, self.column_g) if is_backed(self.matrix) else rows
+
+    def chunks(self) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+        """All cells in order, a chunk at a time."""
+        for rows, chunk in iter_chunks(self.matrix):
+            yield rows, in_order(chunk, self.column_g) if is_backed(self.matrix) else chunk
+
+
+def match_genes(names: pd.Index, genes: Sequence[str], *, min_coverage: float) -> np.ndarray:
+    """The column of each gene among ``names``, −1 where missing; an error when too many are.
+
+    Raises
+    ------
+    ValueError
+        Under ``min_coverage`` of the genes are there.
+    """
+    column_g = names.get_indexer(pd.Index(genes))
+    missing = np.flatnonzero(column_g < 0)
+    if len(missing) == 0:
+        return column_g
+    examples = ", ".join(repr(genes[i]) for i in missing[:3])
+    coverage = 1 - len(missing) / len(genes)
+    if coverage < min_coverage:
+        raise ValueError(
+            f"the model needs {min_coverage:.0%} of its {len(genes)} genes, found {len(genes) - len(missing)} "
+            f"({coverage:.0%}); missing for example {examples}, while the data have names such as {names[0]!r}. Use "
+            "the same kind of gene names (symbols or Ensembl ids) and species, and pass all genes."
+        )
+    logger.warning("%d of the model's %d genes are missing and take their mean: %s …", len(missing), len(genes), examples)
+    return column_g
+
+
+def in_order(matrix: sparse.csr_matrix, column_g: np.ndarray) -> sparse.csr_matrix:
+    """Take columns in the order ``column_g``; −1 gives an empty one. One sparse product, CSR in and CSR out."""
+    if np.array_equal(column_g, np.arange(matrix.shape[1])):
+        return matrix
+    present = np.flatnonzero(column_g >= 0)
+    selector = sparse.csr_matrix(
+        (np.ones(len(present), np.float32), (column_g[present], present)), shape=(matrix.shape[1], len(column_g))
+    )
+    return to_csr(matrix @ selector)
+
+
+def library_size(adata: AnnData, matrix: Any, key: str | None = None) -> np.ndarray:
+    """``obs[key]`` when it is there, else the sum over all genes; (n,), counts."""
+    if key is not None and key in adata.obs:
+        return adata.obs[key].to_numpy(dtype=np.float64)
+    return _row_sums(chunk for _, chunk in iter_chunks(matrix))
+
+
+def obs_categories(adata: AnnData, key: str) -> pd.Index:
+    """The values of ``obs[key]`` as strings, (n,); an error when the key is not there or values are missing."""
+    if key not in adata.obs:
+        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
+    missing = adata.obs[key].isna().to_numpy()
+    if missing.any():
+        raise ValueError(
+            f"obs[{key!r}] must have a value for every cell, found {missing.sum()} missing, the first in cell "
+            f"{adata.obs_names[missing.argmax()]!r}; fill them, for example with 'unknown'."
+        )
+    return pd.Index(adata.obs[key].astype(str))
+
+
+def _row_sums(chunks: Iterator[sparse.csr_matrix]) -> np.ndarray:
+    return np.concatenate([np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel() for chunk in chunks])
+
+
+def _batch_codes(adata: AnnData, key: str | None, batches: Sequence[str]) -> np.ndarray:
+    if key is None:
+        return np.zeros(adata.n_obs, dtype=np.int64)
+    names = obs_categories(adata, key)
+    codes = pd.Index(batches).get_indexer(names)
+    if (codes < 0).any():
+        unseen = names[codes < 0].unique()
+        logger.warning("%d batches are new to the model and take the statistics of all: %s", len(unseen), ", ".join(unseen[:5]))
+    return codes.astype(np.int64)

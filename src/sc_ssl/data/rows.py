@@ -1,0 +1,41 @@
+"""Rows of a matrix in memory or on disk, as CSR."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+CHUNK = 8192
+
+
+def is_backed(matrix: Any) -> bool:
+    """Whether the matrix stays on disk: a sparse or dense h5py or zarr array."""
+    return not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix))
+
+
+def to_csr(matrix: Any) -> sparse.csr_matrix:
+    """CSR, float32, sorted indices; the same object when it already is."""
+    if sparse.issparse(matrix) or isinstance(matrix, np.ndarray):
+        csr = matrix if isinstance(matrix, sparse.csr_matrix) else sparse.csr_matrix(matrix)
+        csr = csr.astype(np.float32, copy=False)
+        return csr if csr.has_sorted_indices else csr.sorted_indices()
+    raise TypeError(
+        f"expected a NumPy array or a SciPy sparse matrix, in memory or backed, found {type(matrix).__name__}; convert "
+        "it, for example with scipy.sparse.csr_matrix."
+    )
+
+
+def take_rows(matrix: Any, index: np.ndarray) -> sparse.csr_matrix:
+    """Rows in the order of ``index``, repeats included; disk is read once a row and in its own order."""
+    if not is_backed(matrix):
+        return to_csr(matrix[index])
+    unique, inverse = np.unique(index, return_inverse=True)
+    return to_csr(matrix[unique])[inverse]
+
+
+def iter_chunks(matrix: Any, chunk_size: int = CHUNK) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+    """All rows in order, a chunk at a time: ``(rows, CSR)``."""
+    for start in range(0, matrix.shape[0], chunk_size):
+        rows = slice(start, min(start + chunk_size, matrix.shape[0]))
+        yield rows, to_csr(matrix[rows])

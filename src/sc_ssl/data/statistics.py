@@ -1,0 +1,31 @@
+"""Statistics of the training cells that normalisation needs."""
+
+import numpy as np
+
+from .cells import Cells
+
+
+def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> tuple[float, np.ndarray, np.ndarray]:
+    """Target library size, and each gene's mean and sd of log-expression, in one pass over the sparse counts.
+
+    Returns
+    -------
+    The median library size (counts), and mean and sd (1 + n_batch, g) of ``log1p(target · x / library)``: first over
+    all cells, then within each batch. The sd of a gene that does not vary is 1.
+    """
+    target_sum = float(np.median(cells.size_factor))
+    total, squares = np.zeros((n_batch, cells.n_genes)), np.zeros((n_batch, cells.n_genes))
+    for rows, chunk in cells.chunks():
+        row_of_value = np.repeat(np.arange(rows.start, rows.stop), np.diff(chunk.indptr))
+        value = chunk.data.astype(np.float64)
+        if not log_input:
+            value = np.log1p(value * (target_sum / cells.size_factor[row_of_value]))
+        flat = cells.batch[row_of_value] * cells.n_genes + chunk.indices
+        total += np.bincount(flat, value, minlength=total.size).reshape(total.shape)
+        squares += np.bincount(flat, value**2, minlength=total.size).reshape(total.shape)
+    n_b = np.bincount(cells.batch, minlength=n_batch)[:, None]
+    n = np.concatenate([n_b.sum(keepdims=True), n_b])
+    mean = np.concatenate([total.sum(axis=0, keepdims=True), total]) / n
+    variance = np.concatenate([squares.sum(axis=0, keepdims=True), squares]) / n - mean**2
+    sd = np.sqrt(np.clip(variance, 0, None))
+    return target_sum, mean, np.where(sd > 1e-6, sd, 1.0)

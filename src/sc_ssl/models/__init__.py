@@ -1,0 +1,17 @@
+"""The methods, one file each. All are scvi-tools models."""
+
+from pathlib import Path
+
+from ._base import SSLModel
+from ._storage import read_config
+from .contrastive_sc import ContrastiveSC
+
+__all__ = ["ContrastiveSC"]
+
+
+def load(folder: str | Path) -> SSLModel:
+    """Load a saved model of any method; the class is looked up by its name among those of this package."""
+    name = read_config(folder)["class"]
+    if name not in __all__:
+        raise ValueError(f"{folder} holds a {name!r}, which this version does not know; it has {', '.join(__all__)}.")
+    return globals()[name].load(folder)

@@ -1,0 +1,402 @@
+"""The base of every model: registering cells, training, embedding, saving, loading and queries by gene name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from scvi.data import AnnDataManager
+from scvi.data.fields import CategoricalObsField, LayerField, NumericalObsField
+from scvi.model.base import BaseModelClass
+
+from sc_ssl import _compat
+from sc_ssl._logging import logger
+from sc_ssl.data import (
+    CellDataModule,
+    CellLoader,
+    Cells,
+    check_cells,
+    check_kind,
+    check_values,
+    find_matrix,
+    gene_statistics,
+)
+from sc_ssl.nn import LogNormalize
+from sc_ssl.train import SSLTrainingPlan
+
+from ._storage import read_config, read_tensors, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+    from lightning.pytorch import Callback
+    from torch import Tensor
+
+    from ._module import SSLModule
+
+
+#: smallest share of a model's genes that cells must have to be embedded without a word
+MIN_COVERAGE = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingDefaults:
+    """How a method trains when nothing is said: epochs for up to ``full_cells`` cells, fewer in proportion above."""
+
+    max_epochs: int
+    batch_size: int
+    plan: dict[str, Any] = field(default_factory=dict)
+    gradient_clip_val: float | None = None
+    min_steps: int = 0
+    full_cells: int = 20_000
+
+    def epochs(self, n_cells: int, batch_size: int) -> int:
+        """Number of epochs: no more steps than at ``full_cells``, no fewer than ``min_steps``."""
+        steps_per_epoch = max(n_cells // batch_size, 1)
+        wanted = min(self.max_epochs, round(self.max_epochs * self.full_cells / n_cells))
+        return max(wanted, -(-self.min_steps // steps_per_epoch), 1)
+
+
+class SSLModel(BaseModelClass):
+    """A self-supervised model of single cells on scvi-tools.
+
+    A subclass builds ``self.module`` from plain arguments, states its ``training`` defaults, and ends its constructor
+    with ``self.init_params_ = self._get_init_params(locals())``. Models return arrays and never write results into an
+    AnnData: :func:`sc_ssl.tl.embed` does.
+    """
+
+    module: SSLModule
+    training: ClassVar[TrainingDefaults]
+
+    def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
+        super().__init__(adata, registry)
+        self._cells = None if adata is None else self._read(adata)
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        *,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        size_factor_key: str | None = None,
+        input: Literal["counts", "log1p"] = "counts",
+        **kwargs: Any,
+    ) -> None:
+        """Register an AnnData: name its counts and keys, copy nothing.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes, already restricted to the genes that the model shall use. Not a view.
+        layer
+            Layer of raw counts; ``None`` takes ``X``.
+        batch_key
+            Column of ``obs`` with the batch: genes are then z-scored within their batch.
+        size_factor_key
+            Column of ``obs`` with each cell's library size (counts over all genes, > 0); ``None`` sums the genes here.
+        input
+            ``"log1p"`` when the matrix holds log-normalised values, for want of counts.
+
+        Raises
+        ------
+        KeyError
+            A layer or key that is not there.
+        ValueError
+            Not counts; NaN, infinite or negative values; duplicated gene names; fewer than two cells.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        check_cells(adata)
+        source = find_matrix(adata, layer)
+        check_kind(source, input)
+        check_values(source, adata)
+        manager = AnnDataManager(
+            fields=[
+                LayerField("X", layer, is_count_data=False, correct_data_format=False),
+                CategoricalObsField("batch", batch_key),
+                NumericalObsField("size_factor", size_factor_key, required=False),
+            ],
+            setup_method_args=setup_method_args,
+        )
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        batch_size: int | None = None,
+        validation_size: float | None = None,
+        early_stopping: bool = False,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        plan_kwargs: dict[str, Any] | None = None,
+        callbacks: Iterable[Callback] = (),
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train on the registered cells; a second call goes on from the first.
+
+        Ctrl-C stops after the current minibatch and raises ``KeyboardInterrupt``; the model is usable as it is then.
+
+        Parameters
+        ----------
+        max_epochs
+            Times through the cells; by default the method's own, fewer above 20,000 cells.
+        batch_size
+            Cells a minibatch, at most all of them.
+        validation_size
+            Share of the cells held out, in [0, 1); 0.1 with early stopping, else 0.
+        early_stopping
+            Stop when ``validation_loss`` has not fallen for ``early_stopping_patience`` epochs (45).
+        accelerator, devices
+            Where to train; ``"auto"`` takes a GPU when there is one. One device only.
+        plan_kwargs
+            For :class:`~sc_ssl.train.SSLTrainingPlan`: ``lr``, ``weight_decay``, ``schedule``, ….
+        callbacks
+            Lightning callbacks.
+        **trainer_kwargs
+            For scvi-tools' ``Trainer``: ``enable_progress_bar``, ``early_stopping_patience``, ``precision``, ….
+        """
+        self._fit(
+            self.module,
+            self.training,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            validation_size=validation_size,
+            early_stopping=early_stopping,
+            accelerator=accelerator,
+            devices=devices,
+            plan_kwargs=plan_kwargs,
+            callbacks=callbacks,
+            **trainer_kwargs,
+        )
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Embed cells, by default those of the model; rows come in the order asked for.
+
+        Parameters
+        ----------
+        adata
+            Any AnnData with the same layer and keys; it needs no setup and is not changed. Genes are matched by name:
+            reordered where needed, at their mean where missing, with an error when under half are there.
+        indices
+            Positions or a boolean mask of cells; repeats are allowed.
+        batch_size
+            Cells a minibatch.
+
+        Returns
+        -------
+        (n, n_latent), float32.
+        """
+        self._check_if_trained(warn=False)
+        return self._map_cells(self.module.embed, adata, indices, batch_size)
+
+    def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
+        """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data."""
+        config = {
+            "class": type(self).__name__,
+            "init_params": self._plain_init_params(),
+            "registry": self.registry_,
+            "is_trained": self.is_trained_,
+            "history": {name: frame[name].tolist() for name, frame in (self.history_ or {}).items()},
+        }
+        write_model(dir_path, config, self.module.state_dict(), overwrite=overwrite)
+
+    @classmethod
+    def load(
+        cls, dir_path: str | Path, adata: AnnData | None = None, accelerator: str = "auto", device: int | str = "auto"
+    ) -> Self:
+        """Load a model that :meth:`save` wrote. Nothing in the folder is executed.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        adata
+            Cells to attach, for embedding without arguments or for further training; they need all the model's genes,
+            in any order. They need no setup and are not changed.
+        accelerator, device
+            Where to put the model.
+        """
+        config = read_config(dir_path)
+        if config["class"] != cls.__name__:
+            raise ValueError(f"{dir_path} holds a {config['class']}, not a {cls.__name__}; use {config['class']}.load.")
+        model = cls(None, registry=config["registry"], **config["init_params"])
+        model.module.load_state_dict(read_tensors(dir_path))
+        model.module.eval()
+        model.is_trained_ = config["is_trained"]
+        model.history_ = {name: history_frame(name, values) for name, values in config["history"].items()}
+        model.to_device(_compat.torch_device(accelerator, device))
+        if adata is not None:
+            model._attach(adata, min_coverage=1.0)
+        return model
+
+    @classmethod
+    def load_query(cls, source: str | Path | Self, adata: AnnData, *, min_coverage: float = 0.5) -> Self:
+        """A trained model on new cells, to embed or to train further; genes are matched by name.
+
+        Parameters
+        ----------
+        source
+            A saved model's folder, or a trained model (which stays as it is).
+        adata
+            New cells. They need no setup and are not changed.
+        min_coverage
+            Smallest share of the model's genes that the new cells must have, in (0, 1]; genes that are missing take
+            their mean and are named in the log.
+        """
+        if isinstance(source, SSLModel):
+            model = type(source)(None, registry=source.registry_, **source._plain_init_params())
+            model.module.load_state_dict(source.module.state_dict())
+            model.module.eval()
+            model.is_trained_, model.history_ = source.is_trained_, dict(source.history_ or {})
+            model.to_device(source.device)
+        else:
+            model = cls.load(source)
+        model._attach(adata, min_coverage=min_coverage)
+        return model
+
+    @property
+    def var_names(self) -> list[str]:
+        """Names of the model's genes, in its order."""
+        return _compat.registered_names(self.registry_)
+
+    @property
+    def setup_arguments(self) -> dict[str, Any]:
+        """The layer and keys under which the model's cells were registered."""
+        return _compat.setup_arguments(self.registry_)
+
+    def _fit(
+        self,
+        module: SSLModule,
+        defaults: TrainingDefaults,
+        *,
+        max_epochs: int | None = None,
+        batch_size: int | None = None,
+        validation_size: float | None = None,
+        early_stopping: bool = False,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        plan_kwargs: dict[str, Any] | None = None,
+        callbacks: Iterable[Callback] = (),
+        prefix: str = "",
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train a module on the model's cells; a model in phases calls it once a phase."""
+        cells = self._own_cells()
+        if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+            raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
+        if validation_size is None:
+            validation_size = 0.1 if early_stopping else 0.0
+        datamodule = CellDataModule(cells, batch_size or defaults.batch_size, validation_size=validation_size)
+        if early_stopping:
+            trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs
+        if datamodule.n_val:
+            trainer_kwargs = {"check_val_every_n_epoch": 1} | trainer_kwargs
+        runner = _compat.train_runner(
+            self,
+            training_plan=SSLTrainingPlan(module, prefix=prefix, **(defaults.plan | (plan_kwargs or {}))),
+            data_splitter=datamodule,
+            max_epochs=max_epochs or defaults.epochs(datamodule.n_train, datamodule.batch_size),
+            accelerator=accelerator,
+            devices=devices,
+            early_stopping=early_stopping,
+            callbacks=list(callbacks),
+            **{"gradient_clip_val": defaults.gradient_clip_val, "benchmark": False} | trainer_kwargs,
+        )
+        earlier = dict(self.history_ or {})
+        self.is_trained_, was_trained = False, self.is_trained_  # the runner then leaves the joining to us
+        finished = False
+        try:
+            finished = _compat.run(runner)
+        finally:
+            self.history_ = _join_histories(earlier, self.history_ or {})
+            self.module.eval()
+            n_epochs = runner.trainer.current_epoch
+            self.is_trained_ = finished or was_trained or n_epochs > 0
+        if not finished:
+            logger.warning("Training was interrupted after %d epochs; the model is usable as it is.", n_epochs)
+            raise KeyboardInterrupt
+
+    def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
+        """Read cells for this model, matching genes and batches by name."""
+        setup = self.setup_arguments
+        return Cells.from_anndata(
+            adata,
+            self.var_names,
+            layer=setup["layer"],
+            input=setup["input"],
+            batch_key=setup["batch_key"],
+            batches=_compat.registered_batches(self.registry_),
+            size_factor_key=setup["size_factor_key"],
+            min_coverage=min_coverage,
+        )
+
+    def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
+        self._cells = self._read(adata, min_coverage)
+        self._adata = adata
+
+    def _own_cells(self) -> Cells:
+        if self._cells is None:
+            raise ValueError("the model was loaded without cells; pass adata, here or to load().")
+        return self._cells
+
+    def _normalizer(self, *, clip: float) -> LogNormalize:
+        """The normalisation of this model's cells; without cells its statistics come with the saved tensors."""
+        log_input = self.setup_arguments["input"] == "log1p"
+        n_batch = self.summary_stats.n_batch
+        normalize = LogNormalize(len(self.var_names), n_batch, clip=clip, log_input=log_input)
+        if self._cells is not None:
+            target_sum, mean_bg, sd_bg = gene_statistics(self._cells, n_batch=n_batch, log_input=log_input)
+            normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg))
+        return normalize
+
+    @torch.inference_mode()
+    def _map_cells(
+        self,
+        function: Callable[[dict[str, Tensor]], Tensor],
+        adata: AnnData | None,
+        indices: Sequence[int] | np.ndarray | None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Apply a function of a minibatch to cells in order; float32."""
+        cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
+        index = np.arange(cells.n_cells) if indices is None else np.arange(cells.n_cells)[np.asarray(indices)]
+        loader = CellLoader(cells, index, batch_size or self.training.batch_size, device=self.device)
+        training = self.module.training
+        self.module.eval()
+        try:
+            results = [function(minibatch).float().cpu() for minibatch in loader]
+        finally:
+            self.module.train(training)
+        return torch.cat(results).numpy() if results else np.empty((0, 0), np.float32)
+
+    def _plain_init_params(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data, enough to build the same module again."""
+        params = dict(self.init_params_["non_kwargs"])
+        for keyword_arguments in self.init_params_["kwargs"].values():
+            params |= keyword_arguments
+        return params
+
+
+def _join_histories(earlier: dict[str, pd.DataFrame], later: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    joined = dict(earlier)
+    for name, frame in later.items():
+        values = [*(earlier[name][name] if name in earlier else []), *frame[name]]
+        joined[name] = history_frame(name, values)
+    return joined
+
+
+def history_frame(name: str, values: Sequence[float]) -> pd.DataFrame:
+    """A curve as scvi-tools keeps it: one column, one row an epoch."""
+    return pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"), dtype=float)

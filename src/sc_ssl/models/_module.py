@@ -1,0 +1,59 @@
+"""What every module of the package can do."""
+
+from abc import abstractmethod
+
+import torch
+from scvi.module.base import BaseModuleClass, LossOutput
+from torch import Tensor
+
+from sc_ssl.nn import LogNormalize
+
+
+class SSLModule(BaseModuleClass):
+    """A self-supervised module: ``embed`` is the clean embedding, ``ssl_loss`` the named terms that are minimised.
+
+    Both take the whole minibatch, ``{"X": (n, g) counts, "size_factor": (n, 1), "batch": (n, 1)}``. Views, masks and
+    noise are drawn inside ``ssl_loss`` and nowhere else. All state lives in parameters and buffers.
+    """
+
+    normalize: LogNormalize
+
+    @abstractmethod
+    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+        """The embedding (n, d) of the cells as they are; deterministic in eval mode."""
+
+    @abstractmethod
+    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss as ``{term: weighted scalar}``; their sum is minimised."""
+
+    def after_step(self) -> None:
+        """Called after each optimiser step, for moving averages and the like."""
+
+    # the verbs that scvi-tools asks of a module
+
+    def _get_inference_input(self, tensors: dict[str, Tensor], **_: object) -> dict[str, dict[str, Tensor]]:
+        return {"cells": tensors}
+
+    def inference(self, cells: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
+        """The clean embedding, under the name that scvi-tools gives it."""
+        return {"z": self.embed(cells)}
+
+    def _get_generative_input(self, tensors: object, inference_outputs: object, **_: object) -> dict[str, Tensor]:
+        return {}
+
+    def generative(self, **_: object) -> dict[str, Tensor]:
+        """Nothing is generated."""
+        return {}
+
+    def loss(self, tensors: dict[str, Tensor], inference_outputs: object, generative_outputs: object) -> LossOutput:
+        """The sum of the terms, under the name that scvi-tools gives it."""
+        terms = self.ssl_loss(tensors)
+        return LossOutput(
+            loss=torch.stack(list(terms.values())).sum(),
+            n_obs_minibatch=len(tensors["X"]),
+            extra_metrics={name: term.detach() for name, term in terms.items()},
+        )
+
+    def sample(self, *_: object, **__: object) -> None:
+        """Not a generative model."""
+        raise NotImplementedError("a self-supervised module has no distribution to sample from.")

@@ -1,0 +1,61 @@
+"""A model on disk: ``model.safetensors`` holds the tensors, ``model.json`` everything else. Loading runs no code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FORMAT = 1
+TENSORS, CONFIG = "model.safetensors", "model.json"
+
+
+def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor], *, overwrite: bool) -> None:
+    """Write both files; the tensors last, so that a folder with tensors is complete."""
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} exists already; choose another folder or pass overwrite=True.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, default=_encode, indent=1))
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Read ``model.json``."""
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no saved model: {CONFIG} is missing; give a folder made by save().")
+    config = json.loads(path.read_text(), object_hook=_decode)
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {config.get('format')}, this version reads {FORMAT}; update sc_ssl.")
+    return config
+
+
+def read_tensors(folder: str | Path) -> dict[str, Tensor]:
+    """Read ``model.safetensors`` onto the CPU."""
+    path = Path(folder) / TENSORS
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no complete model: {TENSORS} is missing; save the model again.")
+    return load_file(path)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        kind = "str" if value.dtype.kind in "OUS" else str(value.dtype)
+        return {"__array__": value.tolist(), "dtype": kind}
+    if isinstance(value, pd.DataFrame):
+        return {"__frame__": {str(name): column.tolist() for name, column in value.items()}}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a model's parameters are plain data, found {type(value).__name__}: {value!r}.")
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    if "__array__" in value:
+        return np.asarray(value["__array__"], dtype=object if value["dtype"] == "str" else value["dtype"])
+    if "__frame__" in value:
+        return pd.DataFrame(value["__frame__"])
+    return value

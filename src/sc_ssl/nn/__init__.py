@@ -1,0 +1,9 @@
+"""How a cell is encoded: normalisation, multilayer perceptrons, transformers. Torch only."""
+
+from .mae_decoder import MaskedDecoder
+from .mlp import MLP
+from .normalize import LogNormalize
+from .patch_embed import ConvPatchEmbed, LocalPatchEmbed
+from .transformer import Transformer
+
+__all__ = ["MLP", "ConvPatchEmbed", "LocalPatchEmbed", "LogNormalize", "MaskedDecoder", "Transformer"]

@@ -1,0 +1,56 @@
+"""Normalisation inside the module, so that training, embedding and query data share one path."""
+
+import torch
+from torch import Tensor, nn
+
+
+class LogNormalize(nn.Module):
+    """Raw counts in, z-scored log-expression out: ``clip((log1p(target_sum · x / library) − mean) / sd)``.
+
+    The mean and sd of each gene are fixed when the model meets its training cells. With batches they are those of the
+    cell's own batch (a batch that the model has not seen, code −1, takes those of all cells). A gene that the data did
+    not measure takes its mean, 0.
+
+    Parameters
+    ----------
+    n_genes
+        Number of genes g.
+    n_batch
+        Number of batches b.
+    clip
+        Largest absolute z-score.
+    log_input
+        The input is log-normalised already: skip the library size and log1p.
+    """
+
+    target_sum: Tensor
+    mean_bg: Tensor
+    sd_bg: Tensor
+
+    def __init__(self, n_genes: int, n_batch: int = 1, *, clip: float = 10.0, log_input: bool = False) -> None:
+        super().__init__()
+        self.clip = clip
+        self.log_input = log_input
+        self.register_buffer("target_sum", torch.ones(()))
+        # row 0 holds all cells together, row 1 + b those of batch b
+        self.register_buffer("mean_bg", torch.zeros(1 + n_batch, n_genes))
+        self.register_buffer("sd_bg", torch.ones(1 + n_batch, n_genes))
+
+    def set_statistics(self, target_sum: float, mean_bg: Tensor, sd_bg: Tensor) -> None:
+        """Take the target library size (counts) and each gene's mean and sd of log1p, all cells first, then batches."""
+        self.target_sum.fill_(target_sum)
+        self.mean_bg.copy_(mean_bg)
+        self.sd_bg.copy_(sd_bg)
+
+    def forward(self, cells: dict[str, Tensor]) -> Tensor:
+        """Normalise a minibatch: ``X`` (n, g) counts, ``size_factor`` and ``batch`` (n, 1), ``measured`` (g,)."""
+        x_ng = cells["X"]
+        if not self.log_input:
+            x_ng = torch.log1p(x_ng * (self.target_sum / cells["size_factor"]))
+        if len(self.mean_bg) == 2:
+            mean, sd = self.mean_bg[0], self.sd_bg[0]
+        else:
+            row_n = cells["batch"].flatten() + 1
+            mean, sd = self.mean_bg[row_n], self.sd_bg[row_n]
+        z_ng = ((x_ng - mean) / sd).clamp(-self.clip, self.clip)
+        return torch.where(cells["measured"], z_ng, 0.0) if "measured" in cells else z_ng

@@ -1,0 +1,38 @@
+"""What an AnnData's matrix holds."""
+
+from anndata import AnnData
+
+from sc_ssl.data import check_cells, check_values, describe_matrix, find_counts
+from sc_ssl.data.counts import Kind
+
+
+def check_counts(adata: AnnData, *, layer: str | None = None) -> Kind:
+    """Say whether a matrix holds raw counts, log-normalised or scaled values.
+
+    Looks at the layer that :func:`sc_ssl.tl.embed` would take: ``layer``, else ``layers["counts"]``, else ``X``. The
+    verdict rests on up to 100,000 stored values of evenly spread cells and is always the same for the same data.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, in memory or backed; not changed.
+    layer
+        Name of a layer.
+
+    Returns
+    -------
+    ``"counts"`` (non-negative integers), ``"log1p"`` (non-negative fractions) or ``"scaled"`` (some negative values).
+
+    Raises
+    ------
+    KeyError
+        The layer is not there.
+    ValueError
+        No cells or genes, duplicated gene names; NaN or infinite values, or negative ones among counts.
+    """
+    check_cells(adata, min_cells=1)
+    source = find_counts(adata, layer)
+    kind = describe_matrix(source.matrix)
+    if kind != "scaled":
+        check_values(source, adata)
+    return kind
