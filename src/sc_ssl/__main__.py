@@ -30,7 +30,9 @@ def _embed(args: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m sc_ssl", description="Self-supervised learning for single-cell RNA-seq.")
+    parser = argparse.ArgumentParser(
+        "python -m sc_ssl", description="Self-supervised learning for single-cell RNA-seq."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     embed = commands.add_parser("embed", help="embed the cells of an h5ad file", description="See sc_ssl.tl.embed.")
     embed.add_argument("input", type=Path, help="h5ad file with raw counts")

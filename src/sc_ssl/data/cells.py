@@ -117,7 +117,9 @@ def match_genes(names: pd.Index, genes: Sequence[str], *, min_coverage: float) -
             f"({coverage:.0%}); missing for example {examples}, while the data have names such as {names[0]!r}. Use "
             "the same kind of gene names (symbols or Ensembl ids) and species, and pass all genes."
         )
-    logger.warning("%d of the model's %d genes are missing and take their mean: %s …", len(missing), len(genes), examples)
+    logger.warning(
+        "%d of the model's %d genes are missing and take their mean: %s …", len(missing), len(genes), examples
+    )
     return column_g
 
 
@@ -163,5 +165,7 @@ def _batch_codes(adata: AnnData, key: str | None, batches: Sequence[str]) -> np.
     codes = pd.Index(batches).get_indexer(names)
     if (codes < 0).any():
         unseen = names[codes < 0].unique()
-        logger.warning("%d batches are new to the model and take the statistics of all: %s", len(unseen), ", ".join(unseen[:5]))
+        logger.warning(
+            "%d batches are new to the model and take the statistics of all: %s", len(unseen), ", ".join(unseen[:5])
+        )
     return codes.astype(np.int64)

@@ -54,7 +54,9 @@ def check_kind(source: Source, wanted: Literal["counts", "log1p"]) -> None:
         raise ValueError(f"input is 'counts' or 'log1p', found {wanted!r}.")
     found = describe_matrix(source.matrix)
     if found != wanted:
-        raise ValueError(f"{source.name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {_REMEDY[wanted, found]}.")
+        raise ValueError(
+            f"{source.name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {_REMEDY[wanted, found]}."
+        )
 
 
 _MEANING = {

@@ -128,9 +128,7 @@ class CellDataModule(LightningDataModule):
     def train_dataloader(self) -> CellLoader:
         """Shuffled minibatches."""
         device = self.trainer.strategy.root_device
-        return CellLoader(
-            self.cells, self.train_idx, self.batch_size, shuffle=True, drop_last=True, device=device
-        )
+        return CellLoader(self.cells, self.train_idx, self.batch_size, shuffle=True, drop_last=True, device=device)
 
     def val_dataloader(self) -> CellLoader | list[CellLoader]:
         """Minibatches of the held-out cells, none without a validation set."""

@@ -17,7 +17,17 @@ from scipy import sparse
 from sc_ssl import _compat, models
 from sc_ssl._keys import BATCH, METHODS, SIZE_FACTOR, embedding_keys
 from sc_ssl._logging import logger
-from sc_ssl.data import Source, check_cells, check_kind, check_values, find_counts, in_order, iter_chunks, library_size, obs_categories
+from sc_ssl.data import (
+    Source,
+    check_cells,
+    check_kind,
+    check_values,
+    find_counts,
+    in_order,
+    iter_chunks,
+    library_size,
+    obs_categories,
+)
 from sc_ssl.models import SSLModel
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
@@ -194,7 +204,10 @@ def _record(model: SSLModel, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "params": _storable(params),
         "versions": {name: metadata.version(name) for name in RECORDED_VERSIONS},
-        "genes": {"names": np.asarray(genes, dtype=object), "hash": hashlib.sha256("\n".join(genes).encode()).hexdigest()},
+        "genes": {
+            "names": np.asarray(genes, dtype=object),
+            "hash": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
+        },
         "history": {name: frame[name].to_numpy(dtype=float) for name, frame in (model.history or {}).items()},
     }
 
