@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+import torch
+
+from sc_ssl.losses import nt_xent, squared_error
+
+
+def nt_xent_by_hand(a, b, temperature):
+    z = np.concatenate([a, b])
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    n, losses = len(a), []
+    for i in range(2 * n):
+        other = (i + n) % (2 * n)
+        denominator = sum(np.exp(z[i] @ z[j] / temperature) for j in range(2 * n) if j != i)
+        losses.append(-np.log(np.exp(z[i] @ z[other] / temperature) / denominator))
+    return np.mean(losses)
+
+
+def test_nt_xent_equals_the_formula():
+    a, b = np.random.randn(2, 5, 4)
+    loss = nt_xent(torch.as_tensor(a), torch.as_tensor(b), 0.3)
+    assert loss.item() == pytest.approx(nt_xent_by_hand(a, b, 0.3))
+
+
+def test_nt_xent_does_not_mind_length_order_of_cells_or_of_views():
+    a, b = torch.randn(2, 6, 4, dtype=torch.float64)
+    loss, order = nt_xent(a, b), torch.randperm(6)
+    for other in (nt_xent(b, a), nt_xent(3 * a, b / 2), nt_xent(a[order], b[order])):
+        torch.testing.assert_close(other, loss)
+
+
+def test_nt_xent_is_small_when_views_agree_and_cells_differ():
+    z = torch.eye(8)
+    assert nt_xent(z, z, 0.05) < 1e-3 < nt_xent(z, z.roll(1, 0), 0.05)
+
+
+def test_squared_error_is_a_mean_and_one_for_the_mean_of_a_standardised_target():
+    target = torch.randn(200, 10, 30)
+    target = (target - target.mean()) / target.std()
+    assert squared_error(torch.zeros_like(target), target).item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_squared_error_passes_no_gradient_to_its_target():
+    predicted, target = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    squared_error(predicted, target).backward()
+    assert predicted.grad is not None and target.grad is None
