@@ -1,0 +1,7 @@
+"""Figures: how training went, what embeddings look like, where a model attends."""
+
+from sc_ssl.pl.attention import attention
+from sc_ssl.pl.embedding_compare import embedding_compare
+from sc_ssl.pl.training_history import training_history
+
+__all__ = ["attention", "embedding_compare", "training_history"]
