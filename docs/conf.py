@@ -4,6 +4,11 @@ import os
 import shutil
 from importlib.metadata import version as distribution_version
 from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sphinx.ext.napoleon import NumpyDocstring
 
 HERE = Path(__file__).parent
 OFFLINE = os.environ.get("DOCS_OFFLINE", "0") == "1"
@@ -41,14 +46,15 @@ napoleon_numpy_docstring = True
 napoleon_use_rtype = False  # "Returns" holds prose; the type comes from the annotation
 always_use_bars_union = True
 typehints_defaults = "braces"
+suppress_warnings = ["config.cache"]  # typehints_formatter, below, is a function and cannot be cached
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # tutorials are executed by the tests
 
-# Every reference to our own names must resolve; those to other projects can only do so online.
+# Every reference to a public name of ours must resolve; those to other projects can only do so online.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!sc_ssl).*")]
+nitpick_ignore_regex = [("py:.*", r"(?!sc_ssl\.(tl|pp|pl|metrics|datasets|models\.[A-Z])).*")]
 intersphinx_mapping = (
     {}
     if OFFLINE
@@ -71,3 +77,25 @@ html_static_path = ["_static"]
 html_theme_options = {"show_navbar_depth": 2, "home_page_in_toc": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def short_array_types(annotation: Any, config: Any) -> str | None:
+    """Show numpy's array types by their names: written out, ArrayLike alone fills three lines."""
+    if get_origin(annotation) is np.ndarray:
+        return "``ndarray``"
+    parts, array_like = set(get_args(annotation)), set(get_args(ArrayLike))
+    if not array_like <= parts:
+        return None
+    return "array-like | None" if type(None) in parts else "array-like"
+
+
+def returns_as_prose(docstring: NumpyDocstring, section: str) -> list[str]:
+    """Keep "Returns" as written: napoleon reads each sentence in it as the name of a type."""
+    lines = docstring._dedent(docstring._consume_to_next_section())
+    if lines[0] == ":":  # put there by sphinx_autodoc_typehints, with the same aim, for a single line
+        lines = lines[1:]
+    return [*docstring._format_block(":returns: ", lines), ""]
+
+
+typehints_formatter = short_array_types
+NumpyDocstring._parse_returns_section = returns_as_prose
