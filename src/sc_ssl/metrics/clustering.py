@@ -176,7 +176,8 @@ def _check_space(space: ArrayLike, name: str, n_cells: int | None = None) -> NDA
 
 def _check_partition(partition: Any, name: str, n_cells: int | None = None) -> NDArray[np.integer]:
     """Return the partition as codes 0, 1, …, so that strings, categories and numbers are one thing from here on."""
-    code_n, _ = pd.factorize(partition if isinstance(partition, pd.Series | pd.Categorical) else np.asarray(partition))
+    values = partition if isinstance(partition, pd.Series | pd.Categorical) else np.asarray(partition)
+    code_n: NDArray[np.integer] = pd.factorize(values)[0]
     if not len(code_n):
         raise ValueError(f"{name} should name the group of each cell, but is empty.")
     _check_length(len(code_n), name, n_cells)

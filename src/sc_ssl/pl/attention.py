@@ -88,7 +88,8 @@ def _scale(attention_nt: NDArray[np.floating]) -> NDArray[np.floating]:
     """Scale each cell to [0, 1]; a cell that attends evenly has no patch to point at and stays clear."""
     low_n1 = attention_nt.min(axis=1, keepdims=True)
     range_n1 = attention_nt.max(axis=1, keepdims=True) - low_n1
-    return (attention_nt - low_n1) / np.where(range_n1 > 0, range_n1, 1)
+    scaled_nt: NDArray[np.floating] = (attention_nt - low_n1) / np.where(range_n1 > 0, range_n1, 1)
+    return scaled_nt
 
 
 def _fade(cmap: str) -> ListedColormap:

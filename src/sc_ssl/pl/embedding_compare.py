@@ -99,7 +99,7 @@ def embedding_compare(
     else:
         axes = given_axes(ax, len(keys))
     for panel, layout_n2, key, title in zip(axes, layouts, keys, titles, strict=True):
-        drawn = panel.scatter(*layout_n2[shuffled].T, c=color_n[shuffled], **points)
+        drawn = panel.scatter(layout_n2[shuffled, 0], layout_n2[shuffled, 1], c=color_n[shuffled], **points)
         _decorate(panel, title, NAMES[layout] if adata.obsm[key].shape[1] > 2 else "column")
     if legend is None:
         axes[0].figure.colorbar(drawn, ax=axes, label=color, shrink=0.8)
