@@ -3,6 +3,7 @@
 from .cells import Cells, in_order, library_size, match_genes, obs_categories
 from .counts import Source, check_cells, check_kind, check_values, describe_matrix, find_counts, find_matrix
 from .loader import CellDataModule, CellLoader
+from .neighbors import nearest_cells, smooth
 from .rows import is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics
 
@@ -23,7 +24,9 @@ __all__ = [
     "iter_chunks",
     "library_size",
     "match_genes",
+    "nearest_cells",
     "obs_categories",
+    "smooth",
     "take_rows",
     "to_csr",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -33,12 +33,15 @@ class Cells:
         Library size of each cell, counts, (n,), > 0.
     batch
         Batch code of each cell, (n,); −1 for a batch that the model has not seen.
+    extra
+        What else a method wants beside each cell in its minibatches, name → (n, …) float32.
     """
 
     matrix: Any
     column_g: np.ndarray
     size_factor: np.ndarray
     batch: np.ndarray
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def from_anndata(
@@ -85,6 +88,10 @@ class Cells:
     def measured(self) -> np.ndarray:
         """Which of the model's genes the data measured, (g,)."""
         return self.column_g >= 0
+
+    def beside(self, **extra: np.ndarray) -> Self:
+        """The same cells with arrays (n, …) beside them, under these names in every minibatch."""
+        return replace(self, extra={**self.extra, **extra})
 
     def rows(self, index: np.ndarray) -> sparse.csr_matrix:
         """Counts of these cells in the model's gene order, in the order of ``index``."""

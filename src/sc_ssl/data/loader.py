@@ -17,7 +17,7 @@ MAX_RESIDENT_BYTES = 8 * 2**30
 class CellLoader:
     """Iterates over minibatches ``{"X": (n, g) counts, "size_factor": (n, 1), "batch": (n, 1)}`` of float32 and int64.
 
-    Also ``"measured"`` (g,) when the data lack some of the model's genes. The CSR arrays lie on the device as three
+    Also what :meth:`Cells.beside` put there, and ``"measured"`` (g,) when the data lack some of the model's genes. The CSR arrays lie on the device as three
     tensors; a minibatch is densified there. No workers, no collation: for a million cells in memory this is faster
     than either. Backed cells are read from disk a minibatch at a time.
 
@@ -54,6 +54,7 @@ class CellLoader:
         self._size_factor = torch.as_tensor(cells.size_factor)[:, None].to(self.device)
         self._batch = torch.as_tensor(cells.batch, dtype=torch.int64)[:, None].to(self.device)
         self._measured = None if cells.measured.all() else torch.as_tensor(cells.measured).to(self.device)
+        self._extra = {name: torch.as_tensor(array).to(self.device) for name, array in cells.extra.items()}
         self._csr = None if is_backed(cells.matrix) else self._resident_csr()
 
     def __len__(self) -> int:
@@ -73,6 +74,7 @@ class CellLoader:
             "X": self._read(index) if self._csr is None else self._densify(*self._csr, index),
             "size_factor": self._size_factor[on_device],
             "batch": self._batch[on_device],
+            **{name: array[on_device] for name, array in self._extra.items()},
         }
         if self._measured is not None:
             cells["measured"] = self._measured
@@ -125,13 +127,14 @@ class CellDataModule(LightningDataModule):
         self.val_idx, self.train_idx = np.sort(order[: self.n_val]), np.sort(order[self.n_val :])
         self.test_idx = np.empty(0, dtype=int)
 
+    def loader(self, index: np.ndarray, *, device: torch.device, training: bool = False) -> CellLoader:
+        """Minibatches of some of the cells."""
+        return CellLoader(self.cells, index, self.batch_size, shuffle=training, drop_last=training, device=device)
+
     def train_dataloader(self) -> CellLoader:
         """Shuffled minibatches."""
-        device = self.trainer.strategy.root_device
-        return CellLoader(self.cells, self.train_idx, self.batch_size, shuffle=True, drop_last=True, device=device)
+        return self.loader(self.train_idx, device=self.trainer.strategy.root_device, training=True)
 
     def val_dataloader(self) -> CellLoader | list[CellLoader]:
         """Minibatches of the held-out cells, none without a validation set."""
-        if not self.n_val:
-            return []
-        return CellLoader(self.cells, self.val_idx, self.batch_size, device=self.trainer.strategy.root_device)
+        return self.loader(self.val_idx, device=self.trainer.strategy.root_device) if self.n_val else []

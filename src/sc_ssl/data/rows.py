@@ -34,8 +34,8 @@ def take_rows(matrix: Any, index: np.ndarray) -> sparse.csr_matrix:
     return to_csr(matrix[unique])[inverse]
 
 
-def iter_chunks(matrix: Any, chunk_size: int = CHUNK) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+def iter_chunks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_matrix]]:
     """All rows in order, a chunk at a time: ``(rows, CSR)``."""
-    for start in range(0, matrix.shape[0], chunk_size):
-        rows = slice(start, min(start + chunk_size, matrix.shape[0]))
+    for start in range(0, matrix.shape[0], CHUNK):
+        rows = slice(start, min(start + CHUNK, matrix.shape[0]))
         yield rows, to_csr(matrix[rows])

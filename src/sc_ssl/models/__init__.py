@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from ._base import SSLModel
-from ._storage import read_config
+from ._storage import check_free, read_config
 from .contrastive_sc import ContrastiveSC
+from .masksc import MaskSC
 
-__all__ = ["ContrastiveSC"]
+__all__ = ["ContrastiveSC", "MaskSC"]
 
 
 def load(folder: str | Path) -> SSLModel:

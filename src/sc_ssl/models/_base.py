@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: smallest share of a model's genes that cells must have to be embedded without a word
 MIN_COVERAGE = 0.5
+#: cells a minibatch where no gradient is kept
+INFERENCE_BATCH_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class SSLModel(BaseModelClass):
     """
 
     module: SSLModule
-    training: ClassVar[TrainingDefaults]
+    training: TrainingDefaults
 
     def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
         super().__init__(adata, registry)
@@ -162,17 +164,19 @@ class SSLModel(BaseModelClass):
         **trainer_kwargs
             For scvi-tools' ``Trainer``: ``enable_progress_bar``, ``early_stopping_patience``, ``precision``, ….
         """
+        where: dict[str, Any] = {"accelerator": accelerator, "devices": devices}
+        shown = {name: trainer_kwargs[name] for name in ("enable_progress_bar",) if name in trainer_kwargs}
         self._fit(
             self.module,
             self.training,
+            cells=self._training_cells(max_epochs=max_epochs, **where, **shown),
             max_epochs=max_epochs,
             batch_size=batch_size,
             validation_size=validation_size,
             early_stopping=early_stopping,
-            accelerator=accelerator,
-            devices=devices,
             plan_kwargs=plan_kwargs,
             callbacks=callbacks,
+            **where,
             **trainer_kwargs,
         )
 
@@ -205,8 +209,9 @@ class SSLModel(BaseModelClass):
         """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data."""
         config = {
             "class": type(self).__name__,
-            "init_params": self._plain_init_params(),
+            "init_params": self.plain_init_params(),
             "registry": self.registry_,
+            "training": asdict(self.training),
             "is_trained": self.is_trained_,
             "history": {name: frame[name].tolist() for name, frame in (self.history_ or {}).items()},
         }
@@ -234,6 +239,7 @@ class SSLModel(BaseModelClass):
         model = cls(None, registry=config["registry"], **config["init_params"])
         model.module.load_state_dict(read_tensors(dir_path))
         model.module.eval()
+        model.training = TrainingDefaults(**config["training"])
         model.is_trained_ = config["is_trained"]
         model.history_ = {name: history_frame(name, values) for name, values in config["history"].items()}
         model.to_device(_compat.torch_device(accelerator, device))
@@ -256,7 +262,7 @@ class SSLModel(BaseModelClass):
             their mean and are named in the log.
         """
         if isinstance(source, SSLModel):
-            model = type(source)(None, registry=source.registry_, **source._plain_init_params())
+            model = type(source)(None, registry=source.registry_, **source.plain_init_params())
             model.module.load_state_dict(source.module.state_dict())
             model.module.eval()
             model.is_trained_, model.history_ = source.is_trained_, dict(source.history_ or {})
@@ -276,11 +282,16 @@ class SSLModel(BaseModelClass):
         """The layer and keys under which the model's cells were registered."""
         return _compat.setup_arguments(self.registry_)
 
+    def _training_cells(self, **fit_options: Any) -> Cells:
+        """What the method trains on; a method in phases runs the earlier ones here, with these options of `_fit`."""
+        return self._own_cells()
+
     def _fit(
         self,
         module: SSLModule,
         defaults: TrainingDefaults,
         *,
+        cells: Cells,
         max_epochs: int | None = None,
         batch_size: int | None = None,
         validation_size: float | None = None,
@@ -293,7 +304,6 @@ class SSLModel(BaseModelClass):
         **trainer_kwargs: Any,
     ) -> None:
         """Train a module on the model's cells; a model in phases calls it once a phase."""
-        cells = self._own_cells()
         if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
             raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
         if validation_size is None:
@@ -321,6 +331,8 @@ class SSLModel(BaseModelClass):
             finished = _compat.run(runner)
         finally:
             self.history_ = _join_histories(earlier, self.history_ or {})
+            with torch.no_grad():
+                module.after_fit(datamodule.loader(datamodule.train_idx, device=self.device))
             self.module.eval()
             n_epochs = runner.trainer.current_epoch
             self.is_trained_ = finished or was_trained or n_epochs > 0
@@ -351,11 +363,11 @@ class SSLModel(BaseModelClass):
             raise ValueError("the model was loaded without cells; pass adata, here or to load().")
         return self._cells
 
-    def _normalizer(self, *, clip: float) -> LogNormalize:
+    def _normalizer(self) -> LogNormalize:
         """The normalisation of this model's cells; without cells its statistics come with the saved tensors."""
         log_input = self.setup_arguments["input"] == "log1p"
         n_batch = self.summary_stats.n_batch
-        normalize = LogNormalize(len(self.var_names), n_batch, clip=clip, log_input=log_input)
+        normalize = LogNormalize(len(self.var_names), n_batch, log_input=log_input)
         if self._cells is not None:
             target_sum, mean_bg, sd_bg = gene_statistics(self._cells, n_batch=n_batch, log_input=log_input)
             normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg))
@@ -372,7 +384,7 @@ class SSLModel(BaseModelClass):
         """Apply a function of a minibatch to cells in order; float32."""
         cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
         index = np.arange(cells.n_cells) if indices is None else np.arange(cells.n_cells)[np.asarray(indices)]
-        loader = CellLoader(cells, index, batch_size or self.training.batch_size, device=self.device)
+        loader = self._loader(cells, index, batch_size)
         training = self.module.training
         self.module.eval()
         try:
@@ -381,7 +393,12 @@ class SSLModel(BaseModelClass):
             self.module.train(training)
         return torch.cat(results).numpy() if results else np.empty((0, 0), np.float32)
 
-    def _plain_init_params(self) -> dict[str, Any]:
+    def _loader(self, cells: Cells, index: np.ndarray | None = None, batch_size: int | None = None) -> CellLoader:
+        """Minibatches in order, on the model's device."""
+        index = np.arange(cells.n_cells) if index is None else index
+        return CellLoader(cells, index, batch_size or INFERENCE_BATCH_SIZE, device=self.device)
+
+    def plain_init_params(self) -> dict[str, Any]:
         """The constructor's arguments as plain data, enough to build the same module again."""
         params = dict(self.init_params_["non_kwargs"])
         for keyword_arguments in self.init_params_["kwargs"].values():

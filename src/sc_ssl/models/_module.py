@@ -1,6 +1,7 @@
 """What every module of the package can do."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput
@@ -28,6 +29,9 @@ class SSLModule(BaseModuleClass):
 
     def after_step(self) -> None:
         """Called after each optimiser step, for moving averages and the like."""
+
+    def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
+        """Called with the training cells once training has ended."""
 
     # the verbs that scvi-tools asks of a module
 

@@ -16,11 +16,18 @@ TENSORS, CONFIG = "model.safetensors", "model.json"
 def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor], *, overwrite: bool) -> None:
     """Write both files; the tensors last, so that a folder with tensors is complete."""
     folder = Path(folder)
-    if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} exists already; choose another folder or pass overwrite=True.")
+    if not overwrite:
+        check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, default=_encode, indent=1))
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
+    # cloned: the teachers of a MaskSC share their normalisation with it, which safetensors does not store
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / TENSORS)
+
+
+def check_free(folder: str | Path) -> None:
+    """Refuse to write over something."""
+    if Path(folder).exists():
+        raise FileExistsError(f"{folder} exists already; choose another folder, or remove or overwrite it.")
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

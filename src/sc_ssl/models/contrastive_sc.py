@@ -1,28 +1,32 @@
 """contrastive-sc (Ciortan & Defrance 2021, BMC Bioinformatics 22:280)."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Self
 
 import torch.nn.functional as F
 from anndata import AnnData
 from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from sc_ssl.losses import nt_xent
 from sc_ssl.nn import MLP, LogNormalize
-from sc_ssl.views import gene_dropout
+from sc_ssl.views import gene_dropout, gene_subset
 
 from ._base import SSLModel, TrainingDefaults
 from ._module import SSLModule
 
 
 class ContrastiveSCModule(SSLModule):
-    """Two gene-dropout views of a cell shall be neighbours on the unit sphere, other cells shall not."""
+    """Two views of a cell with most genes hidden shall be neighbours on the unit sphere, views of other cells not."""
 
-    def __init__(self, *, normalize: LogNormalize, encoder: MLP, dropout_rate: float, temperature: float) -> None:
+    def __init__(
+        self, *, normalize: LogNormalize, encoder: MLP, dropout_rate: float, dropout_per: str, temperature: float
+    ) -> None:
         super().__init__()
         self.normalize = normalize
         self.encoder = encoder
         self.dropout_rate = dropout_rate
+        self.dropout_per = dropout_per
         self.temperature = temperature
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
@@ -30,59 +34,88 @@ class ContrastiveSCModule(SSLModule):
         return F.normalize(self.encoder(self.normalize(cells)), dim=1)
 
     def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """NT-Xent between the two views."""
+        """NT-Xent between two views."""
         x_ng = self.normalize(cells)
-        view_1, view_2 = (self.encoder(gene_dropout(x_ng, self.dropout_rate)) for _ in range(2))
-        return {"nt_xent": nt_xent(view_1, view_2, self.temperature)}
+        return {"nt_xent": nt_xent(self.encode_view(x_ng), self.encode_view(x_ng), self.temperature)}
+
+    def encode_view(self, x_ng: Tensor) -> Tensor:
+        """Hide genes and encode the rest."""
+        if self.dropout_per == "cell":
+            return self.encoder(gene_dropout(x_ng, self.dropout_rate))
+        return self.encoder(*gene_subset(x_ng, self.dropout_rate))
+
+    def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
+        """Batch norm has seen cells with most genes hidden, ten times noisier than those it will embed: count anew."""
+        update_bn((self.normalize(cells) for cells in minibatches), self.encoder)
 
 
 class ContrastiveSC(SSLModel):
     """contrastive-sc: an encoder that tells cells apart when most of their genes are hidden; key ``X_contrastive_sc``.
 
     The unit vector that is contrasted is also the embedding: there is no projection head. Departs from the authors'
-    code in z-scores clipped at 10 and in the optimiser: AdamW with a cosine schedule in place of Adam at 0.4.
+    code where that was measured to be better or faster: one draw of hidden genes a minibatch instead of one a cell,
+    temperature 1 instead of 0.07, AdamW with a cosine schedule instead of Adam at a rate of 0.4, and batch-norm
+    statistics counted again on whole cells after training. :meth:`paper` gives the published settings.
 
     Parameters
     ----------
     adata
         Cells registered with :meth:`setup_anndata`.
+    registry
+        Instead of ``adata``: the registry of a saved model.
     n_hidden
         Widths of the hidden layers.
     n_latent
         Dimension of the embedding.
     gene_dropout_rate
-        Probability that a view hides a gene, in [0, 1).
+        Share of the genes that a view hides, in [0, 1).
+    dropout_per
+        ``"minibatch"``: the same genes are hidden in all cells of a view, which makes the first layer ten times
+        cheaper; ``"cell"``: drawn for each cell, as published.
     temperature
         τ of NT-Xent, > 0.
     norm
         ``"batch"`` or ``"layer"`` norm in the encoder.
-    clip
-        Largest absolute z-score of the input.
 
     References
     ----------
     Ciortan & Defrance (2021), Contrastive self-supervised clustering of scRNA-seq data, BMC Bioinformatics 22:280.
     """
 
-    training = TrainingDefaults(max_epochs=100, batch_size=256, plan={"lr": 1e-3})
+    training = TrainingDefaults(
+        max_epochs=60,
+        batch_size=256,
+        min_steps=400,
+        plan={"lr": 3e-3, "weight_decay": 1e-4, "betas": (0.9, 0.99), "warmup_rate": 0.05},
+    )
 
     def __init__(
         self,
         adata: AnnData | None = None,
         registry: dict[str, Any] | None = None,
         *,
-        n_hidden: Sequence[int] = (200, 40),
-        n_latent: int = 60,
+        n_hidden: Sequence[int] = (256, 64),
+        n_latent: int = 64,
         gene_dropout_rate: float = 0.9,
-        temperature: float = 0.07,
-        norm: str = "batch",
-        clip: float = 10.0,
+        dropout_per: Literal["minibatch", "cell"] = "minibatch",
+        temperature: float = 1.0,
+        norm: Literal["batch", "layer"] = "batch",
     ) -> None:
         super().__init__(adata, registry)
+        if dropout_per not in ("minibatch", "cell"):
+            raise ValueError(f"dropout_per is 'minibatch' or 'cell', found {dropout_per!r}.")
         self.module = ContrastiveSCModule(
-            normalize=self._normalizer(clip=clip),
+            normalize=self._normalizer(),
             encoder=MLP(len(self.var_names), n_hidden, n_latent, norm=norm),
             dropout_rate=gene_dropout_rate,
+            dropout_per=dropout_per,
             temperature=temperature,
         )
         self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def paper(cls, adata: AnnData) -> Self:
+        """The settings of the authors' code: Adam at 0.4, temperature 0.07, hidden 200 and 40, 30 epochs of 200 cells."""
+        model = cls(adata, n_hidden=(200, 40), n_latent=60, dropout_per="cell", temperature=0.07)
+        model.training = TrainingDefaults(max_epochs=30, batch_size=200, plan={"lr": 0.4, "schedule": "constant"})
+        return model

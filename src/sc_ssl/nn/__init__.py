@@ -1,9 +1,18 @@
 """How a cell is encoded: normalisation, multilayer perceptrons, transformers. Torch only."""
 
+from .bottleneck_decoder import BottleneckDecoder
 from .mae_decoder import MaskedDecoder
 from .mlp import MLP
 from .normalize import LogNormalize
 from .patch_embed import ConvPatchEmbed, LocalPatchEmbed
 from .transformer import Transformer
 
-__all__ = ["MLP", "ConvPatchEmbed", "LocalPatchEmbed", "LogNormalize", "MaskedDecoder", "Transformer"]
+__all__ = [
+    "MLP",
+    "BottleneckDecoder",
+    "ConvPatchEmbed",
+    "LocalPatchEmbed",
+    "LogNormalize",
+    "MaskedDecoder",
+    "Transformer",
+]

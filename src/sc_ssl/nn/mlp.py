@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -34,6 +35,14 @@ class MLP(nn.Sequential):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x_ng: Tensor) -> Tensor:
-        """(n, n_input) → (n, n_output)."""
-        return super().forward(x_ng)  # type: ignore[no-any-return]
+    def forward(self, x_ng: Tensor, genes_k: Tensor | None = None) -> Tensor:
+        """(n, n_input) → (n, n_output); with ``genes_k`` only these inputs are given, (n, k), and all others are 0."""
+        first, *rest = self
+        if genes_k is None:
+            h = first(x_ng)
+        else:
+            assert isinstance(first, nn.Linear)
+            h = F.linear(x_ng, first.weight[:, genes_k], first.bias)
+        for layer in rest:
+            h = layer(h)
+        return h  # type: ignore[no-any-return]

@@ -28,7 +28,7 @@ from sc_ssl.data import (
     library_size,
     obs_categories,
 )
-from sc_ssl.models import SSLModel
+from sc_ssl.models import SSLModel, check_free
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -117,6 +117,8 @@ def embed(
     trained = None if method in METHODS else _trained_model(method, model_kwargs)
     check_cells(adata, min_cells=1 if trained else MIN_CELLS)
     source = _find(adata, layer, input)
+    if save_model is not None:
+        check_free(save_model)
     with seeded(random_state) as seed:
         if trained is None:
             genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
@@ -131,15 +133,14 @@ def embed(
         else:
             model = trained
             embedding = _embed_query(model, adata, source, batch_key)
-    if save_model is not None:
-        model.save(save_model)
-
     name = {class_name: name for name, class_name in METHODS.items()}[type(model).__name__]
     obsm_key, uns_key = embedding_keys(name, key_added)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
     adata = adata.copy() if copy else adata
     adata.obsm[obsm_key] = embedding
     adata.uns[uns_key] = _record(model, params) | {"seconds": time.perf_counter() - start}
+    if save_model is not None:
+        model.save(save_model)
     return adata if copy else None
 
 

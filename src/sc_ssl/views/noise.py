@@ -1,5 +1,6 @@
 """Noise that keeps a cell's identity."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,3 +21,21 @@ def gene_dropout(x_ng: Tensor, rate: float) -> Tensor:
     if not 0 <= rate < 1:
         raise ValueError(f"rate is a probability in [0, 1), found {rate}.")
     return F.dropout(x_ng, rate, training=True)
+
+
+def gene_subset(x_ng: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+    """Show the same random ``round(g · (1 − rate))`` genes of every cell, scaled by ``1 / (1 − rate)``.
+
+    Gene dropout with one draw a minibatch: the first layer of an encoder then multiplies only the genes that are
+    shown, ``1 / (1 − rate)`` times fewer.
+
+    Returns
+    -------
+    The values shown (n, k), and the positions of their genes (k,).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate is a probability in [0, 1), found {rate}.")
+    n_genes = x_ng.shape[1]
+    n_shown = max(round(n_genes * (1 - rate)), 1)
+    genes_k = torch.randperm(n_genes, device=x_ng.device)[:n_shown]
+    return x_ng.index_select(1, genes_k) * (n_genes / n_shown), genes_k

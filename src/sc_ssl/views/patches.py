@@ -38,6 +38,14 @@ def patch_layout(order_g: Tensor, patch_size: int, *, square: bool = False) -> T
     return squares[(squares >= 0).any(dim=1)]
 
 
+def interleaved(order_g: Tensor, patch_size: int) -> Tensor:
+    """Deal the genes out to the patches in turn, so that each patch gets its share of the first genes, (t, p)."""
+    n_patches = -(-len(order_g) // patch_size)
+    padded = order_g.new_full((n_patches * patch_size,), -1)
+    padded[: len(order_g)] = order_g
+    return padded.view(patch_size, n_patches).T.contiguous()
+
+
 def to_patches(x_ng: Tensor, patch_genes_tp: Tensor) -> Tensor:
     """Gather the genes of each patch, (n, g) → (n, t, p); slots without a gene are 0."""
     flat = patch_genes_tp.flatten()
