@@ -79,6 +79,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # lightning 2.6 on torch 2.13
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+            # frozen teachers are in eval mode on purpose
+            warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

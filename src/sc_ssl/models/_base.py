@@ -322,7 +322,8 @@ class SSLModel(BaseModelClass):
             devices=devices,
             early_stopping=early_stopping,
             callbacks=list(callbacks),
-            **{"gradient_clip_val": defaults.gradient_clip_val, "benchmark": False} | trainer_kwargs,
+            **{"gradient_clip_val": defaults.gradient_clip_val, "benchmark": False, "log_every_n_steps": 1}
+            | trainer_kwargs,
         )
         earlier = dict(self.history_ or {})
         self.is_trained_, was_trained = False, self.is_trained_  # the runner then leaves the joining to us

@@ -33,6 +33,8 @@ PAPER: dict[str, Any] = {
     "n_hidden": 768,
     "n_layers": 12,
     "n_heads": 12,
+    "mlp_ratio": 4.0,
+    "n_scored": None,
     "patch_size": 16,
     "gene_order": "square",
     "patch_embed": "conv",
@@ -61,6 +63,7 @@ class MaskSCModule(SSLModule):
         target: str,
         readout: str,
         mask_rate: float,
+        n_scored: int | None,
     ) -> None:
         super().__init__()
         self.normalize = normalize
@@ -68,7 +71,7 @@ class MaskSCModule(SSLModule):
         self.patch_embed = patch_embed
         self.encoder = encoder
         self.decoder = decoder
-        self.target, self.readout, self.mask_rate = target, readout, mask_rate
+        self.target, self.readout, self.mask_rate, self.n_scored = target, readout, mask_rate, n_scored
         width = encoder.norm.normalized_shape[0]
         self.cls_token = nn.Parameter(torch.randn(width) * 0.02)
         self.position = nn.Parameter(torch.randn(len(patch_genes_tp), width) * 0.02)
@@ -89,8 +92,9 @@ class MaskSCModule(SSLModule):
         patch_ntp = self.patches(cells)
         visible_nv, hidden_nm = random_mask(*patch_ntp.shape[:2], self.mask_rate, patch_ntp.device)
         encoded = self.encoder(self.tokens(patch_ntp, visible_nv))
-        predicted = self.decoder(encoded, visible_nv, hidden_nm)
-        return {"masked_features": squared_error(predicted, self.targets(cells, patch_ntp, hidden_nm))}
+        scored_nm = hidden_nm[:, : self.n_scored]
+        predicted = self.decoder(encoded, visible_nv, scored_nm)
+        return {"masked_features": squared_error(predicted, self.targets(cells, patch_ntp, scored_nm))}
 
     def patches(self, cells: dict[str, Tensor]) -> Tensor:
         """The cell as patches of z-scored genes, (n, t, p)."""
@@ -140,6 +144,8 @@ class MaskSC(SSLModel):
         the patches in the same row and column; ``"patch"``, of the patch alone; ``"raw"``, its z-scored genes.
     mask_rate
         Share of the patches that are hidden, in (0, 1).
+    n_scored
+        How many of a cell's hidden patches the loss scores each time, drawn anew; ``None`` scores all (paper).
     patch_size
         Genes a patch p; by default 64, fewer when that would make under 32 patches.
     gene_order
@@ -147,8 +153,8 @@ class MaskSC(SSLModel):
         squares of the paper's matrix; ``"coexpression"``, co-expressed ones; ``"random"``.
     patch_embed
         ``"local"``: a weight matrix for each patch; ``"conv"``: one for all, the paper's convolution.
-    n_hidden, n_layers, n_heads
-        Width, blocks and heads of the encoder.
+    n_hidden, n_layers, n_heads, mlp_ratio
+        Width, blocks and heads of the encoder, and how much wider than ``n_hidden`` its MLPs are.
     n_latent
         Width of the bottleneck between encoder and decoder.
     decoder_kwargs
@@ -182,12 +188,14 @@ class MaskSC(SSLModel):
         n_neighbors: int = 15,
         target: Literal["global", "cross", "patch", "raw"] = "global",
         mask_rate: float = 0.75,
+        n_scored: int | None = 8,
         patch_size: int | None = None,
         gene_order: GeneOrder = "interleaved",
         patch_embed: Literal["local", "conv"] = "local",
         n_hidden: int = 64,
         n_layers: int = 2,
         n_heads: int = 4,
+        mlp_ratio: float = 2.0,
         n_latent: int = 32,
         decoder_kwargs: dict[str, int] | None = None,
         readout: Literal["prediction", "mean", "cls"] = "prediction",
@@ -219,13 +227,14 @@ class MaskSC(SSLModel):
             teachers=teachers,
             patch_genes_tp=patch_genes_tp,
             patch_embed=embed_class(n_patches, patch_size, n_hidden),
-            encoder=Transformer(n_hidden, n_layers, n_heads),
+            encoder=Transformer(n_hidden, n_layers, n_heads, mlp_ratio),
             decoder=BottleneckDecoder(n_patches, n_hidden, n_latent=n_latent, width=n_hidden, n_output=n_output)
             if decoder_kwargs is None
             else MaskedDecoder(n_patches, n_hidden, n_output=n_output, **decoder_kwargs),
             target=target,
             readout=readout,
             mask_rate=mask_rate,
+            n_scored=n_scored,
         )
         self.n_neighbors = n_neighbors
         self.init_params_ = self._get_init_params(locals())

@@ -62,11 +62,13 @@ class Transformer(nn.Module):
         Token dimension d.
     n_layers, n_heads
         Number of blocks and of heads a block; ``width`` is a multiple of ``n_heads``.
+    mlp_ratio
+        Width of the blocks' MLPs over ``width``.
     """
 
-    def __init__(self, width: int, n_layers: int, n_heads: int) -> None:
+    def __init__(self, width: int, n_layers: int, n_heads: int, mlp_ratio: float = 4.0) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, n_heads) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(Block(width, n_heads, mlp_ratio) for _ in range(n_layers))
         self.norm = nn.LayerNorm(width)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
