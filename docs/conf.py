@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sphinx.ext import autosummary
 from sphinx.ext.napoleon import NumpyDocstring
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
 
 autosummary_generate = True
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("*C.",)  # "*C. elegans*" does not end a sentence
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # sphinx_autodoc_typehints writes the types
 napoleon_google_docstring = False
@@ -46,7 +48,10 @@ napoleon_numpy_docstring = True
 napoleon_use_rtype = False  # "Returns" holds prose; the type comes from the annotation
 always_use_bars_union = True
 typehints_defaults = "braces"
-suppress_warnings = ["config.cache"]  # typehints_formatter, below, is a function and cannot be cached
+suppress_warnings = [
+    "config.cache",  # typehints_formatter, below, is a function and cannot be cached
+    "toc.not_readable",  # pages of the index that need not be there: the tutorial, the benchmarks
+]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
