@@ -43,7 +43,7 @@ def counts() -> AnnData:
     return make_counts()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_counts():
     """The builder, for tests that want other sizes."""
     return make_counts

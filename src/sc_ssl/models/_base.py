@@ -336,9 +336,11 @@ class SSLModel(BaseModelClass):
                 module.after_fit(datamodule.loader(datamodule.train_idx, device=self.device))
             self.module.eval()
             n_epochs = runner.trainer.current_epoch
-            self.is_trained_ = finished or was_trained or n_epochs > 0
+            # an earlier phase trains a part of the model, which embeds nothing yet
+            self.is_trained_ = was_trained or (module is self.module and (finished or n_epochs > 0))
         if not finished:
-            logger.warning("Training was interrupted after %d epochs; the model is usable as it is.", n_epochs)
+            state = "usable as it is" if self.is_trained_ else "not usable before train() has been called again"
+            logger.warning("Training was interrupted after %d epochs; the model is %s.", n_epochs, state)
             raise KeyboardInterrupt
 
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:

@@ -46,7 +46,8 @@ class ContrastiveSCModule(SSLModule):
 
     def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
         """Batch norm has seen cells with most genes hidden, ten times noisier than those it will embed: count anew."""
-        update_bn((self.normalize(cells) for cells in minibatches), self.encoder)
+        # a last minibatch of one cell has no variance
+        update_bn((self.normalize(cells) for cells in minibatches if len(cells["batch"]) > 1), self.encoder)
 
 
 class ContrastiveSC(SSLModel):
