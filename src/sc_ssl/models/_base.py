@@ -308,7 +308,9 @@ class SSLModel(BaseModelClass):
             raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
         if validation_size is None:
             validation_size = 0.1 if early_stopping else 0.0
-        datamodule = CellDataModule(cells, batch_size or defaults.batch_size, validation_size=validation_size)
+        datamodule = CellDataModule(
+            cells, batch_size or defaults.batch_size, validation_size=validation_size, normalize=module.normalize
+        )
         if early_stopping:
             trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs
         if datamodule.n_val:

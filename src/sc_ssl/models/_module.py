@@ -54,7 +54,7 @@ class SSLModule(BaseModuleClass):
         terms = self.ssl_loss(tensors)
         return LossOutput(
             loss=torch.stack(list(terms.values())).sum(),
-            n_obs_minibatch=len(tensors["X"]),
+            n_obs_minibatch=len(tensors["batch"]),
             extra_metrics={name: term.detach() for name, term in terms.items()},
         )
 

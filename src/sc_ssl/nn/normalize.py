@@ -43,7 +43,12 @@ class LogNormalize(nn.Module):
         self.sd_bg.copy_(sd_bg)
 
     def forward(self, cells: dict[str, Tensor]) -> Tensor:
-        """Normalise a minibatch: ``X`` (n, g) counts, ``size_factor`` and ``batch`` (n, 1), ``measured`` (g,)."""
+        """Normalise a minibatch: ``X`` (n, g) counts, ``size_factor`` and ``batch`` (n, 1), ``measured`` (g,).
+
+        A minibatch that was normalised before brings the result as ``normalized``.
+        """
+        if "normalized" in cells:
+            return cells["normalized"]
         x_ng = cells["X"]
         if not self.log_input:
             x_ng = torch.log1p(x_ng * (self.target_sum / cells["size_factor"]))

@@ -66,7 +66,7 @@ class SSLTrainingPlan(LightningModule):
     def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One minibatch."""
         terms = self.module.ssl_loss(cells)
-        return self._log_terms(terms, "train", len(cells["X"]))
+        return self._log_terms(terms, "train", len(cells["batch"]))
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Let the module follow the step, a moving average for example."""
@@ -77,7 +77,7 @@ class SSLTrainingPlan(LightningModule):
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(batch_idx)
-            self._log_terms(self.module.ssl_loss(cells), "validation", len(cells["X"]))
+            self._log_terms(self.module.ssl_loss(cells), "validation", len(cells["batch"]))
 
     def on_train_epoch_end(self) -> None:
         """Stop at a loss that is no number any more, before the run is spent on it."""

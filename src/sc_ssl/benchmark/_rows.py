@@ -1,0 +1,91 @@
+"""The rows of a clustering table: each turns raw counts into an embedding."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import scanpy as sc
+from anndata import AnnData
+from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
+
+from sc_ssl import _compat, models, tl
+from sc_ssl.metrics import pca_space
+from sc_ssl.pp import select_genes
+from sc_ssl.train import seeded
+
+QUIET: dict[str, Any] = {"enable_progress_bar": False}
+
+
+def ours(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
+    """A method of this package at its defaults, or with other options."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        tl.embed(adata, method, random_state=seed, key_added="benchmark", train_kwargs=QUIET, **options)
+        return adata.obsm["benchmark"]
+
+    return embed
+
+
+def pca_standard(adata: AnnData, seed: int) -> np.ndarray:
+    """2,000 most variable genes, z-scored and clipped at 10, 50 components; the same for every seed."""
+    return pca_space(adata.X)
+
+
+def random_encoder(adata: AnnData, seed: int) -> np.ndarray:
+    """The network of ContrastiveSC on the same genes, untrained."""
+    with seeded(seed):
+        cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata)].copy()
+        models.ContrastiveSC.setup_anndata(cells)
+        model = models.ContrastiveSC(cells)
+        model.is_trained_ = True
+        embedding = model.get_latent_representation()
+        _compat.release(model, cells)
+    return embedding
+
+
+def scvi(adata: AnnData, seed: int) -> np.ndarray:
+    """ScVI with its defaults (10 dimensions, 400 epochs up to 20,000 cells) on our 2,000 genes."""
+    import scvi as scvi_tools
+
+    cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 2000)].copy()
+    with seeded(seed):
+        scvi_tools.settings.seed = seed
+        scvi_tools.model.SCVI.setup_anndata(cells)
+        model = scvi_tools.model.SCVI(cells)
+        model.train(**QUIET)
+        return model.get_latent_representation()
+
+
+def pca_grid(adata: AnnData) -> dict[str, np.ndarray]:
+    """PCA over a grid of settings, from which only labels can pick the best: no method, but one to be measured by."""
+    embeddings = {}
+    for n_genes, scaled in product((500, 1000, 2000, 4096), (True, False)):
+        cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])
+        genes = select_genes(adata, n_genes)
+        sc.pp.normalize_total(cells)
+        sc.pp.log1p(cells)
+        cells = cells[:, genes].copy()
+        if scaled:
+            sc.pp.scale(cells, max_value=10)
+        x = cells.X if scaled else cells.X.toarray()
+        x = np.asarray(x) - np.asarray(x).mean(axis=0)
+        components = TruncatedSVD(50, random_state=0).fit_transform(x)
+        for n_components, cosine in product((10, 20, 50), (False, True)):
+            z = components[:, :n_components]
+            if cosine:
+                z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+            embeddings[
+                f"{n_genes} genes, {'z' if scaled else 'log'}, {n_components} PCs, {'cosine' if cosine else 'Euclid'}"
+            ] = z
+    return embeddings
+
+
+METHODS: dict[str, Callable[[AnnData, int], np.ndarray]] = {
+    "masksc": ours("masksc"),
+    "contrastive_sc": ours("contrastive_sc"),
+    "pca_standard": pca_standard,
+    "scvi": scvi,
+    "random_encoder": random_encoder,
+}
