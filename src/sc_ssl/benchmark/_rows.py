@@ -36,7 +36,7 @@ def pca_standard(adata: AnnData, seed: int) -> np.ndarray:
 def random_encoder(adata: AnnData, seed: int) -> np.ndarray:
     """The network of ContrastiveSC on the same genes, untrained."""
     with seeded(seed):
-        cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata)].copy()
+        cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 4096)].copy()
         models.ContrastiveSC.setup_anndata(cells)
         model = models.ContrastiveSC(cells)
         model.is_trained_ = True

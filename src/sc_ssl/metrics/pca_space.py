@@ -7,6 +7,8 @@ import scanpy as sc
 from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
+from sc_ssl._threads import threads_kept
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import spmatrix
@@ -38,16 +40,17 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
         If counts are negative, missing or infinite, or a cell has none.
     """
     _check_counts(counts)
-    adata = AnnData(csr_matrix(counts, dtype=np.float32, copy=True))
-    sc.pp.normalize_total(adata)
-    sc.pp.log1p(adata)
-    if n_top_genes < adata.n_vars:
-        sc.pp.highly_variable_genes(adata, flavor="seurat", n_top_genes=n_top_genes)
-        adata = adata[:, adata.var["highly_variable"]].copy()
-    dense_ng = adata.X.toarray()  # scaling fills in the zeros anyway, and scanpy warns when it has to
-    scaled_ng = sc.pp.scale(dense_ng, max_value=10)
-    n_comps = min(n_comps, min(scaled_ng.shape) - 1)
-    return np.asarray(sc.pp.pca(scaled_ng, n_comps=n_comps, svd_solver="arpack", random_state=0))
+    with threads_kept():
+        adata = AnnData(csr_matrix(counts, dtype=np.float32, copy=True))
+        sc.pp.normalize_total(adata)
+        sc.pp.log1p(adata)
+        if n_top_genes < adata.n_vars:
+            sc.pp.highly_variable_genes(adata, flavor="seurat", n_top_genes=n_top_genes)
+            adata = adata[:, adata.var["highly_variable"]].copy()
+        dense_ng = adata.X.toarray()  # scaling fills in the zeros anyway, and scanpy warns when it has to
+        scaled_ng = sc.pp.scale(dense_ng, max_value=10)
+        n_comps = min(n_comps, min(scaled_ng.shape) - 1)
+        return np.asarray(sc.pp.pca(scaled_ng, n_comps=n_comps, svd_solver="arpack", random_state=0))
 
 
 def _check_counts(counts: NDArray[Any] | spmatrix) -> None:

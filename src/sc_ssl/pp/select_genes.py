@@ -1,15 +1,13 @@
 """The genes that vary most."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import scanpy as sc
-import torch
 from anndata import AnnData
 
+from sc_ssl._threads import threads_kept
 from sc_ssl.data import check_cells, check_kind, find_counts, iter_chunks, obs_categories, take_rows
 
 #: more cells than this do not change which genes vary; evenly spread ones are taken
@@ -64,21 +62,11 @@ def select_genes(
     if not expressed.any():
         raise ValueError(f"{source.name} holds no count at all: every value is 0.")
     sample = sample[:, expressed].copy()
-    with _threads_kept():
+    with threads_kept():
         if input == "counts":
             sc.pp.normalize_total(sample)
             sc.pp.log1p(sample)
         return _by_dispersion(sample, batched=batch_key is not None)[:n_top_genes]
-
-
-@contextmanager
-def _threads_kept() -> Iterator[None]:
-    """scanpy's numba kernels set OpenMP's number of threads for the whole process, torch's too: set it back."""
-    n_threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _by_dispersion(log_cells: AnnData, *, batched: bool) -> pd.Index:

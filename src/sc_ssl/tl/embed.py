@@ -47,7 +47,7 @@ def embed(
     *,
     layer: str | None = None,
     batch_key: str | None = None,
-    n_top_genes: int | None = 2000,
+    n_top_genes: int | None = 4096,
     input: Literal["counts", "log1p"] = "counts",
     key_added: str | None = None,
     max_epochs: int | None = None,
