@@ -140,7 +140,7 @@ def normalized(model):
 
 
 def patches_of(model):
-    return torch.as_tensor(model.get_expression_patches())
+    return torch.as_tensor(model._map_cells(model.module.patches, None, None))
 
 
 def test_global_targets_are_the_teachers_features_of_the_neighbourhood(counts):
@@ -334,3 +334,14 @@ def test_paper_has_the_published_patches_mask_and_target(published):
     assert published.get_patch_genes().shape[1] == 16
     assert (module.mask_rate, module.target, module.readout) == (0.75, "cross", "mean")
     assert len(module.teachers.encoders) == 1
+
+
+def test_expression_matrix_holds_each_patch_as_a_tile(counts):
+    model = build(counts, patch_size=16)
+    matrix, (height, width) = model.get_expression_matrix(indices=[3, 0]), model.patch_shape
+    patches = model._map_cells(model.module.patches, None, [3, 0])
+    assert (height, width) == (4, 4) and matrix.shape == (2, 8, 12)
+    for t in range(patches.shape[1]):
+        row, column = divmod(t, matrix.shape[2] // width)
+        tile = matrix[:, row * height : (row + 1) * height, column * width : (column + 1) * width]
+        np.testing.assert_array_equal(tile.reshape(2, -1), patches[:, t])

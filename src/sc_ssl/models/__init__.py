@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ._base import SSLModel
+from ._base import SSLModel, TrainingDefaults
 from ._storage import check_free, read_config
 from .contrastive_sc import ContrastiveSC
 from .masksc import MaskSC

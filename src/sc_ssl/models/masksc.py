@@ -147,7 +147,7 @@ class MaskSC(SSLModel):
     n_scored
         How many of a cell's hidden patches the loss scores each time, drawn anew; ``None`` scores all (paper).
     patch_size
-        Genes a patch p; by default 64, fewer when that would make under 32 patches.
+        Genes a patch p; by default 8 × 8, a smaller square when that would make under 32 patches.
     gene_order
         Which genes share a patch: ``"interleaved"``, dealt out in turn; ``"given"``, consecutive ones; ``"square"``,
         squares of the paper's matrix; ``"coexpression"``, co-expressed ones; ``"random"``.
@@ -209,7 +209,7 @@ class MaskSC(SSLModel):
             _check_teacher(given, self.var_names)
             teacher, teacher_kwargs = 1, given.plain_init_params()
         n_genes = len(self.var_names)
-        patch_size = patch_size or max(min(64, n_genes // 32), 1)
+        patch_size = patch_size or int(max(min(64, n_genes / 32), 1) ** 0.5) ** 2
         patch_genes_tp = gene_patches(n_genes, patch_size, gene_order, self._cells)
         n_patches = len(patch_genes_tp)
         if n_patches < 2:
@@ -296,11 +296,29 @@ class MaskSC(SSLModel):
         names = np.asarray([*self.var_names, ""], dtype=object)[patch_genes_tp]
         return pd.DataFrame(names, index=[f"patch_{i}" for i in range(len(names))])
 
-    def get_expression_patches(
+    def get_expression_matrix(
         self, adata: AnnData | None = None, indices: Sequence[int] | np.ndarray | None = None
     ) -> np.ndarray:
-        """What the encoder sees: z-scored expression (n, t, p), patch by patch as in :meth:`get_patch_genes`."""
-        return self._map_cells(self.module.patches, adata, indices)
+        """What the encoder sees, as the paper's matrix: z-scored expression, (n, rows, columns).
+
+        Patches of :attr:`patch_shape` stand row by row in a matrix that is as square as can be; slots without a gene
+        are 0. :func:`sc_ssl.pl.attention` draws it.
+        """
+        patch_ntp = self._map_cells(self.module.patches, adata, indices)
+        n, t, _ = patch_ntp.shape
+        height, width = self.patch_shape
+        n_across = int(np.ceil(t**0.5))
+        n_down = -(-t // n_across)
+        grid = np.zeros((n, n_down * n_across, height, width), np.float32)
+        grid[:, :t] = patch_ntp.reshape(n, t, height, width)
+        return grid.reshape(n, n_down, n_across, height, width).swapaxes(2, 3).reshape(n, n_down * height, -1)
+
+    @property
+    def patch_shape(self) -> tuple[int, int]:
+        """Rows and columns of a patch in the expression matrix."""
+        patch_size = self.module.patch_genes_tp.shape[1]
+        height = max(h for h in range(1, int(patch_size**0.5) + 1) if patch_size % h == 0)
+        return height, patch_size // height
 
     def _training_cells(self, **fit_options: Any) -> Cells:
         """Train the teachers that are not trained yet, then put what they say beside each cell."""

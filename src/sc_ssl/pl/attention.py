@@ -39,7 +39,8 @@ def attention(
     Parameters
     ----------
     attention
-        (n_cells, n_patches) weights, array or DataFrame; patches in row-major order over the image.
+        (n_cells, n_patches) weights, array or DataFrame; patches in row-major order over the image, whose last row
+        of patches need not be full.
     expression
         (n_cells, n_rows, n_cols) z-scored expression, laid out as the model sees it.
     labels
@@ -102,8 +103,10 @@ def _fade(cmap: str) -> ListedColormap:
 def _upsample(
     attention_nt: NDArray[np.floating], image_shape: tuple[int, int], patch_shape: tuple[int, int]
 ) -> NDArray[np.floating]:
-    n_patch_rows = image_shape[0] // patch_shape[0]
-    grid_nrc = attention_nt.reshape(len(attention_nt), n_patch_rows, -1)
+    n_down, n_across = image_shape[0] // patch_shape[0], image_shape[1] // patch_shape[1]
+    n, n_patches = attention_nt.shape
+    padded_nt = np.pad(attention_nt, [(0, 0), (0, n_down * n_across - n_patches)])
+    grid_nrc = padded_nt.reshape(n, n_down, n_across)
     return grid_nrc.repeat(patch_shape[0], axis=1).repeat(patch_shape[1], axis=2)
 
 
@@ -114,7 +117,8 @@ def _patch_shape(n_patches: int, image_shape: tuple[int, int], patch_shape: tupl
         patch_shape = (side, side)
     height, width = patch_shape
     fits = height > 0 and width > 0 and rows % height == 0 and cols % width == 0
-    if not fits or (rows // height) * (cols // width) != n_patches:
+    n_missing = (rows // height) * (cols // width) - n_patches if fits else -1
+    if not 0 <= n_missing < cols // max(width, 1):
         raise ValueError(
             f"{n_patches} patches of {height} x {width} genes should tile an image of {rows} x {cols} genes, but do "
             "not. Give patch_shape=(rows, columns) of a patch, and expression as the model lays it out."

@@ -58,10 +58,11 @@ def select_genes(
         batch = pd.Categorical(obs_categories(adata, batch_key)[cells])
         obs = pd.DataFrame({"batch": batch}, index=adata.obs_names[cells])
     sample = AnnData(take_rows(source.matrix, cells), obs=obs, var=pd.DataFrame(index=adata.var_names))
+    filled = np.asarray(sample.X.sum(axis=1)).ravel() > 0  # an empty cell says nothing about which genes vary
     expressed = np.asarray(sum(chunk.sum(axis=0) for _, chunk in iter_chunks(sample.X))).ravel() > 0
     if not expressed.any():
         raise ValueError(f"{source.name} holds no count at all: every value is 0.")
-    sample = sample[:, expressed].copy()
+    sample = sample[filled, expressed].copy()
     with threads_kept():
         if input == "counts":
             sc.pp.normalize_total(sample)

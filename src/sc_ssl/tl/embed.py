@@ -91,7 +91,7 @@ def embed(
     save_model
         Folder to save the trained model to, for later ``method=folder``.
     copy
-        Write to a copy and return it.
+        Write to a copy and return it; of backed cells, a copy in memory.
     **model_kwargs
         Arguments of the model's constructor.
 
@@ -114,7 +114,7 @@ def embed(
     """
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
-    trained = None if method in METHODS else _trained_model(method, model_kwargs)
+    trained = None if isinstance(method, str) and method in METHODS else _trained_model(method, model_kwargs)
     check_cells(adata, min_cells=1 if trained else MIN_CELLS)
     source = _find(adata, layer, input)
     if save_model is not None:
@@ -136,25 +136,27 @@ def embed(
     name = {class_name: name for name, class_name in METHODS.items()}[type(model).__name__]
     obsm_key, uns_key = embedding_keys(name, key_added)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
-    adata = adata.copy() if copy else adata
-    adata.obsm[obsm_key] = embedding
-    adata.uns[uns_key] = _record(model, params) | {"seconds": time.perf_counter() - start}
+    record = _record(model, params) | {"seconds": time.perf_counter() - start}
     if save_model is not None:
         model.save(save_model)
+    if copy:
+        adata = adata.to_memory() if adata.isbacked else adata.copy()
+    # last, so that an error on the way leaves the cells as they were
+    adata.obsm[obsm_key] = embedding
+    adata.uns[uns_key] = record
     return adata if copy else None
 
 
 def _trained_model(method: str | Path | SSLModel, model_kwargs: dict[str, Any]) -> SSLModel:
     """The model that the user gave, or the one in the folder."""
+    if not isinstance(method, SSLModel) and not (isinstance(method, str | Path) and Path(method).is_dir()):
+        raise ValueError(
+            f"method is one of {', '.join(map(repr, METHODS))}, a trained model, or the folder of a saved one; found "
+            f"{method!r}."
+        )
     if model_kwargs:
         raise TypeError(f"a trained model takes no constructor arguments, found {', '.join(model_kwargs)}.")
-    if isinstance(method, SSLModel):
-        return method
-    if isinstance(method, str | Path) and Path(method).is_dir():
-        return models.load(method)
-    raise ValueError(
-        f"method is one of {', '.join(map(repr, METHODS))}, a trained model, or the folder of a saved one; found {method!r}."
-    )
+    return method if isinstance(method, SSLModel) else models.load(method)
 
 
 def _find(adata: AnnData, layer: str | None, input: Literal["counts", "log1p"]) -> Source:
