@@ -263,7 +263,11 @@ def test_patches_cover_each_gene_once(counts, gene_order, patch_size):
 
 
 def test_patches_show_the_genes_they_name(trained):
-    patch_ntp, genes, x_ng = trained.get_expression_patches(), trained.get_patch_genes(), normalized(trained)
+    patch_ntp, genes, x_ng = (
+        trained._map_cells(trained.module.patches, None, None),
+        trained.get_patch_genes(),
+        normalized(trained),
+    )
     column = [trained.var_names.index(gene) for gene in genes.loc["patch_2"]]
     np.testing.assert_allclose(patch_ntp[:, 2], x_ng[:, column], atol=1e-5)
 
