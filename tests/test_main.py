@@ -1,0 +1,107 @@
+"""The command line: 0 when it worked, 2 and one line on stderr when the user has to change something."""
+
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pytest
+
+from sc_ssl.__main__ import main
+
+QUICK = ["--method", "contrastive_sc", "--max-epochs", "1", "--accelerator", "cpu"]
+
+
+@pytest.fixture
+def cells(counts, tmp_path):
+    """An h5ad file of raw counts."""
+    counts.write_h5ad(tmp_path / "cells.h5ad")
+    return tmp_path / "cells.h5ad"
+
+
+def run(*arguments):
+    return main(["embed", *map(str, arguments)])
+
+
+def last_line(capsys):
+    """What is on stderr beside the progress that the package tells."""
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("sc_ssl: ")]
+    assert len(lines) == 1
+    assert error.rstrip().endswith(lines[0])
+    return lines[0]
+
+
+def test_embedding_is_written(cells, tmp_path):
+    out = tmp_path / "out.h5ad"
+    assert run(cells, "--out", out, *QUICK) == 0
+    written, original = ad.read_h5ad(out), ad.read_h5ad(cells)
+    assert written.obsm["X_contrastive_sc"].shape == (120, 64)
+    np.testing.assert_array_equal(written.X.toarray(), original.X.toarray())
+    assert not original.obsm
+
+
+def test_options_reach_the_method(cells, tmp_path):
+    out, folder = tmp_path / "out.h5ad", tmp_path / "model"
+    options = ["--n-top-genes", 40, "--key-added", "z", "--random-state", 3, "--save-model", folder]
+    assert run(cells, "--out", out, *QUICK, "--batch-key", "donor", *options) == 0
+    written = ad.read_h5ad(out)
+    assert len(written.uns["z"]["genes"]["names"]) == 40
+    assert written.uns["z"]["params"]["random_state"] == 3
+    assert run(cells, "--out", tmp_path / "again.h5ad", "--method", folder, "--batch-key", "donor") == 0
+    again = ad.read_h5ad(tmp_path / "again.h5ad").obsm["X_contrastive_sc"]
+    np.testing.assert_allclose(again, written.obsm["z"], atol=1e-5)
+
+
+def test_missing_file_is_named(tmp_path, capsys):
+    assert run(tmp_path / "nowhere.h5ad", "--out", tmp_path / "out.h5ad") == 2
+    assert "nowhere.h5ad" in last_line(capsys)
+
+
+def test_log1p_cells_are_refused_with_the_remedy(counts, tmp_path, capsys):
+    counts.X = np.log1p(counts.X / 3)
+    counts.write_h5ad(tmp_path / "cells.h5ad")
+    assert run(tmp_path / "cells.h5ad", "--out", tmp_path / "out.h5ad", *QUICK) == 2
+    assert "must hold raw counts" in last_line(capsys)
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "mask_sc"], "method is one of 'masksc', 'contrastive_sc'"),
+        (["--layer", "umis"], "layer 'umis' is not in adata.layers"),
+        (["--batch-key", "site"], "'site' is not in adata.obs"),
+        (["--save-model", "."], "exists already"),
+    ],
+)
+def test_mistakes_in_options_are_told(cells, tmp_path, capsys, options, message):
+    assert run(cells, "--out", tmp_path / "out.h5ad", *QUICK, *options) == 2
+    assert message in last_line(capsys)
+
+
+def test_missing_folder_is_told_before_anything_is_done(tmp_path, capsys):
+    assert run(tmp_path / "nowhere.h5ad", "--out", tmp_path / "missing" / "out.h5ad") == 2
+    assert "for --out does not exist; make it first" in last_line(capsys)
+
+
+def test_a_file_that_is_no_h5ad_is_told(tmp_path, capsys):
+    (tmp_path / "cells.h5ad").write_text("no cells")
+    assert run(tmp_path / "cells.h5ad", "--out", tmp_path / "out.h5ad") == 2
+    assert last_line(capsys)
+
+
+@pytest.mark.parametrize("arguments", [[], ["embed"], ["embed", "in.h5ad"], ["train"]])
+def test_incomplete_commands_show_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_module_runs_as_a_command(tmp_path):
+    command = [sys.executable, "-m", "sc_ssl", "embed", tmp_path / "in.h5ad", "--out", tmp_path / "no" / "out.h5ad"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stderr.count("\n") == 1
