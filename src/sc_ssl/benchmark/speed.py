@@ -57,7 +57,7 @@ def _host_overhead(model_class: type, cells: AnnData, n_epochs: int = 10) -> flo
         seconds = {}
         for epochs in (1, 1 + n_epochs):  # the difference leaves out what happens once a training
             start = time.perf_counter()
-            model._fit(module, defaults, cells=trained_on, max_epochs=epochs, **options)
+            models.fit(model, module, defaults, cells=trained_on, max_epochs=epochs, **options)
             seconds[epochs] = time.perf_counter() - start
         per_epoch = (seconds[1 + n_epochs] - seconds[1]) / n_epochs
         bare = _bare_epoch(module, trained_on, defaults, n_epochs)

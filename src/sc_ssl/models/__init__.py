@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ._base import SSLModel, TrainingDefaults
+from ._base import SSLModel
 from ._storage import check_free, read_config
+from ._training import TrainingDefaults, fit
 from .contrastive_sc import ContrastiveSC
 from .masksc import MaskSC
 

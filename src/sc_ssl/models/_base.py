@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField, NumericalObsField
 from scvi.model.base import BaseModelClass
 
 from sc_ssl import _compat
-from sc_ssl._logging import logger
 from sc_ssl.data import (
-    CellDataModule,
     CellLoader,
     Cells,
     check_cells,
@@ -25,9 +22,9 @@ from sc_ssl.data import (
     gene_statistics,
 )
 from sc_ssl.nn import LogNormalize
-from sc_ssl.train import SSLTrainingPlan
 
 from ._storage import read_config, read_tensors, write_model
+from ._training import TrainingDefaults, fit, history_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,24 +41,6 @@ if TYPE_CHECKING:
 MIN_COVERAGE = 0.5
 #: cells a minibatch where no gradient is kept
 INFERENCE_BATCH_SIZE = 1024
-
-
-@dataclass(frozen=True)
-class TrainingDefaults:
-    """How a method trains when nothing is said: epochs for up to ``full_cells`` cells, fewer in proportion above."""
-
-    max_epochs: int
-    batch_size: int
-    plan: dict[str, Any] = field(default_factory=dict)
-    gradient_clip_val: float | None = None
-    min_steps: int = 0
-    full_cells: int = 20_000
-
-    def epochs(self, n_cells: int, batch_size: int) -> int:
-        """Number of epochs: no more steps than at ``full_cells``, no fewer than ``min_steps``."""
-        steps_per_epoch = max(n_cells // batch_size, 1)
-        wanted = min(self.max_epochs, round(self.max_epochs * self.full_cells / n_cells))
-        return max(wanted, -(-self.min_steps // steps_per_epoch), 1)
 
 
 class SSLModel(BaseModelClass):
@@ -166,7 +145,8 @@ class SSLModel(BaseModelClass):
         """
         where: dict[str, Any] = {"accelerator": accelerator, "devices": devices}
         shown = {name: trainer_kwargs[name] for name in ("enable_progress_bar",) if name in trainer_kwargs}
-        self._fit(
+        fit(
+            self,
             self.module,
             self.training,
             cells=self._training_cells(max_epochs=max_epochs, **where, **shown),
@@ -283,67 +263,8 @@ class SSLModel(BaseModelClass):
         return _compat.setup_arguments(self.registry_)
 
     def _training_cells(self, **fit_options: Any) -> Cells:
-        """What the method trains on; a method in phases runs the earlier ones here, with these options of `_fit`."""
+        """What the method trains on; a method in phases runs the earlier ones here, with these options of `fit`."""
         return self._own_cells()
-
-    def _fit(
-        self,
-        module: SSLModule,
-        defaults: TrainingDefaults,
-        *,
-        cells: Cells,
-        max_epochs: int | None = None,
-        batch_size: int | None = None,
-        validation_size: float | None = None,
-        early_stopping: bool = False,
-        accelerator: str = "auto",
-        devices: int | list[int] | str = "auto",
-        plan_kwargs: dict[str, Any] | None = None,
-        callbacks: Iterable[Callback] = (),
-        prefix: str = "",
-        **trainer_kwargs: Any,
-    ) -> None:
-        """Train a module on the model's cells; a model in phases calls it once a phase."""
-        if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-            raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
-        if validation_size is None:
-            validation_size = 0.1 if early_stopping else 0.0
-        datamodule = CellDataModule(
-            cells, batch_size or defaults.batch_size, validation_size=validation_size, normalize=module.normalize
-        )
-        if early_stopping:
-            trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs
-        if datamodule.n_val:
-            trainer_kwargs = {"check_val_every_n_epoch": 1} | trainer_kwargs
-        runner = _compat.train_runner(
-            self,
-            training_plan=SSLTrainingPlan(module, prefix=prefix, **(defaults.plan | (plan_kwargs or {}))),
-            data_splitter=datamodule,
-            max_epochs=max_epochs or defaults.epochs(datamodule.n_train, datamodule.batch_size),
-            accelerator=accelerator,
-            devices=devices,
-            early_stopping=early_stopping,
-            callbacks=list(callbacks),
-            **{"gradient_clip_val": defaults.gradient_clip_val, "benchmark": False, "log_every_n_steps": 1}
-            | trainer_kwargs,
-        )
-        earlier = dict(self.history_ or {})
-        self.is_trained_, was_trained = False, self.is_trained_  # the runner then leaves the joining to us
-        finished = False
-        try:
-            finished = _compat.run(runner)
-        finally:
-            self.history_ = _join_histories(earlier, self.history_ or {})
-            with torch.no_grad():
-                module.after_fit(datamodule.loader(datamodule.train_idx, device=self.device))
-            self.module.eval()
-            n_epochs = runner.trainer.current_epoch
-            # an earlier phase trains a part of the model, which embeds nothing yet
-            self.is_trained_ = was_trained or (module is self.module and (finished or n_epochs > 0))
-        if not finished:
-            state = "usable as it is" if self.is_trained_ else "not usable before train() has been called again"
-            logger.warning("Training was interrupted after %d epochs; the model is %s.", n_epochs, state)
-            raise KeyboardInterrupt
 
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells for this model, matching genes and batches by name."""
@@ -409,16 +330,3 @@ class SSLModel(BaseModelClass):
         for keyword_arguments in self.init_params_["kwargs"].values():
             params |= keyword_arguments
         return params
-
-
-def _join_histories(earlier: dict[str, pd.DataFrame], later: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    joined = dict(earlier)
-    for name, frame in later.items():
-        values = [*(earlier[name][name] if name in earlier else []), *frame[name]]
-        joined[name] = history_frame(name, values)
-    return joined
-
-
-def history_frame(name: str, values: Sequence[float]) -> pd.DataFrame:
-    """A curve as scvi-tools keeps it: one column, one row an epoch."""
-    return pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"), dtype=float)

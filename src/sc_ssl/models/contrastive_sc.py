@@ -12,8 +12,9 @@ from sc_ssl.losses import nt_xent
 from sc_ssl.nn import MLP, LogNormalize
 from sc_ssl.views import gene_dropout, gene_subset
 
-from ._base import SSLModel, TrainingDefaults
+from ._base import SSLModel
 from ._module import SSLModule
+from ._training import TrainingDefaults
 
 
 class ContrastiveSCModule(SSLModule):

@@ -17,10 +17,11 @@ from sc_ssl.losses import squared_error
 from sc_ssl.nn import BottleneckDecoder, ConvPatchEmbed, LocalPatchEmbed, LogNormalize, MaskedDecoder, Transformer
 from sc_ssl.views import random_mask, to_patches
 
-from ._base import SSLModel, TrainingDefaults
+from ._base import SSLModel
 from ._layout import GeneOrder, cross_context, gene_patches
 from ._module import SSLModule
 from ._teachers import FrozenTeachers
+from ._training import TrainingDefaults, fit
 from .contrastive_sc import ContrastiveSC, ContrastiveSCModule
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ class MaskSC(SSLModel):
             with teachers.unfrozen(i) as encoder:
                 epochs = ContrastiveSC.training.epochs(cells.n_cells, ContrastiveSC.training.batch_size)
                 options = fit_options | {"max_epochs": min(epochs, max_epochs or epochs)}
-                self._fit(encoder, ContrastiveSC.training, cells=cells, prefix=f"teacher_{i + 1}_", **options)
+                fit(self, encoder, ContrastiveSC.training, cells=cells, prefix=f"teacher_{i + 1}_", **options)
             teachers.n_trained += 1
         if self.module.target == "global":
             logger.info("Training the masked model.")
