@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback
 
 from sc_ssl.data import nearest_cells, smooth
 from sc_ssl.models import ContrastiveSC, MaskSC
+from sc_ssl.train import SSLTrainingPlan
 
 TEACHER = {"n_hidden": [32], "n_latent": 8}
 SMALL = {
@@ -42,17 +42,6 @@ def fit_teacher(adata, *, max_epochs=2):
     if max_epochs:
         teacher.train(max_epochs, **QUICK)
     return teacher
-
-
-class Interrupt(Callback):
-    """Ctrl-C in the second epoch of the fit whose history begins with ``prefix``."""
-
-    def __init__(self, prefix):
-        self.prefix = prefix
-
-    def on_train_epoch_start(self, trainer, plan):
-        if plan.prefix == self.prefix and trainer.current_epoch == 1:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +213,7 @@ def test_training_on_leaves_trained_teachers_alone(counts):
 @pytest.mark.parametrize("through_disk", [False, True])
 def test_training_goes_on_after_the_teachers_that_are_trained(counts, tmp_path, monkeypatch, through_disk):
     model = build(counts, teacher=2)
-    interrupt_the_second_teacher(model, monkeypatch)
+    interrupt_the_second_teacher(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         model.train(3, **QUICK)
     monkeypatch.undo()
@@ -242,12 +231,14 @@ def test_training_goes_on_after_the_teachers_that_are_trained(counts, tmp_path, 
     assert np.isfinite(model.get_latent_representation()).all()
 
 
-def interrupt_the_second_teacher(model, monkeypatch):
-    """Callbacks are for the main fit only, so the interrupt is put among those of every fit."""
-    fit_phase = model._fit
-    monkeypatch.setattr(
-        model, "_fit", lambda *args, **options: fit_phase(*args, **options | {"callbacks": [Interrupt("teacher_2_")]})
-    )
+def interrupt_the_second_teacher(monkeypatch):
+    """Ctrl-C in its second epoch."""
+
+    def interrupt(plan):
+        if plan.prefix == "teacher_2_" and plan.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SSLTrainingPlan, "on_train_epoch_start", interrupt)
 
 
 # layouts and attention
