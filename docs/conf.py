@@ -55,7 +55,10 @@ suppress_warnings = [
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # tutorials are executed by the tests
+nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+nb_merge_streams = True
 
 # Every reference to a public name of ours must resolve; those to other projects can only do so online.
 nitpicky = True

@@ -91,6 +91,12 @@ def test_docstrings_describe_every_parameter(thing):
     assert names <= documented_parameters(doc)
 
 
+@pytest.mark.parametrize("thing", PUBLIC)
+def test_every_public_name_has_a_page(thing, request):
+    name = request.node.callspec.id
+    assert f"    {name}\n" in (ROOT / "docs" / "api" / f"{name.split('.')[0]}.md").read_text()
+
+
 def documented_parameters(doc: str) -> set[str]:
     """Names in the section 'Parameters' of a numpydoc docstring: unindented lines, several names by comma."""
     match = re.search(r"^Parameters\n-{10}\n(.*?)(?=^\S[^\n]*\n-{3,}\n|\Z)", doc, flags=re.DOTALL | re.MULTILINE)

@@ -46,7 +46,7 @@ class ContrastiveSCModule(SSLModule):
         return self.encoder(*gene_subset(x_ng, self.dropout_rate))
 
     def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
-        """Batch norm has seen cells with most genes hidden, ten times noisier than those it will embed: count anew."""
+        """Batch norm has seen cells with most genes hidden, noisier than those it will embed: count anew."""
         # a last minibatch of one cell has no variance
         update_bn((self.normalize(cells) for cells in minibatches if len(cells["batch"]) > 1), self.encoder)
 
@@ -55,9 +55,10 @@ class ContrastiveSC(SSLModel):
     """contrastive-sc: an encoder that tells cells apart when most of their genes are hidden; key ``X_contrastive_sc``.
 
     The unit vector that is contrasted is also the embedding: there is no projection head. Departs from the authors'
-    code where that was measured to be better or faster: one draw of hidden genes a minibatch instead of one a cell,
-    temperature 1 instead of 0.07, AdamW with a cosine schedule instead of Adam at a rate of 0.4, and batch-norm
-    statistics counted again on whole cells after training. :meth:`paper` gives the published settings.
+    code where that was measured to be better or faster on development data: 80 % of the genes hidden instead of 90 %,
+    the same ones in a whole minibatch instead of drawn for each cell, temperature 1 instead of 0.07, AdamW with a
+    cosine schedule instead of Adam at a rate of 0.4, and batch-norm statistics counted again on whole cells after
+    training. :meth:`paper` gives the published settings.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class ContrastiveSC(SSLModel):
     gene_dropout_rate
         Share of the genes that a view hides, in [0, 1).
     dropout_per
-        ``"minibatch"``: the same genes are hidden in all cells of a view, which makes the first layer ten times
+        ``"minibatch"``: the same genes are hidden in all cells of a view, which makes the first layer five times
         cheaper; ``"cell"``: drawn for each cell, as published.
     temperature
         τ of NT-Xent, > 0.
@@ -85,10 +86,10 @@ class ContrastiveSC(SSLModel):
     """
 
     training = TrainingDefaults(
-        max_epochs=60,
+        max_epochs=30,
         batch_size=256,
         min_steps=400,
-        plan={"lr": 3e-3, "weight_decay": 1e-4, "betas": (0.9, 0.99), "warmup_rate": 0.05},
+        plan={"lr": 1e-2, "weight_decay": 1e-4, "betas": (0.9, 0.99), "warmup_rate": 0.05},
     )
 
     def __init__(
@@ -98,7 +99,7 @@ class ContrastiveSC(SSLModel):
         *,
         n_hidden: Sequence[int] = (256, 64),
         n_latent: int = 64,
-        gene_dropout_rate: float = 0.9,
+        gene_dropout_rate: float = 0.8,
         dropout_per: Literal["minibatch", "cell"] = "minibatch",
         temperature: float = 1.0,
         norm: Literal["batch", "layer"] = "batch",
@@ -118,6 +119,6 @@ class ContrastiveSC(SSLModel):
     @classmethod
     def paper(cls, adata: AnnData) -> Self:
         """The settings of the authors' code: Adam at 0.4, temperature 0.07, hidden 200 and 40, 30 epochs of 200 cells."""
-        model = cls(adata, n_hidden=(200, 40), n_latent=60, dropout_per="cell", temperature=0.07)
+        model = cls(adata, n_hidden=(200, 40), n_latent=60, gene_dropout_rate=0.9, dropout_per="cell", temperature=0.07)
         model.training = TrainingDefaults(max_epochs=30, batch_size=200, plan={"lr": 0.4, "schedule": "constant"})
         return model

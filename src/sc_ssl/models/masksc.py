@@ -124,7 +124,7 @@ class MaskSC(SSLModel):
     A transformer encodes the visible patches, and a light decoder regresses the features that contrastive encoders give
     the cell at the hidden ones. Contrastive encoders (:class:`ContrastiveSC`) are trained first unless one is given. Departs from the paper, whose
     settings :meth:`paper` gives, where that was measured to be better on other data than are reported (see the
-    benchmarks): two teachers with different seeds; their features averaged over each cell's neighbours, so that a
+    benchmarks): four teachers with different seeds; their features averaged over each cell's neighbours, so that a
     noisy cell has a clean target; a weight matrix for each patch instead of a convolution shared by all; a decoder
     through a bottleneck; and the predicted features as embedding instead of the mean token.
 
@@ -184,7 +184,7 @@ class MaskSC(SSLModel):
         adata: AnnData | None = None,
         registry: dict[str, Any] | None = None,
         *,
-        teacher: ContrastiveSC | int = 2,
+        teacher: ContrastiveSC | int = 4,
         teacher_kwargs: dict[str, Any] | None = None,
         n_neighbors: int = 15,
         target: Literal["global", "cross", "patch", "raw"] = "global",
