@@ -13,7 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a benchmark; what is in the output folder already is not run again."""
     parser = argparse.ArgumentParser("python -m sc_ssl.benchmark", description=__doc__)
     parser.add_argument("name", choices=BENCHMARKS)
-    parser.add_argument("--datasets", nargs="+", default=["pbmc4k", "worm_neuron"], help="functions of sc_ssl.datasets")
+    parser.add_argument(
+        "--datasets", nargs="+", default=["pbmc4k", "worm_neuron"], help="names in sc_ssl.datasets, or of h5ad files"
+    )
     parser.add_argument("--methods", nargs="+", help="rows to run (default: all)")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder for CSV, Markdown and PNG")

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.model_selection import cross_val_predict
 
-from sc_ssl import datasets
 from sc_ssl.metrics import clustering, pca_space
 
+from ._data import load
 from ._rows import METHODS, pca_grid
 from ._runs import Runs, mean_sd, provenance
 
@@ -29,7 +29,7 @@ PUBLISHED = {
 def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
     """Do the runs that are missing in ``out/clustering.csv`` and write ``clustering.md`` and ``clustering.png``."""
     runs = Runs(out / "clustering.csv", KEYS)
-    data = {name: getattr(datasets, name)() for name in names}
+    data = {name: load(name) for name in names}
     spaces = {name: pca_space(adata.X) for name, adata in data.items()}
     wanted = [
         {"dataset": name, "method": method, "seed": seed}

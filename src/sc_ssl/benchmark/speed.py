@@ -10,11 +10,12 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from sc_ssl import _compat, datasets, models
+from sc_ssl import _compat, models
 from sc_ssl.data import CellLoader
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
+from ._data import load
 from ._rows import METHODS, QUIET
 from ._runs import Runs, provenance
 
@@ -31,7 +32,7 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
         for seed in range(n_seeds)
     ]
     for this in runs.missing(wanted):
-        adata = getattr(datasets, this["dataset"])()
+        adata = load(this["dataset"])
         genes = select_genes(adata, 2000)
         cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, genes].copy()
         start = time.perf_counter()
