@@ -29,7 +29,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs
-	DOCS_OFFLINE=$${DOCS_OFFLINE-1} $(BIN)/sphinx-build -M html docs docs/_build -W --keep-going
+	DOCS_OFFLINE=$${DOCS_OFFLINE-1} OMP_NUM_THREADS=1 $(BIN)/sphinx-build -M html docs docs/_build -W --keep-going
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist docs/_build docs/api/generated docs/notebooks

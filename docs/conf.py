@@ -36,7 +36,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "benchmarks/**", "**.ipynb_checkpoints"]  # benchmarks.md includes what lies in its folder
 templates_path = ["_templates"]
 
 autosummary_generate = True
@@ -58,7 +58,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
-nb_merge_streams = True
+os.environ["TQDM_DISABLE"] = "1"  # no progress bar on the page, where each of its steps would be a line
 
 # Every reference to a public name of ours must resolve; those to other projects can only do so online.
 nitpicky = True
