@@ -58,7 +58,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
-os.environ["TQDM_DISABLE"] = "1"  # no progress bar on the page, where each of its steps would be a line
+# No progress bar on the tutorial's page, where each of its steps would be a line, and no word about its widget.
+os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}
 
 # Every reference to a public name of ours must resolve; those to other projects can only do so online.
 nitpicky = True
