@@ -11,6 +11,7 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
 from sc_ssl import _compat, models, tl
+from sc_ssl._threads import threads_kept
 from sc_ssl.metrics import pca_space
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
@@ -62,15 +63,15 @@ def pca_grid(adata: AnnData) -> dict[str, np.ndarray]:
     """PCA over a grid of settings, from which only labels can pick the best: no method, but one to be measured by."""
     embeddings = {}
     for n_genes, scaled in product((500, 1000, 2000, 4096), (True, False)):
-        cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])
         genes = select_genes(adata, n_genes)
-        sc.pp.normalize_total(cells)
-        sc.pp.log1p(cells)
-        cells = cells[:, genes].copy()
-        if scaled:
-            sc.pp.scale(cells, max_value=10)
-        x = cells.X if scaled else cells.X.toarray()
-        x = np.asarray(x) - np.asarray(x).mean(axis=0)
+        cells = AnnData(sparse.csr_matrix(adata.X, copy=True), var=adata.var[[]])
+        with threads_kept():
+            sc.pp.normalize_total(cells)
+            sc.pp.log1p(cells)
+            x = cells[:, genes].X.toarray()
+            if scaled:
+                x = sc.pp.scale(x, max_value=10)
+        x = x - x.mean(axis=0)
         components = TruncatedSVD(50, random_state=0).fit_transform(x)
         for n_components, cosine in product((10, 20, 50), (False, True)):
             z = components[:, :n_components]
