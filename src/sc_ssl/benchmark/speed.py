@@ -1,4 +1,7 @@
-"""Seconds of training, as ratios to scVI's default training in the same run, and the share that is host overhead."""
+"""Seconds of embedding, as ratios to scVI's defaults in the same run, and the share that is host overhead.
+
+Processor seconds are what is compared: on one thread they do not depend on what else the machine is doing.
+"""
 
 import time
 from pathlib import Path
@@ -35,11 +38,11 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
         adata = load(this["dataset"])
         genes = select_genes(adata, 2000)
         cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, genes].copy()
-        start = time.perf_counter()
+        wall, processor = time.perf_counter(), time.process_time()
         METHODS[this["method"]](cells, this["seed"])
-        seconds = time.perf_counter() - start
+        taken = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
         overhead = _host_overhead(CLASSES[this["method"]], cells) if this["method"] in CLASSES else float("nan")
-        runs.add(this | {"seconds": seconds, "host_overhead": overhead, "threads": torch.get_num_threads()})
+        runs.add(this | taken | {"host_overhead": overhead, "threads": torch.get_num_threads()})
     table = _table(runs.table())
     text = f"<!-- written by python -m sc_ssl.benchmark speed -->\n{provenance()}.\n\n{_markdown(table)}\n"
     (out / "speed.md").write_text(text)
@@ -57,9 +60,9 @@ def _host_overhead(model_class: type, cells: AnnData, n_epochs: int = 10) -> flo
         defaults, module = model.training, model.module
         seconds = {}
         for epochs in (1, 1 + n_epochs):  # the difference leaves out what happens once a training
-            start = time.perf_counter()
+            start = time.process_time()
             models.fit(model, module, defaults, cells=trained_on, max_epochs=epochs, **options)
-            seconds[epochs] = time.perf_counter() - start
+            seconds[epochs] = time.process_time() - start
         per_epoch = (seconds[1 + n_epochs] - seconds[1]) / n_epochs
         bare = _bare_epoch(module, trained_on, defaults, n_epochs)
     _compat.release(model, cells)
@@ -73,7 +76,7 @@ def _bare_epoch(module: torch.nn.Module, cells: Any, defaults: models.TrainingDe
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
     module.train()
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(n_epochs):
         for minibatch in minibatches:
             optimizer.zero_grad()
@@ -81,13 +84,17 @@ def _bare_epoch(module: torch.nn.Module, cells: Any, defaults: models.TrainingDe
             if defaults.gradient_clip_val is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, defaults.gradient_clip_val)
             optimizer.step()
-    return (time.perf_counter() - start) / n_epochs
+    return (time.process_time() - start) / n_epochs
 
 
 def _table(runs: pd.DataFrame) -> pd.DataFrame:
-    mean = runs.groupby(["dataset", "method"], sort=False)[["seconds", "host_overhead"]].mean().reset_index()
-    scvi = mean[mean["method"] == "scvi"].set_index("dataset")["seconds"]
-    mean["scVI seconds / seconds"] = mean["dataset"].map(scvi) / mean["seconds"]
+    mean = (
+        runs.groupby(["dataset", "method"], sort=False)[["seconds", "processor_seconds", "host_overhead"]]
+        .mean()
+        .reset_index()
+    )
+    scvi = mean[mean["method"] == "scvi"].set_index("dataset")["processor_seconds"]
+    mean["times faster than scVI"] = mean["dataset"].map(scvi) / mean["processor_seconds"]
     return mean.round(3)
 
 
