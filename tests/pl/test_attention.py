@@ -77,7 +77,7 @@ def test_return_fig_is_the_figure(cells):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"attention": np.ones((4, 5))}, "5 patches .* image of 4 x 6 genes"),
+        ({"attention": np.ones((4, 7))}, "7 patches .* image of 4 x 6 genes"),
         ({"patch_shape": (3, 2)}, r"6 patches of 3 x 2 genes .* Give patch_shape"),
         ({"patch_shape": (0, 2)}, "patches of 0 x 2 genes"),
         ({"attention": np.ones((3, 6))}, "but have 3, 4 and 3"),
@@ -90,3 +90,10 @@ def test_bad_input_is_named_before_a_figure_is_made(cells, change, message):
     with pytest.raises(ValueError, match=message):
         pl.attention(**dict(zip(("attention", "expression"), cells, strict=True)) | change, show=False)
     assert not plt.get_fignums()
+
+
+def test_a_last_row_of_patches_need_not_be_full(cells):
+    attention, expression = cells
+    axes = pl.attention(attention[:, :5], expression, patch_shape=(2, 2), show=False)
+    overlay = axes[0].images[1].get_array()
+    assert (overlay[2:, 4:] == 0).all() and overlay.shape == (4, 6)
