@@ -16,8 +16,9 @@ TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=agg PYTHONHASHSEED=0
 .PHONY: demo test lint docs clean
 .DEFAULT_GOAL := test
 
+# PASSIVE: threads that wait for each other sleep. Spinning, they slow the demo down several times on a busy machine.
 demo: $(VENV)/.installed
-	MPLBACKEND=agg $(BIN)/python tutorials/demo.py
+	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=agg $(BIN)/python tutorials/demo.py
 
 test: lint
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -m "not slow and not internet"
