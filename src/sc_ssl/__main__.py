@@ -23,8 +23,8 @@ def _embed(args: argparse.Namespace) -> None:
 
     from sc_ssl.tl import embed
 
-    adata = anndata.read_h5ad(args.input)
-    options = {name: value for name, value in vars(args).items() if name not in ("command", "input", "out")}
+    adata = anndata.read_h5ad(args.path)
+    options = {name: value for name, value in vars(args).items() if name not in ("command", "path", "out")}
     embed(adata, **options)
     adata.write_h5ad(args.out)
 
@@ -35,10 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     embed = commands.add_parser("embed", help="embed the cells of an h5ad file", description="See sc_ssl.tl.embed.")
-    embed.add_argument("input", type=Path, help="h5ad file with raw counts")
+    embed.add_argument("path", type=Path, metavar="IN.h5ad", help="h5ad file with raw counts")
     embed.add_argument("--out", type=Path, required=True, help="h5ad file to write")
     embed.add_argument("--method", default="masksc", help="method, or folder of a saved model (default: %(default)s)")
     embed.add_argument("--layer", help="layer of raw counts (default: layers['counts'], else X)")
+    embed.add_argument("--input", default="counts", choices=["counts", "log1p"], help="what the file holds")
     embed.add_argument("--batch-key", help="column of obs with the batch")
     embed.add_argument("--n-top-genes", type=int, default=argparse.SUPPRESS, help="most variable genes to train on")
     embed.add_argument("--key-added", help="name of the result in obsm and uns")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
@@ -35,16 +36,23 @@ def torch_device(accelerator: str, device: int | str) -> torch.device:
     return chosen
 
 
-def release(model: BaseModelClass, adata: Any) -> None:
+def release(model_class: type[BaseModelClass], adata: Any) -> None:
     """Drop scvi-tools' class-level references to an AnnData, which otherwise outlives its last use (#2053)."""
-    model.deregister_manager(adata)
-    type(model)._per_instance_manager_store.pop(model.id, None)
+    uuid = adata.uns.get("_scvi_uuid")
+    model_class._setup_adata_manager_store.pop(uuid, None)
+    for model_id, managers in list(model_class._per_instance_manager_store.items()):
+        managers.pop(uuid, None)
+        if not managers:
+            del model_class._per_instance_manager_store[model_id]
 
 
 def train_runner(model: BaseModelClass, **kwargs: Any) -> TrainRunner:
     """scvi-tools' runner, made without lightning's lines on devices and tips."""
     with _quiet():
-        return TrainRunner(model, **kwargs)
+        try:
+            return TrainRunner(model, **kwargs)
+        except MisconfigurationException as error:
+            raise ValueError(f"training cannot run like this: {error}") from error
 
 
 def run(runner: TrainRunner) -> bool:

@@ -6,9 +6,8 @@ METHODS = {
     "contrastive_sc": "ContrastiveSC",
 }
 
-#: columns of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
-SIZE_FACTOR = "size_factor"
-BATCH = "batch"
+#: column of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
+SIZE_FACTOR = "sc_ssl_size_factor"
 
 
 def embedding_keys(method: str, key_added: str | None = None) -> tuple[str, str]:

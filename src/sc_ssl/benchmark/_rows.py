@@ -42,7 +42,7 @@ def random_encoder(adata: AnnData, seed: int) -> np.ndarray:
         model = models.ContrastiveSC(cells)
         model.is_trained_ = True
         embedding = model.get_latent_representation()
-        _compat.release(model, cells)
+        _compat.release(type(model), cells)
     return embedding
 
 

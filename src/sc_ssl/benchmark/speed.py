@@ -65,7 +65,7 @@ def _host_overhead(model_class: type, cells: AnnData, n_epochs: int = 10) -> flo
             seconds[epochs] = time.process_time() - start
         per_epoch = (seconds[1 + n_epochs] - seconds[1]) / n_epochs
         bare = _bare_epoch(module, trained_on, defaults, n_epochs)
-    _compat.release(model, cells)
+    _compat.release(type(model), cells)
     return 1 - bare / per_epoch
 
 

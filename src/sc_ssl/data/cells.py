@@ -144,7 +144,14 @@ def in_order(matrix: sparse.csr_matrix, column_g: np.ndarray) -> sparse.csr_matr
 def library_size(adata: AnnData, matrix: Any, key: str | None = None) -> np.ndarray:
     """``obs[key]`` when it is there, else the sum over all genes; (n,), counts."""
     if key is not None and key in adata.obs:
-        return adata.obs[key].to_numpy(dtype=np.float64)
+        size_factor = adata.obs[key].to_numpy(dtype=np.float64)
+        bad = ~(np.isfinite(size_factor) & (size_factor >= 0))
+        if bad.any():
+            raise ValueError(
+                f"obs[{key!r}] must hold library sizes (counts, at least 0), found {size_factor[bad.argmax()]} in cell "
+                f"{adata.obs_names[bad.argmax()]!r}."
+            )
+        return size_factor
     return _row_sums(chunk for _, chunk in iter_chunks(matrix))
 
 

@@ -15,11 +15,14 @@ def is_backed(matrix: Any) -> bool:
 
 
 def to_csr(matrix: Any) -> sparse.csr_matrix:
-    """CSR, float32, sorted indices; the same object when it already is."""
+    """CSR, float32, sorted indices without duplicates; the same object when it already is."""
     if sparse.issparse(matrix) or isinstance(matrix, np.ndarray):
         csr = matrix if isinstance(matrix, sparse.csr_matrix) else sparse.csr_matrix(matrix)
         csr = csr.astype(np.float32, copy=False)
-        return csr if csr.has_sorted_indices else csr.sorted_indices()
+        if not csr.has_canonical_format:  # unsorted, or a value in parts
+            csr = csr.copy()
+            csr.sum_duplicates()
+        return csr
     raise TypeError(
         f"expected a NumPy array or a SciPy sparse matrix, in memory or backed, found {type(matrix).__name__}; convert "
         "it, for example with scipy.sparse.csr_matrix."
@@ -36,6 +39,8 @@ def take_rows(matrix: Any, index: np.ndarray) -> sparse.csr_matrix:
 
 def iter_chunks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_matrix]]:
     """All rows in order, a chunk at a time: ``(rows, CSR)``."""
+    if sparse.issparse(matrix):
+        matrix = to_csr(matrix)  # once: rows of a CSC matrix cost a pass over all of it
     for start in range(0, matrix.shape[0], CHUNK):
         rows = slice(start, min(start + CHUNK, matrix.shape[0]))
         yield rows, to_csr(matrix[rows])

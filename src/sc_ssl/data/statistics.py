@@ -25,7 +25,9 @@ def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> tuple[flo
         squares += np.bincount(flat, value**2, minlength=total.size).reshape(total.shape)
     n_b = np.bincount(cells.batch, minlength=n_batch)[:, None]
     n = np.concatenate([n_b.sum(keepdims=True), n_b])
-    mean = np.concatenate([total.sum(axis=0, keepdims=True), total]) / n
-    variance = np.concatenate([squares.sum(axis=0, keepdims=True), squares]) / n - mean**2
+    mean = np.concatenate([total.sum(axis=0, keepdims=True), total]) / np.maximum(n, 1)
+    variance = np.concatenate([squares.sum(axis=0, keepdims=True), squares]) / np.maximum(n, 1) - mean**2
     sd = np.sqrt(np.clip(variance, 0, None))
+    absent = n.ravel() == 0  # a batch without cells takes the statistics of all
+    mean[absent], sd[absent] = mean[0], sd[0]
     return target_sum, mean, np.where(sd > 1e-6, sd, 1.0)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._module import SSLModule
 
 
-#: smallest share of a model's genes that cells must have to be embedded without a word
+#: smallest share of a model's genes that cells must have to be embedded at all
 MIN_COVERAGE = 0.5
 #: cells a minibatch where no gradient is kept
 INFERENCE_BATCH_SIZE = 1024
@@ -245,6 +245,7 @@ class SSLModel(BaseModelClass):
             model = type(source)(None, registry=source.registry_, **source.plain_init_params())
             model.module.load_state_dict(source.module.state_dict())
             model.module.eval()
+            model.training = source.training
             model.is_trained_, model.history_ = source.is_trained_, dict(source.history_ or {})
             model.to_device(source.device)
         else:
@@ -309,15 +310,18 @@ class SSLModel(BaseModelClass):
     ) -> np.ndarray:
         """Apply a function of a minibatch to cells in order; float32."""
         cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
-        index = np.arange(cells.n_cells) if indices is None else np.arange(cells.n_cells)[np.asarray(indices)]
-        loader = self._loader(cells, index, batch_size)
+        index = np.arange(cells.n_cells)
+        if indices is not None:
+            index = index[np.asarray(indices)] if len(indices) else index[:0]
+        # of no cells one is taken and left out again, for the shape
+        loader = self._loader(cells, index if len(index) else np.zeros(1, int), batch_size)
         training = self.module.training
         self.module.eval()
         try:
             results = [function(minibatch).float().cpu() for minibatch in loader]
         finally:
             self.module.train(training)
-        return torch.cat(results).numpy() if results else np.empty((0, 0), np.float32)
+        return torch.cat(results)[: len(index)].numpy()
 
     def _loader(self, cells: Cells, index: np.ndarray | None = None, batch_size: int | None = None) -> CellLoader:
         """Minibatches in order, on the model's device."""

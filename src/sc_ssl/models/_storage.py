@@ -19,8 +19,9 @@ def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, T
     if not overwrite:
         check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / TENSORS).unlink(missing_ok=True)
     (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, default=_encode, indent=1))
-    # cloned: the teachers of a MaskSC share their normalisation with it, which safetensors does not store
+    # cloned: safetensors stores no tensor under two names, and a MaskSC and its teachers have the same patches
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / TENSORS)
 
 
@@ -35,7 +36,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no saved model: {CONFIG} is missing; give a folder made by save().")
-    config = json.loads(path.read_text(), object_hook=_decode)
+    try:
+        config = json.loads(path.read_text(), object_hook=_decode)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; save the model again.") from error
     if config.get("format") != FORMAT:
         raise ValueError(f"{path} has format {config.get('format')}, this version reads {FORMAT}; update sc_ssl.")
     return config

@@ -10,7 +10,7 @@ import torch
 
 from sc_ssl import _compat
 from sc_ssl._logging import logger
-from sc_ssl.data import CellDataModule, Cells
+from sc_ssl.data import CellDataModule, CellLoader, Cells
 from sc_ssl.train import SSLTrainingPlan
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def fit(
     """Train a module on the model's cells; a model in phases calls it once a phase."""
     if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
         raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
+    if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):
+        raise ValueError(f"max_epochs is at least 1 and batch_size 2, found {max_epochs} and {batch_size}.")
     if validation_size is None:
         validation_size = 0.1 if early_stopping else 0.0
     datamodule = CellDataModule(
@@ -83,17 +85,20 @@ def fit(
     )
     earlier = dict(model.history_ or {})
     model.is_trained_, was_trained = False, model.is_trained_  # the runner then leaves the joining to us
-    finished = False
+    finished = None
     try:
         finished = _compat.run(runner)
     finally:
         model.history_ = join_histories(earlier, model.history_ or {})
+        if not finished:  # lightning has moved the module, and only it, back to the CPU
+            model.to_device("cpu")
         with torch.no_grad():
-            module.after_fit(datamodule.loader(datamodule.train_idx, device=model.device))
+            module.after_fit(CellLoader(cells, datamodule.train_idx, datamodule.batch_size, device=model.device))
         model.module.eval()
         n_epochs = runner.trainer.current_epoch
-        # an earlier phase trains a part of the model, which embeds nothing yet
-        model.is_trained_ = was_trained or (module is model.module and (finished or n_epochs > 0))
+        # an earlier phase trains a part of the model, which embeds nothing yet; after an error nothing is trained
+        usable = finished or (finished is not None and n_epochs > 0)
+        model.is_trained_ = was_trained or (module is model.module and usable)
     if not finished:
         state = "usable as it is" if model.is_trained_ else "not usable before train() has been called again"
         logger.warning("Training was interrupted after %d epochs; the model is %s.", n_epochs, state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -205,9 +204,11 @@ class MaskSC(SSLModel):
         _check_choice("target", target, ("global", "cross", "patch", "raw"))
         _check_choice("patch_embed", patch_embed, ("local", "conv"))
         _check_choice("readout", readout, ("prediction", "mean", "cls"))
+        if isinstance(teacher, int) and teacher < 1:
+            raise ValueError(f"at least one teacher is needed, found teacher={teacher}.")
         given = teacher if isinstance(teacher, ContrastiveSC) else None
         if given is not None:
-            _check_teacher(given, self.var_names)
+            self._check_teacher(given)
             teacher, teacher_kwargs = 1, given.plain_init_params()
         n_genes = len(self.var_names)
         patch_size = patch_size or int(max(min(64, n_genes / 32), 1) ** 0.5) ** 2
@@ -325,7 +326,8 @@ class MaskSC(SSLModel):
         """Train the teachers that are not trained yet, then put what they say beside each cell."""
         cells, teachers = self._own_cells(), self.module.teachers
         max_epochs = fit_options.pop("max_epochs")
-        for i in range(int(teachers.n_trained), len(teachers.encoders)):
+        n_needed = 0 if self.module.target == "raw" else len(teachers.encoders)
+        for i in range(int(teachers.n_trained), n_needed):
             logger.info("Training contrastive teacher %d of %d.", i + 1, len(teachers.encoders))
             with teachers.unfrozen(i) as encoder:
                 epochs = ContrastiveSC.training.epochs(cells.n_cells, ContrastiveSC.training.batch_size)
@@ -350,6 +352,20 @@ class MaskSC(SSLModel):
         features = features - features.mean(axis=0)
         return (features / np.maximum(features.std(axis=0), 1e-6)).astype(np.float32)
 
+    def _check_teacher(self, teacher: ContrastiveSC) -> None:
+        if not teacher.is_trained_:
+            raise ValueError("the teacher must be trained; call its train() first.")
+        genes = self.var_names
+        if teacher.var_names != genes:
+            raise ValueError(
+                f"the teacher must know the model's {len(genes)} genes in the same order, found "
+                f"{len(teacher.var_names)} genes of its own; set both up with the same AnnData."
+            )
+        theirs = teacher.summary_stats.n_batch, teacher.setup_arguments["input"]
+        ours = self.summary_stats.n_batch, self.setup_arguments["input"]
+        if theirs != ours:
+            raise ValueError(f"the teacher must have the model's number of batches and input {ours}, found {theirs}.")
+
     def _build_encoders(
         self, normalize: LogNormalize, given: ContrastiveSC | None, n: int, teacher_kwargs: dict[str, Any]
     ) -> list[ContrastiveSCModule]:
@@ -357,21 +373,11 @@ class MaskSC(SSLModel):
         encoders = []
         for _ in range(n):
             encoder = ContrastiveSC(None, registry=self.registry_, **teacher_kwargs).module
-            encoder.normalize = normalize
+            encoder.load_state_dict(normalize.state_dict(prefix="normalize."), strict=False)
             if given is not None:
-                encoder = copy.deepcopy(given.module).cpu()
+                encoder.load_state_dict(given.module.state_dict())
             encoders.append(encoder)
         return encoders
-
-
-def _check_teacher(teacher: ContrastiveSC, genes: list[str]) -> None:
-    if not teacher.is_trained_:
-        raise ValueError("the teacher must be trained; call its train() first.")
-    if teacher.var_names != genes:
-        raise ValueError(
-            f"the teacher must know the model's {len(genes)} genes in the same order, found {len(teacher.var_names)} "
-            "genes of its own; set both up with the same AnnData."
-        )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

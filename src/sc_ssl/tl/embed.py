@@ -15,7 +15,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sc_ssl import _compat, models
-from sc_ssl._keys import BATCH, METHODS, SIZE_FACTOR, embedding_keys
+from sc_ssl._keys import METHODS, SIZE_FACTOR, embedding_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import (
     Source,
@@ -72,7 +72,8 @@ def embed(
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
-        Column of ``obs`` with the batch: genes that vary within batches are picked, and z-scored within each.
+        Column of ``obs`` with the batch: genes that vary within batches are picked, and z-scored within each. With a
+        trained model, the column that holds the batch here; by default the one it was trained with.
     n_top_genes
         Most variable genes to train on; ``None`` takes all.
     input
@@ -114,25 +115,26 @@ def embed(
     """
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
-    trained = None if isinstance(method, str) and method in METHODS else _trained_model(method, model_kwargs)
-    check_cells(adata, min_cells=1 if trained else MIN_CELLS)
-    source = _find(adata, layer, input)
-    if save_model is not None:
-        check_free(save_model)
     with seeded(random_state) as seed:
-        if trained is None:
+        trained = None if isinstance(method, str) and method in METHODS else _trained_model(method, model_kwargs)
+        input = trained.setup_arguments["input"] if trained else input
+        check_cells(adata, min_cells=1 if trained else MIN_CELLS)
+        source = _find(adata, layer, input)
+        if save_model is not None:
+            check_free(save_model)
+        if trained is not None:
+            model, embedding = trained, _embed_query(trained, adata, source, batch_key)
+        else:
             genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
             cells = _private_cells(adata, source, genes, batch_key=batch_key)
-            batch = None if batch_key is None else BATCH
             model_class = getattr(models, METHODS[method])
-            model_class.setup_anndata(cells, batch_key=batch, size_factor_key=SIZE_FACTOR, input=input)
-            model = model_class(cells, **model_kwargs)
-            model.train(max_epochs, accelerator=accelerator, **(train_kwargs or {}))
-            embedding = model.get_latent_representation()
-            _compat.release(model, cells)
-        else:
-            model = trained
-            embedding = _embed_query(model, adata, source, batch_key)
+            try:
+                model_class.setup_anndata(cells, batch_key=batch_key, size_factor_key=SIZE_FACTOR, input=input)
+                model = model_class(cells, **model_kwargs)
+                model.train(max_epochs, accelerator=accelerator, **(train_kwargs or {}))
+                embedding = model.get_latent_representation()
+            finally:
+                _compat.release(model_class, cells)
     name = {class_name: name for name, class_name in METHODS.items()}[type(model).__name__]
     obsm_key, uns_key = embedding_keys(name, key_added)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
@@ -169,7 +171,12 @@ def _find(adata: AnnData, layer: str | None, input: Literal["counts", "log1p"]) 
 
 
 def _private_cells(
-    adata: AnnData, source: Source, genes: Sequence[str], *, batch_key: str | None, batch_name: str = BATCH
+    adata: AnnData,
+    source: Source,
+    genes: Sequence[str],
+    *,
+    batch_key: str | None,
+    batch_name: str | None = None,
 ) -> AnnData:
     """A light AnnData of our own with these genes, so that scvi-tools marks and keeps nothing of the user's."""
     obs = pd.DataFrame({SIZE_FACTOR: library_size(adata, source.matrix)}, index=adata.obs_names)
@@ -177,7 +184,7 @@ def _private_cells(
     if n_empty:
         logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
     if batch_key is not None:
-        obs[batch_name] = pd.Categorical(obs_categories(adata, batch_key))
+        obs[batch_name or batch_key] = pd.Categorical(obs_categories(adata, batch_key))
     column_g = adata.var_names.get_indexer(pd.Index(genes))
     matrix = sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix)], format="csr")
     return AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
@@ -186,13 +193,15 @@ def _private_cells(
 def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str | None) -> np.ndarray:
     """Embed new cells by a trained model, whatever the names under which it knew its layer and keys."""
     setup = model.setup_arguments
+    if batch_key is not None and setup["batch_key"] is None:
+        raise ValueError("the model was trained without batches; leave out batch_key, or train one with it.")
     genes = [gene for gene in model.var_names if gene in adata.var_names] or list(adata.var_names[:1])
     cells = _private_cells(
         adata,
         source,
         genes,
         batch_key=batch_key or setup["batch_key"],
-        batch_name=setup["batch_key"] or BATCH,
+        batch_name=setup["batch_key"],
     )
     if setup["size_factor_key"] is not None:
         cells.obs[setup["size_factor_key"]] = cells.obs[SIZE_FACTOR]
