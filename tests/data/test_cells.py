@@ -125,3 +125,21 @@ def test_held_out_cells_are_not_trained_on(counts):
 def test_rows_of_an_unknown_type_are_refused():
     with pytest.raises(TypeError, match="found list"):
         to_csr([[1.0]])
+
+
+def test_a_count_in_parts_is_summed(counts):
+    parts = sparse.csr_matrix((np.array([1.0, 2.0]), np.array([3, 3]), np.array([0, 2])), shape=(1, 96))
+    assert to_csr(parts)[0, 3] == 3 and len(parts.data) == 2
+
+
+def test_a_library_size_that_is_none_is_named(counts):
+    counts.obs["depth"] = [np.nan if i == 4 else 10.0 for i in range(120)]
+    with pytest.raises(ValueError, match=r"obs\['depth'\] must hold library sizes .* found nan in cell 'cell_4'"):
+        read(counts, size_factor_key="depth")
+
+
+def test_a_batch_without_cells_takes_the_statistics_of_all(build_counts):
+    cells = read(build_counts(n_batches=2), batch_key="donor", batches=["donor_0", "donor_1", "empty"])
+    _, mean, sd = gene_statistics(cells, n_batch=3, log_input=False)
+    np.testing.assert_array_equal(mean[3], mean[0])
+    np.testing.assert_array_equal(sd[3], sd[0])

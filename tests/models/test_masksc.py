@@ -1,6 +1,7 @@
 """MaskSC: targets, teachers, layouts, attention and the published settings."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -340,3 +341,22 @@ def test_expression_matrix_holds_each_patch_as_a_tile(counts):
         row, column = divmod(t, matrix.shape[2] // width)
         tile = matrix[:, row * height : (row + 1) * height, column * width : (column + 1) * width]
         np.testing.assert_array_equal(tile.reshape(2, -1), patches[:, t])
+
+
+def test_a_teacher_of_other_cells_survives_saving(build_counts, tmp_path):
+    model = build(build_counts(), teacher=fit_teacher(build_counts(seed=5, depth=9.0)), teacher_kwargs=None)
+    model.train(2, **QUICK)
+    model.save(tmp_path / "model")
+    loaded = MaskSC.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.get_latent_representation(build_counts()), model.get_latent_representation())
+
+
+def test_no_teacher_is_refused(counts):
+    with pytest.raises(ValueError, match="at least one teacher is needed, found teacher=0"):
+        build(counts, teacher=0)
+
+
+def test_a_query_model_trains_as_its_source(counts):
+    model = fit(counts, max_epochs=1)
+    model.training = dataclasses.replace(model.training, max_epochs=7)
+    assert MaskSC.load_query(model, counts).training.max_epochs == 7

@@ -438,3 +438,23 @@ def test_types_of_real_cells_are_found():
 def test_saved_folder_is_where_it_was_asked_for(folder):
     assert isinstance(folder, Path)
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_new_cells_bring_the_batch_under_another_name(build_counts):
+    counts = build_counts(n_batches=2)
+    model = trained_with_batch(counts)
+    query = build_counts(n_batches=2, seed=1)
+    query.obs["site"] = query.obs.pop("donor")
+    with pytest.raises(KeyError, match="'donor' is not in adata.obs"):
+        embed(query, model)
+    embed(query, model, batch_key="site")
+    assert np.isfinite(query.obsm["X_contrastive_sc"]).all()
+    with pytest.raises(ValueError, match="trained without batches; leave out batch_key"):
+        embed(query, trained_with_batch(counts, None), batch_key="site")
+
+
+def trained_with_batch(counts, batch_key="donor"):
+    models.ContrastiveSC.setup_anndata(counts, batch_key=batch_key)
+    model = models.ContrastiveSC(counts)
+    model.train(1, enable_progress_bar=False, accelerator="cpu")
+    return model

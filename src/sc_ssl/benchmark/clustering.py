@@ -97,7 +97,9 @@ def _table(runs: pd.DataFrame) -> pd.DataFrame:
             for measure, number in zip(MEASURES, numbers, strict=False):
                 if (name, measure) in columns:
                     columns[name, measure][row] = f"{number:.3f}"
-    return pd.DataFrame(columns).fillna("")
+    order = [*METHODS, *REFERENCES, *(row for rows in PUBLISHED.values() for row in rows)]
+    table = pd.DataFrame(columns).fillna("")
+    return table.reindex([row for row in dict.fromkeys([*order, *table.index]) if row in table.index])
 
 
 def _page(table: pd.DataFrame, runs: pd.DataFrame) -> str:
