@@ -98,8 +98,9 @@ def _table(runs: pd.DataFrame) -> pd.DataFrame:
                 if (name, measure) in columns:
                     columns[name, measure][row] = f"{number:.3f}"
     order = [*METHODS, *REFERENCES, *(row for rows in PUBLISHED.values() for row in rows)]
-    table = pd.DataFrame(columns).fillna("")
-    return table.reindex([row for row in dict.fromkeys([*order, *table.index]) if row in table.index])
+    present = {row for cells in columns.values() for row in cells}
+    rows = [row for row in dict.fromkeys(order) if row in present]
+    return pd.DataFrame({column: {row: cells.get(row, "") for row in rows} for column, cells in columns.items()})
 
 
 def _page(table: pd.DataFrame, runs: pd.DataFrame) -> str:
@@ -124,8 +125,8 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
         position = np.arange(len(table))[::-1]
         for offset, measure in ((0.2, "ari"), (-0.2, "nmi")):
             parts = table[name, measure].str.split(" ± ")
-            mean = parts.str[0].replace("", "nan").astype(float)
-            sd = parts.str[1].fillna("0").replace("", "0").astype(float)
+            mean = pd.to_numeric(parts.str[0], errors="coerce")
+            sd = pd.to_numeric(parts.str[1], errors="coerce").fillna(0.0)
             axes.barh(position + offset, mean, height=0.38, xerr=sd, label=measure.upper())
         axes.set(title=name, xlim=(0, 1), yticks=position, yticklabels=table.index)
         axes.spines[["top", "right"]].set_visible(False)

@@ -26,7 +26,8 @@ def find_matrix(adata: AnnData, layer: str | None = None) -> Source:
             raise ValueError("adata.X is empty; name the layer of raw counts with layer=.")
         return Source(adata.X, "X")
     if layer not in adata.layers:
-        raise KeyError(f"layer {layer!r} is not in adata.layers, which has {', '.join(adata.layers) or 'none'}.")
+        names = ", ".join(name for name in adata.layers if name is not None)  # anndata 0.13 lists X under None
+        raise KeyError(f"layer {layer!r} is not in adata.layers, which has {names or 'none'}.")
     return Source(adata.layers[layer], f"layers[{layer!r}]")
 
 
