@@ -55,7 +55,7 @@ class ContrastiveSC(SSLModel):
     """contrastive-sc: an encoder that tells cells apart when most of their genes are hidden; key ``X_contrastive_sc``.
 
     The unit vector that is contrasted is also the embedding: there is no projection head. Departs from the authors'
-    code where that was measured to be better or faster on development data: 80 % of the genes hidden instead of 90 %,
+    code where short runs on development data were better or faster: 80 % of the genes hidden instead of 90 %,
     the same ones in a whole minibatch instead of drawn for each cell, temperature 1 instead of 0.07, AdamW with a
     cosine schedule instead of Adam at a rate of 0.4, and batch-norm statistics counted again on whole cells after
     training. :meth:`paper` gives the published settings.

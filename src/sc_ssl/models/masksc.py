@@ -121,11 +121,13 @@ class MaskSC(SSLModel):
     """mask-sc: from a quarter of a cell's patches of genes, predict what a frozen encoder says; key ``X_masksc``.
 
     A transformer encodes the visible patches, and a light decoder regresses the features that contrastive encoders give
-    the cell at the hidden ones. Contrastive encoders (:class:`ContrastiveSC`) are trained first unless one is given. Departs from the paper, whose
-    settings :meth:`paper` gives, where that was measured to be better on other data than are reported (see the
-    benchmarks): four teachers with different seeds; their features averaged over each cell's neighbours, so that a
-    noisy cell has a clean target; a weight matrix for each patch instead of a convolution shared by all; a decoder
-    through a bottleneck; and the predicted features as embedding instead of the mean token.
+    the cell at the hidden ones. These encoders (:class:`ContrastiveSC`) are trained first unless one is given.
+
+    Departs from the paper, whose settings :meth:`paper` gives: four teachers with different seeds; their features
+    averaged over each cell's neighbours, so that a noisy cell has a clean target; a decoder through a bottleneck; and
+    the predicted features as embedding instead of the mean token. Short runs on development data, mostly with one seed
+    each, pointed there; the benchmarks say what is shown. A weight matrix for each patch instead of one convolution for
+    all was clearly better in a pilot on PBMC 4k.
 
     Parameters
     ----------
