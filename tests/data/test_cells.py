@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from sc_ssl.data import CellDataModule, CellLoader, Cells, gene_statistics, in_order, match_genes, to_csr
+from sc_ssl.data import CellDataModule, CellLoader, Cells, gene_statistics, gene_weights, in_order, match_genes, to_csr
 
 
 def read(adata, genes=None, **options):
@@ -102,6 +102,45 @@ def test_a_gene_that_does_not_vary_has_sd_one(counts):
     counts.X = np.c_[counts.X.toarray()[:, :1], np.zeros((120, 95))]
     _, mean, sd = gene_statistics(read(counts), n_batch=1, log_input=False)
     assert (sd[:, 1:] == 1).all() and (mean[:, 1:] == 0).all()
+
+
+def test_taken_cells_are_those_asked_for(counts, backed):
+    index = np.array([2, 50, 51])
+    for adata in (counts, backed):
+        cells = read(adata, ["gene_5", "gene_1"]).take(index)
+        np.testing.assert_array_equal(cells.rows(np.arange(3)).toarray(), counts.X[index][:, [5, 1]].toarray())
+        np.testing.assert_array_equal(cells.size_factor, read(counts, ["gene_5", "gene_1"]).size_factor[index])
+        assert next(iter(CellLoader(cells, np.arange(3), 3)))["X"].shape == (3, 2)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_gene_weights_are_the_fourth_root_of_the_excess_variance_of_pearson_residuals(build_counts, batched):
+    counts = build_counts(n_batches=2)
+    options = {"batch_key": "donor", "batches": ["donor_0", "donor_1"]} if batched else {}
+    cells = read(counts, **options)
+    x, residual = counts.X.toarray().astype(float), np.empty(counts.shape)
+    for code in np.unique(cells.batch):
+        of_batch = x[cells.batch == code]
+        expected = of_batch.sum(1, keepdims=True) * of_batch.sum(0) / of_batch.sum()
+        residual[cells.batch == code] = (of_batch - expected) / np.sqrt(expected + expected**2 / 100)
+    weight = np.maximum(np.mean(np.clip(residual, -(120**0.5), 120**0.5) ** 2, axis=0) - 1, 0) ** 0.25
+    np.testing.assert_allclose(gene_weights(cells), weight / np.sqrt(np.mean(weight**2)), rtol=1e-4)
+
+
+def test_markers_weigh_more_than_chance_and_a_batch_adds_nothing(build_counts):
+    counts = build_counts(n_cells=600, n_batches=2)
+    of_second = (counts.obs["donor"] == "donor_1").to_numpy()
+    x = counts.X.toarray()
+    x[np.ix_(of_second, [90])] += 30  # no marker, but one donor has far more of it
+    counts.X = sparse.csr_matrix(x)
+    weight = gene_weights(read(counts, batch_key="donor", batches=["donor_0", "donor_1"]))
+    assert np.median(weight[:48]) > 2 * np.median(weight[48:])  # the first 48 genes are markers
+    assert gene_weights(read(counts))[90] > 1.3 * weight[90]
+
+
+def test_genes_that_differ_by_chance_alone_weigh_the_same(counts):
+    counts.X = sparse.csr_matrix(np.ones((120, 96), np.float32))
+    np.testing.assert_array_equal(gene_weights(read(counts)), np.ones(96))
 
 
 def test_the_loader_visits_every_cell_once(counts):

@@ -8,14 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sc_ssl.data import nearest_cells, smooth
 from sc_ssl.models import ContrastiveSC, MaskSC
+from sc_ssl.models._diffusion import diffusion_components
+from sc_ssl.models._layout import cross_context
 from sc_ssl.train import SSLTrainingPlan
 
 TEACHER = {"n_hidden": [32], "n_latent": 8}
 SMALL = {
-    "teacher": 1,
     "teacher_kwargs": TEACHER,
+    "n_components": 8,
     "n_hidden": 16,
     "n_layers": 1,
     "n_heads": 2,
@@ -54,22 +55,23 @@ def trained(build_counts):
 @pytest.mark.parametrize(
     ("options", "n_latent"),
     [
+        ({"target": "diffusion", "readout": "prediction", "n_neighbors": 7}, 50),
+        ({"target": "components", "readout": "prediction", "n_components": 5}, 5),
         ({"target": "global", "readout": "prediction"}, 8),
         ({"target": "cross", "readout": "prediction"}, 8),
         ({"target": "patch", "readout": "prediction"}, 8),
         ({"target": "raw", "readout": "prediction"}, 16),
-        ({"readout": "prediction", "teacher": 2}, 16),
         ({"readout": "mean"}, 16),
         ({"readout": "cls"}, 16),
-        ({"gene_order": "given"}, 8),
-        ({"gene_order": "square"}, 8),
-        ({"gene_order": "coexpression"}, 8),
-        ({"gene_order": "random"}, 8),
-        ({"patch_embed": "conv"}, 8),
-        ({"n_scored": None, "n_neighbors": 0, "mask_rate": 0.5}, 8),
-        ({"patch_size": 7}, 8),  # the last patch is not full
-        ({"patch_size": None}, 8),
-        ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}}, 8),
+        ({"gene_order": "given"}, 50),
+        ({"gene_order": "square"}, 50),
+        ({"gene_order": "coexpression"}, 50),
+        ({"gene_order": "random"}, 50),
+        ({"patch_embed": "conv"}, 50),
+        ({"mask_rate": 0.5, "weigh_genes": False}, 50),
+        ({"patch_size": 7}, 50),  # the last patch is not full
+        ({"patch_size": None}, 50),
+        ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}}, 50),
         ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}, "target": "cross", "readout": "mean"}, 16),
     ],
     ids=str,
@@ -90,8 +92,10 @@ def test_unknown_choices_are_refused_with_the_list(counts, name):
         build(counts, **{name: "wrong"})
 
 
-def test_prediction_is_a_unit_vector(trained):
-    np.testing.assert_allclose(np.linalg.norm(trained.get_latent_representation(), axis=1), 1, atol=1e-5)
+@pytest.mark.parametrize(("target", "is_unit"), [("diffusion", True), ("global", True), ("components", False)])
+def test_prediction_is_a_unit_vector_where_the_target_is(counts, target, is_unit):
+    length = np.linalg.norm(fit(counts, target=target).get_latent_representation(), axis=1)
+    assert np.allclose(length, 1, atol=1e-5) == is_unit
 
 
 # targets
@@ -102,26 +106,24 @@ CROSS = [{0, 1, 2, 3}, {0, 1, 2, 4}, {0, 1, 2, 5}, {3, 4, 5, 0}, {3, 4, 5, 1}, {
 
 @pytest.mark.parametrize(("target", "seen"), [("patch", [{i} for i in range(6)]), ("cross", CROSS)])
 def test_targets_of_patches_are_the_frozen_teachers_features_of_masked_cells(counts, target, seen):
-    model = fit(counts, target=target, teacher=2)
+    model = fit(counts, target=target)
     x_ng, patch_genes_tp = normalized(model), model.module.patch_genes_tp
     expected = []
     for patches in seen:
         shown = torch.zeros(x_ng.shape[1])
         shown[patch_genes_tp[sorted(patches)].flatten()] = len(seen) / len(patches)
         with torch.no_grad():
-            h = [F.normalize(teacher.encoder(x_ng * shown), dim=1) for teacher in model.module.teachers.encoders]
-        expected.append(torch.cat(h, dim=1))
+            expected.append(F.normalize(model.module.frozen.contrastive.encoder(x_ng * shown), dim=1))
     expected = torch.stack(expected, dim=1)
     expected = (expected - expected.mean(dim=0)) / expected.std(dim=0, correction=0)
-    torch.testing.assert_close(model.module.teachers.of_patches(patches_of(model)), expected, atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(targets_of(model), expected, atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("target", ["patch", "cross"])
-def test_targets_of_patches_are_standardised(counts, target):
-    model = fit(counts, target=target)
-    features = model.module.teachers.of_patches(patches_of(model))
-    torch.testing.assert_close(features.mean(dim=0), torch.zeros(6, 8), atol=1e-4, rtol=0)
-    torch.testing.assert_close(features.std(dim=0, correction=0), torch.ones(6, 8), atol=1e-3, rtol=0)
+@pytest.mark.parametrize(("target", "n_places"), [("patch", 6), ("cross", 6), ("global", 1)])
+def test_teachers_features_are_standardised(counts, target, n_places):
+    features = targets_of(fit(counts, target=target))
+    torch.testing.assert_close(features.mean(dim=0), torch.zeros(n_places, 8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.std(dim=0, correction=0), torch.ones(n_places, 8), atol=1e-3, rtol=0)
 
 
 def normalized(model):
@@ -133,40 +135,67 @@ def patches_of(model):
     return torch.as_tensor(model._map_cells(model.module.patches, None, None))
 
 
-def test_global_targets_are_the_teachers_features_of_the_neighbourhood(counts):
-    model = fit(counts, teacher=2, n_neighbors=5)
+def targets_of(model):
+    return model.module.targets(normalized(model), patches_of(model))
+
+
+def test_global_targets_are_the_teachers_features_of_the_cell(counts):
+    model = fit(counts, target="global")
     with torch.no_grad():
-        x_ng = normalized(model)
-        h = [F.normalize(teacher.encoder(x_ng), dim=1) for teacher in model.module.teachers.encoders]
-    features = torch.cat(h, dim=1).numpy() / 2**0.5
-    expected = smooth(features, nearest_cells(features, 5), n_steps=2)
-    expected = (expected - expected.mean(axis=0)) / expected.std(axis=0)
-    found = model._training_cells(max_epochs=1).extra["target"]
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+        expected = F.normalize(model.module.frozen.contrastive.encoder(normalized(model)), dim=1)
+    expected = (expected - expected.mean(dim=0)) / expected.std(dim=0, correction=0)
+    torch.testing.assert_close(targets_of(model)[:, 0], expected, atol=1e-4, rtol=1e-3)
 
 
-def test_raw_targets_are_the_expression_of_the_hidden_patches(counts):
+def test_diffusion_targets_are_places_in_the_graph_of_the_components(counts):
+    model = fit(counts, n_neighbors=9)
+    components = (normalized(model) @ model.module.frozen.loading_gc).numpy()
+    found = model._training_cells().extra["target"]
+    np.testing.assert_allclose(found, diffusion_components(components, 9, 50) * 50**0.5, atol=1e-5)
+    np.testing.assert_allclose(np.mean(found**2), 1, atol=1e-4)
+
+
+def test_above_a_number_of_cells_evenly_spread_ones_are_trained_on(counts, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models.masksc.MAX_GRAPH_CELLS", 50)
+    monkeypatch.setattr("sc_ssl.models.masksc.MAX_CELLS", 40)
+    model = fit(counts)
+    cells = model._training_cells()
+    assert cells.n_cells == 50
+    index = np.unique(np.linspace(0, 119, 50).astype(int))
+    np.testing.assert_array_equal(cells.rows(np.arange(50)).toarray(), counts.X[index].toarray())
+    assert model.get_latent_representation().shape == (120, 50)
+
+
+def test_components_are_those_of_a_full_decomposition_partly_whitened(counts):
+    model = fit(counts, target="components", n_components=4)
+    x_ng = normalized(model).numpy()
+    u, s, _ = np.linalg.svd(x_ng - x_ng.mean(axis=0), full_matrices=False)
+    expected = u[:, :4] * s[:4] ** 0.75
+    expected = expected / np.sqrt(np.mean(expected.var(axis=0, ddof=1)))
+    found = targets_of(model)[:, 0].numpy()
+    found = found - found.mean(axis=0)
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=2e-2)
+
+
+def test_components_that_the_data_do_not_have_are_zero(build_counts):
+    model = fit(build_counts(n_cells=45), target="components", n_components=60)
+    found = targets_of(model)
+    assert found.shape == (45, 1, 60)
+    assert found[..., 44:].abs().max() == 0
+    assert found[..., :40].std(dim=0).min() > 0
+
+
+def test_training_on_keeps_the_components(counts):
+    model = fit(counts)
+    before = model.module.frozen.loading_gc.clone()
+    query = MaskSC.load_query(model, counts[:60].copy())
+    query.train(1, **QUICK)
+    assert torch.equal(query.module.frozen.loading_gc, before)
+
+
+def test_raw_targets_are_the_expression_of_the_patches(counts):
     model = fit(counts, target="raw")
-    patch_ntp = patches_of(model)[:5]
-    hidden_nm = torch.tensor([[0, 5], [1, 2], [3, 3], [4, 0], [5, 1]])
-    expected = torch.stack([cell[hidden] for cell, hidden in zip(patch_ntp, hidden_nm, strict=True)])
-    torch.testing.assert_close(model.module.targets({}, patch_ntp, hidden_nm), expected)
-
-
-def test_smoothing_equals_the_dense_formula():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(30, 4)).astype(np.float32)
-    neighbors = nearest_cells(values, 5)
-    average = np.zeros((30, 30))
-    for i, row in enumerate(neighbors):
-        average[i, row] = 1 / 6
-    np.testing.assert_allclose(smooth(values, neighbors, n_steps=2), average @ average @ values, atol=1e-6)
-
-
-def test_nearest_cells_are_those_of_the_distance_matrix():
-    values = np.random.default_rng(0).normal(size=(30, 4))
-    distance = ((values[:, None] - values[None]) ** 2).sum(axis=2)
-    np.testing.assert_array_equal(nearest_cells(values, 5), np.argsort(distance, axis=1)[:, :6])
+    torch.testing.assert_close(targets_of(model), patches_of(model))
 
 
 # teachers
@@ -175,8 +204,8 @@ def test_nearest_cells_are_those_of_the_distance_matrix():
 def test_given_teacher_is_used_and_left_unchanged(counts):
     teacher = fit_teacher(counts)
     before = copy.deepcopy(teacher.module.state_dict())
-    model = fit(counts, teacher=teacher, teacher_kwargs=None)
-    ours = model.module.teachers.encoders[0].state_dict()
+    model = fit(counts, target="global", teacher=teacher, teacher_kwargs=None)
+    ours = model.module.frozen.contrastive.state_dict()
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.module.state_dict().items())
     assert all(torch.equal(ours[name], before[name]) for name in before)
     assert all(parameter.requires_grad for parameter in teacher.module.parameters())
@@ -185,36 +214,40 @@ def test_given_teacher_is_used_and_left_unchanged(counts):
 
 def test_untrained_teacher_is_refused(counts):
     with pytest.raises(ValueError, match=r"teacher must be trained; call its train\(\) first"):
-        build(counts, teacher=fit_teacher(counts, max_epochs=0))
+        build(counts, target="global", teacher=fit_teacher(counts, max_epochs=0))
 
 
 def test_teacher_of_other_genes_is_refused(counts):
     teacher = fit_teacher(counts[:, :50].copy())
     with pytest.raises(ValueError, match="model's 96 genes in the same order, found 50 genes"):
-        build(counts, teacher=teacher)
+        build(counts, target="global", teacher=teacher)
 
 
-def test_teachers_differ_and_their_curves_are_kept(counts):
-    model = fit(counts, teacher=2)
-    first, second = (encoder.encoder[0].weight for encoder in model.module.teachers.encoders)
-    assert not torch.allclose(first, second)
-    for prefix in ("teacher_1_", "teacher_2_", ""):
+@pytest.mark.parametrize("target", ["diffusion", "components", "raw"])
+def test_teacher_that_would_not_be_asked_is_refused(counts, target):
+    with pytest.raises(ValueError, match=f"target='{target}' needs no teacher"):
+        build(counts, target=target, teacher=fit_teacher(counts))
+
+
+def test_curves_of_the_teacher_are_kept(counts):
+    model = fit(counts, target="global")
+    for prefix in ("teacher_", ""):
         assert len(model.history[f"{prefix}train_loss"]) == 2
 
 
-def test_training_on_leaves_trained_teachers_alone(counts):
-    model = fit(counts)
-    before = copy.deepcopy(model.module.teachers.state_dict())
+def test_training_on_leaves_a_trained_teacher_alone(counts):
+    model = fit(counts, target="cross")
+    before = copy.deepcopy(model.module.frozen.state_dict())
     model.train(2, **QUICK)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.teachers.state_dict().items())
-    assert len(model.history["teacher_1_train_loss"]) == 2
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.frozen.state_dict().items())
+    assert len(model.history["teacher_train_loss"]) == 2
     assert len(model.history["train_loss"]) == 4
 
 
 @pytest.mark.parametrize("through_disk", [False, True])
-def test_training_goes_on_after_the_teachers_that_are_trained(counts, tmp_path, monkeypatch, through_disk):
-    model = build(counts, teacher=2)
-    interrupt_the_second_teacher(monkeypatch)
+def test_training_goes_on_after_a_teacher_that_is_trained(counts, tmp_path, monkeypatch, through_disk):
+    model = build(counts, target="global")
+    interrupt_the_masked_model(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         model.train(3, **QUICK)
     monkeypatch.undo()
@@ -222,21 +255,20 @@ def test_training_goes_on_after_the_teachers_that_are_trained(counts, tmp_path, 
     if through_disk:
         model.save(tmp_path / "model")
         model = MaskSC.load(tmp_path / "model", counts)
-    first = copy.deepcopy(model.module.teachers.encoders[0].encoder.state_dict())
+    first = copy.deepcopy(model.module.frozen.contrastive.encoder.state_dict())
     model.train(3, **QUICK)
-    after = model.module.teachers.encoders[0].encoder.state_dict()
+    after = model.module.frozen.contrastive.encoder.state_dict()
     assert all(torch.equal(tensor, first[name]) for name, tensor in after.items())
-    assert len(model.history["teacher_1_train_loss"]) == 3
+    assert len(model.history["teacher_train_loss"]) == 3
     assert len(model.history["train_loss"]) == 3
-    assert int(model.module.teachers.n_trained) == 2
     assert np.isfinite(model.get_latent_representation()).all()
 
 
-def interrupt_the_second_teacher(monkeypatch):
-    """Ctrl-C in its second epoch."""
+def interrupt_the_masked_model(monkeypatch):
+    """Ctrl-C in its first epoch."""
 
     def interrupt(plan):
-        if plan.prefix == "teacher_2_" and plan.current_epoch == 1:
+        if plan.prefix == "":
             raise KeyboardInterrupt
 
     monkeypatch.setattr(SSLTrainingPlan, "on_train_epoch_start", interrupt)
@@ -328,8 +360,9 @@ def test_paper_has_the_published_schedule(published):
 def test_paper_has_the_published_patches_mask_and_target(published):
     module = published.module
     assert published.get_patch_genes().shape[1] == 16
-    assert (module.mask_rate, module.target, module.readout) == (0.75, "cross", "mean")
-    assert len(module.teachers.encoders) == 1
+    assert (module.mask_rate, module.readout) == (0.75, "mean")
+    assert torch.equal(module.frozen.context_tt, cross_context(len(module.patch_genes_tp)))
+    assert module.normalize.weight_g.eq(1).all()
 
 
 def test_expression_matrix_holds_each_patch_as_a_tile(counts):
@@ -343,20 +376,11 @@ def test_expression_matrix_holds_each_patch_as_a_tile(counts):
         np.testing.assert_array_equal(tile.reshape(2, -1), patches[:, t])
 
 
-def test_a_teacher_of_other_cells_survives_saving(build_counts, tmp_path):
-    model = build(build_counts(), teacher=fit_teacher(build_counts(seed=5, depth=9.0)), teacher_kwargs=None)
+def test_a_teacher_of_other_cells_brings_its_normalisation_and_survives_saving(build_counts, tmp_path):
+    teacher = fit_teacher(build_counts(seed=5, depth=9.0))
+    model = build(build_counts(), target="global", teacher=teacher, teacher_kwargs=None)
+    assert torch.equal(model.module.normalize.mean_bg, teacher.module.normalize.mean_bg)
     model.train(2, **QUICK)
     model.save(tmp_path / "model")
     loaded = MaskSC.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.get_latent_representation(build_counts()), model.get_latent_representation())
-
-
-def test_no_teacher_is_refused(counts):
-    with pytest.raises(ValueError, match="at least one teacher is needed, found teacher=0"):
-        build(counts, teacher=0)
-
-
-def test_a_query_model_trains_as_its_source(counts):
-    model = fit(counts, max_epochs=1)
-    model.training = dataclasses.replace(model.training, max_epochs=7)
-    assert MaskSC.load_query(model, counts).training.max_epochs == 7

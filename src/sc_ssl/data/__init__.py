@@ -3,9 +3,9 @@
 from .cells import Cells, in_order, library_size, match_genes, obs_categories
 from .counts import Source, check_cells, check_kind, check_values, describe_matrix, find_counts, find_matrix
 from .loader import CellDataModule, CellLoader
-from .neighbors import nearest_cells, smooth
+from .neighbors import nearest_cells
 from .rows import is_backed, iter_chunks, take_rows, to_csr
-from .statistics import gene_statistics
+from .statistics import gene_statistics, gene_weights
 
 __all__ = [
     "CellDataModule",
@@ -19,6 +19,7 @@ __all__ = [
     "find_counts",
     "find_matrix",
     "gene_statistics",
+    "gene_weights",
     "in_order",
     "is_backed",
     "iter_chunks",
@@ -26,7 +27,6 @@ __all__ = [
     "match_genes",
     "nearest_cells",
     "obs_categories",
-    "smooth",
     "take_rows",
     "to_csr",
 ]

@@ -93,6 +93,11 @@ class Cells:
         """The same cells with arrays (n, …) beside them, under these names in every minibatch."""
         return replace(self, extra={**self.extra, **extra})
 
+    def take(self, index: np.ndarray) -> Self:
+        """Some of the cells, in memory, with nothing beside them."""
+        rows = to_csr(self.rows(index))
+        return replace(self, matrix=rows, size_factor=self.size_factor[index], batch=self.batch[index], extra={})
+
     def rows(self, index: np.ndarray) -> sparse.csr_matrix:
         """Counts of these cells in the model's gene order, in the order of ``index``."""
         rows = take_rows(self.matrix, index)

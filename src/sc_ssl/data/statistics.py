@@ -4,6 +4,11 @@ import numpy as np
 
 from .cells import Cells
 
+#: more cells than this do not change how much a gene varies; evenly spread ones are taken
+MAX_CELLS = 20_000
+#: dispersion of the negative binomial that counts follow where nothing but chance differs (Lause et al. 2021)
+THETA = 100.0
+
 
 def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> tuple[float, np.ndarray, np.ndarray]:
     """Target library size, and each gene's mean and sd of log-expression, in one pass over the sparse counts.
@@ -31,3 +36,33 @@ def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> tuple[flo
     absent = n.ravel() == 0  # a batch without cells takes the statistics of all
     mean[absent], sd[absent] = mean[0], sd[0]
     return target_sum, mean, np.where(sd > 1e-6, sd, 1.0)
+
+
+def gene_weights(cells: Cells) -> np.ndarray:
+    """How much each gene says: the fourth root of its variance beyond chance, with mean square 1; (g,).
+
+    The variance is that of Pearson residuals, which is 1 for a gene whose counts differ between cells by sampling alone
+    (Lause et al. 2021, Genome Biology 22:258, eq. 1 to 3, θ 100, clipped at √n); expected counts are those of the cell's
+    own batch, so that a gene which differs between batches only gains nothing. The exponent lies between z-scores,
+    where a gene of pure noise counts as much as a marker, and the residuals themselves, which a few genes dominate.
+    """
+    index = np.unique(np.linspace(0, cells.n_cells - 1, min(cells.n_cells, MAX_CELLS)).astype(int))
+    batch, clip = cells.batch[index], len(index) ** 0.5
+    squares = np.zeros(cells.n_genes)
+    for code in np.unique(batch):
+        of_batch = index[batch == code]
+        total = sum(cells.rows(part).sum(axis=0) for part in _parts(of_batch))
+        share_g = np.asarray(total, dtype=np.float64).ravel() / cells.size_factor[of_batch].sum(dtype=np.float64)
+        for part in _parts(of_batch):
+            expected = cells.size_factor[part][:, None] * share_g
+            residual = (cells.rows(part).toarray() - expected) / np.sqrt(expected + expected**2 / THETA + 1e-12)
+            squares += np.square(np.clip(residual, -clip, clip)).sum(axis=0)
+    excess = np.maximum(squares / len(index) - 1, 0)
+    if not excess.any():
+        return np.ones(cells.n_genes)
+    weight = excess**0.25
+    return weight / np.sqrt(np.mean(weight**2))
+
+
+def _parts(index: np.ndarray, size: int = 2048) -> list[np.ndarray]:
+    return np.split(index, range(size, len(index), size))

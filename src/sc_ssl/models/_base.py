@@ -20,6 +20,7 @@ from sc_ssl.data import (
     check_values,
     find_matrix,
     gene_statistics,
+    gene_weights,
 )
 from sc_ssl.nn import LogNormalize
 
@@ -290,14 +291,18 @@ class SSLModel(BaseModelClass):
             raise ValueError("the model was loaded without cells; pass adata, here or to load().")
         return self._cells
 
-    def _normalizer(self) -> LogNormalize:
-        """The normalisation of this model's cells; without cells its statistics come with the saved tensors."""
+    def _normalizer(self, *, weigh_genes: bool = True) -> LogNormalize:
+        """The normalisation of this model's cells; without cells its statistics come with the saved tensors.
+
+        Genes can be weighed only by their counts: log-normalised input is z-scored and no more.
+        """
         log_input = self.setup_arguments["input"] == "log1p"
         n_batch = self.summary_stats.n_batch
         normalize = LogNormalize(len(self.var_names), n_batch, log_input=log_input)
         if self._cells is not None:
             target_sum, mean_bg, sd_bg = gene_statistics(self._cells, n_batch=n_batch, log_input=log_input)
-            normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg))
+            weight_g = torch.as_tensor(gene_weights(self._cells)) if weigh_genes and not log_input else None
+            normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg), weight_g)
         return normalize
 
     @torch.inference_mode()

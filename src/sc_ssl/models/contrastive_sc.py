@@ -79,6 +79,8 @@ class ContrastiveSC(SSLModel):
         τ of NT-Xent, > 0.
     norm
         ``"batch"`` or ``"layer"`` norm in the encoder.
+    weigh_genes
+        Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
 
     References
     ----------
@@ -103,12 +105,13 @@ class ContrastiveSC(SSLModel):
         dropout_per: Literal["minibatch", "cell"] = "minibatch",
         temperature: float = 1.0,
         norm: Literal["batch", "layer"] = "batch",
+        weigh_genes: bool = True,
     ) -> None:
         super().__init__(adata, registry)
         if dropout_per not in ("minibatch", "cell"):
             raise ValueError(f"dropout_per is 'minibatch' or 'cell', found {dropout_per!r}.")
         self.module = ContrastiveSCModule(
-            normalize=self._normalizer(),
+            normalize=self._normalizer(weigh_genes=weigh_genes),
             encoder=MLP(len(self.var_names), n_hidden, n_latent, norm=norm),
             dropout_rate=gene_dropout_rate,
             dropout_per=dropout_per,
@@ -119,6 +122,7 @@ class ContrastiveSC(SSLModel):
     @classmethod
     def paper(cls, adata: AnnData) -> Self:
         """The settings of the authors' code: Adam at 0.4, temperature 0.07, hidden 200 and 40, 30 epochs of 200 cells."""
-        model = cls(adata, n_hidden=(200, 40), n_latent=60, gene_dropout_rate=0.9, dropout_per="cell", temperature=0.07)
+        sizes: dict[str, Any] = {"n_hidden": (200, 40), "n_latent": 60, "gene_dropout_rate": 0.9}
+        model = cls(adata, **sizes, dropout_per="cell", temperature=0.07, weigh_genes=False)
         model.training = TrainingDefaults(max_epochs=30, batch_size=200, plan={"lr": 0.4, "schedule": "constant"})
         return model

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 
 class LogNormalize(nn.Module):
-    """Raw counts in, z-scored log-expression out: ``clip((log1p(target_sum · x / library) − mean) / sd)``.
+    """Raw counts in, z-scored log-expression out: ``weight · clip((log1p(target_sum · x / library) − mean) / sd)``.
 
     The mean and sd of each gene are fixed when the model meets its training cells. With batches they are those of the
     cell's own batch (a batch that the model has not seen, code −1, takes those of all cells). A gene that the data did
-    not measure takes its mean, 0.
+    not measure takes its mean, 0. Weights of the genes are 1 unless they are set.
 
     Parameters
     ----------
@@ -26,6 +26,7 @@ class LogNormalize(nn.Module):
     target_sum: Tensor
     mean_bg: Tensor
     sd_bg: Tensor
+    weight_g: Tensor
 
     def __init__(self, n_genes: int, n_batch: int = 1, *, clip: float = 10.0, log_input: bool = False) -> None:
         super().__init__()
@@ -35,12 +36,15 @@ class LogNormalize(nn.Module):
         # row 0 holds all cells together, row 1 + b those of batch b
         self.register_buffer("mean_bg", torch.zeros(1 + n_batch, n_genes))
         self.register_buffer("sd_bg", torch.ones(1 + n_batch, n_genes))
+        self.register_buffer("weight_g", torch.ones(n_genes))
 
-    def set_statistics(self, target_sum: float, mean_bg: Tensor, sd_bg: Tensor) -> None:
+    def set_statistics(self, target_sum: float, mean_bg: Tensor, sd_bg: Tensor, weight_g: Tensor | None = None) -> None:
         """Take the target library size (counts) and each gene's mean and sd of log1p, all cells first, then batches."""
         self.target_sum.fill_(target_sum)
         self.mean_bg.copy_(mean_bg)
         self.sd_bg.copy_(sd_bg)
+        if weight_g is not None:
+            self.weight_g.copy_(weight_g)
 
     def forward(self, cells: dict[str, Tensor]) -> Tensor:
         """Normalise a minibatch: ``X`` (n, g) counts, ``size_factor`` and ``batch`` (n, 1), ``measured`` (g,).
@@ -57,5 +61,5 @@ class LogNormalize(nn.Module):
         else:
             row_n = cells["batch"].flatten() + 1
             mean, sd = self.mean_bg[row_n], self.sd_bg[row_n]
-        z_ng = ((x_ng - mean) / sd).clamp(-self.clip, self.clip)
+        z_ng = ((x_ng - mean) / sd).clamp(-self.clip, self.clip) * self.weight_g
         return torch.where(cells["measured"], z_ng, 0.0) if "measured" in cells else z_ng
