@@ -1,7 +1,6 @@
 """MaskSC: targets, teachers, layouts, attention and the published settings."""
 
 import copy
-import dataclasses
 
 import numpy as np
 import pytest
