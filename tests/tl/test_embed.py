@@ -18,10 +18,9 @@ from sc_ssl import models
 from sc_ssl.tl import embed
 
 QUICK = {"max_epochs": 2, "accelerator": "cpu", "train_kwargs": {"enable_progress_bar": False, "batch_size": 40}}
-TEACHER = {"n_hidden": [32], "n_latent": 8}
 SMALL = {
-    "contrastive_sc": TEACHER,
-    "masksc": {"teacher_kwargs": TEACHER, "n_hidden": 16, "n_layers": 1, "n_heads": 2, "n_latent": 8},
+    "contrastive_sc": {"n_hidden": [32], "n_latent": 8},
+    "masksc": {"n_hidden": 16, "n_layers": 1, "n_heads": 2, "n_latent": 8},
 }
 
 
@@ -232,7 +231,7 @@ def test_model_trained_by_hand_embeds_other_names_of_layers_and_keys(build_count
     counts = build_counts(n_batches=2)
     counts.layers["umis"] = counts.X.copy()
     models.ContrastiveSC.setup_anndata(counts, layer="umis", batch_key="donor")
-    model = models.ContrastiveSC(counts, **TEACHER)
+    model = models.ContrastiveSC(counts, **SMALL["contrastive_sc"])
     model.train(2, batch_size=40, enable_progress_bar=False, accelerator="cpu")
     query = build_counts(n_batches=2)
     query.obs["site"] = query.obs.pop("donor")
@@ -249,7 +248,7 @@ def test_one_cell_is_enough_for_a_trained_model(counts, embedded, folder):
 def test_untrained_model_is_refused(counts):
     models.ContrastiveSC.setup_anndata(counts)
     with pytest.raises(RuntimeError, match="train the model first"):
-        embed(counts, models.ContrastiveSC(counts, **TEACHER))
+        embed(counts, models.ContrastiveSC(counts, **SMALL["contrastive_sc"]))
 
 
 def test_genes_of_another_kind_are_refused(counts, folder):
