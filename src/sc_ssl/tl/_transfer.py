@@ -18,7 +18,7 @@ THETAS = tuple(tenths / 10 for tenths in range(11))
 #: share of the counts on which programmes are learned while θ is chosen; they are judged on the others
 KEPT_SHARE = 0.8
 #: θ and the transferability are worked out on at most so many cells, evenly spread
-MAX_JUDGED = 2000
+MAX_JUDGED = 1000
 N_PERMUTATIONS = 49
 
 

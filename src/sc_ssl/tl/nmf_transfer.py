@@ -94,17 +94,18 @@ def nmf_transfer(
 
     Notes
     -----
-    Departures from the paper and the authors' code: counts are scaled to the median library size (with a source: its
-    median, over the genes that both measured), log1p-transformed, and divided by each gene's standard deviation (in
-    the source) with values capped at 10, in place of log2(x + 1) on all genes. There are more programmes than types,
-    and cells are not assigned to their largest one: cluster ``obsm['X_nmf']``. Z₀ enters the mixture as it is, not as
-    the indicator of the largest coefficient. Z comes from coordinate descent (HALS) in place of multiplicative updates;
-    the mixture's NMF starts at the source's programmes. No penalty on W and Z.
+    Departures from the paper and the authors' code: counts are scaled to the median library size (with a source: over
+    the genes that both measured), log1p-transformed, and divided by each gene's standard deviation with values capped
+    at 10, in place of log2(x + 1) on all genes; source and target each by their own, since technologies differ in both.
+    There are more programmes than types, and cells are not assigned to their largest one: cluster ``obsm['X_nmf']``.
+    Z₀ enters the mixture as it is, not as the indicator of the largest coefficient. Z comes from coordinate descent
+    (HALS) in place of multiplicative updates; the mixture's NMF starts at the source's programmes. No penalty on W
+    and Z.
 
     θ has the largest kernel target alignment, as in the paper, but not with the clusters that the mixture yields, which
     is 1 for any mixture that consists of its clusters' means. A fifth of the target's counts, drawn at random, is held
     out; the alignment is that of the cells' coefficients with the held-out counts, by linear kernels. No n × n matrix
-    of all cells is made: on more than 2,000 cells, evenly spread ones are taken for θ and the transferability.
+    of all cells is made: on more than 1,000 cells, evenly spread ones are taken for θ and the transferability.
 
     The transferability follows the paper: the error of the source's programmes on the target between that of the
     target's own (1) and that of the source's with permuted genes (0).
@@ -141,10 +142,10 @@ def _transfer(
 ) -> tuple[csr_matrix, np.ndarray, dict[str, Any]]:
     """The target's scaled cells, the programmes of the mixture, and what is written about them."""
     rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
-    scale = Scale.of(origin)
+    source_scale, scale = Scale.of(origin), Scale.of(cells)
     x_ng = scale(cells.matrix, cells.size_factor)
     types = None if type_n is None else _spread(type_n, MAX_LEARNED)
-    source_x_ng = _spread(scale(origin.matrix, origin.size_factor), MAX_LEARNED)
+    source_x_ng = _spread(source_scale(origin.matrix, origin.size_factor), MAX_LEARNED)
     source_pg = programs(source_x_ng, n_components, seed=seed, type_n=types)
     more: dict[str, Any] = {
         "transferability": transferability(_spread(x_ng, MAX_JUDGED), source_pg, seed=seed, rng=rng)
