@@ -56,8 +56,8 @@ def embed(
     adata
         Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written.
     method
-        ``"masksc"`` or ``"contrastive_sc"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"``,
-        ``"nmf"``: then :func:`pca_cosine` or :func:`nmf_transfer` is called, which train nothing and run on the CPU.
+        ``"masksc"`` or ``"contrastive_sc"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or
+        ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer` train nothing and run on the CPU.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
@@ -140,7 +140,7 @@ def _call(adata: AnnData, method: str, model_kwargs: dict[str, Any], **options: 
     """Hand over to a function what is not at its default here; refuse what the function has no argument for."""
     function = FUNCTIONS[method]
     default = {name: parameter.default for name, parameter in inspect.signature(embed).parameters.items()}
-    given = {name: value for name, value in options.items() if name in default and value is not default[name]}
+    given = {name: value for name, value in options.items() if name in default and value != default[name]}
     given = {name: value for name, value in (given | model_kwargs).items() if name != "accelerator"}
     taken = list(inspect.signature(function).parameters)[1:]
     unknown = [name for name in given if name not in taken]
@@ -153,8 +153,8 @@ def _trained_model(method: str | Path | SSLModel, model_kwargs: dict[str, Any]) 
     """The model that the user gave, or the one in the folder."""
     if not isinstance(method, SSLModel) and not (isinstance(method, str | Path) and Path(method).is_dir()):
         raise ValueError(
-            f"method is one of {', '.join(map(repr, (*METHODS, *FUNCTIONS)))}, a trained model, or the folder of a saved one; found "
-            f"{method!r}."
+            f"method is one of {', '.join(map(repr, (*METHODS, *FUNCTIONS)))}, a trained model, or the folder of a "
+            f"saved one; found {method!r}."
         )
     if model_kwargs:
         raise TypeError(f"a trained model takes no constructor arguments, found {', '.join(model_kwargs)}.")

@@ -102,13 +102,19 @@ def nmf_transfer(
     (HALS) in place of multiplicative updates; the mixture's NMF starts at the source's programmes. No penalty on W
     and Z.
 
-    θ has the largest kernel target alignment, as in the paper, but not with the clusters that the mixture yields, which
-    is 1 for any mixture that consists of its clusters' means. A fifth of the target's counts, drawn at random, is held
-    out; the alignment is that of the cells' coefficients with the held-out counts, by linear kernels. No n × n matrix
-    of all cells is made: on more than 1,000 cells, evenly spread ones are taken for θ and the transferability.
+    θ has the largest kernel target alignment, as in the paper, but not with the clusters of the mixture, which say
+    nothing of the target at θ = 1. A fifth of the target's counts, drawn at random, is held out; the alignment is that
+    of the cells' coefficients with the held-out counts, by linear kernels. No n × n matrix of all cells is made: on
+    more than 1,000 cells, evenly spread ones are taken for θ and the transferability.
+
+    A source is no certain gain. K-means on a few dozen to a few hundred PBMC with a source of FACS-sorted PBMC was
+    better than plain NMF, on stimulated PBMC, and on small parts of the source's own data set, it was worse.
 
     The transferability follows the paper: the error of the source's programmes on the target between that of the
     target's own (1) and that of the source's with permuted genes (0).
+
+    ``n_components`` and ``n_top_genes`` have the best mean ARI of K-means over 15 data sets for development, real and
+    thinned, among 10, 15, 20 and 2,000, 4,096.
 
     References
     ----------
