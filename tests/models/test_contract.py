@@ -601,16 +601,16 @@ def test_every_matrix_type_gives_the_same_embedding(embed_small, embedded, cells
         changed.file.close()
 
 
-def test_no_reference_to_the_private_cells_is_kept(embed_small, counts, monkeypatch):
+def test_no_reference_to_theprivate_cells_is_kept(embed_small, counts, monkeypatch):
     module = importlib.import_module("sc_ssl.tl.embed")
-    references, make = [], module._private_cells
+    references, make = [], module.private_cells
 
     def remember(*args, **kwargs):
         cells = make(*args, **kwargs)
         references.append(weakref.ref(cells))
         return cells
 
-    monkeypatch.setattr(module, "_private_cells", remember)
+    monkeypatch.setattr(module, "private_cells", remember)
     embed_small(counts)
     gc.collect()
     assert [reference() for reference in references] == [None]

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--datasets", nargs="+", default=["pbmc4k", "worm_neuron"], help="names in sc_ssl.datasets, or of h5ad files"
     )
-    parser.add_argument("--methods", nargs="+", help="rows to run (default: all)")
+    parser.add_argument("--methods", nargs="+", help="rows to run (default: all that need no other data set)")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder for CSV, Markdown and PNG")
     args = parser.parse_args(arguments)

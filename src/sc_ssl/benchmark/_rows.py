@@ -16,6 +16,8 @@ from sc_ssl.metrics import pca_space
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
+from ._data import load
+
 QUIET: dict[str, Any] = {"enable_progress_bar": False}
 
 
@@ -24,6 +26,26 @@ def ours(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
 
     def embed(adata: AnnData, seed: int) -> np.ndarray:
         tl.embed(adata, method, random_state=seed, key_added="benchmark", train_kwargs=QUIET, **options)
+        return adata.obsm["benchmark"]
+
+    return embed
+
+
+def function(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
+    """A method of this package that is a function: nothing is trained."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        tl.embed(adata, method, random_state=seed, key_added="benchmark", **options)
+        return adata.obsm["benchmark"]
+
+    return embed
+
+
+def nmf_from(name: str) -> Callable[[AnnData, int], np.ndarray]:
+    """NMF with the programmes of another data set, for data whose genes have the same kind of names."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        tl.nmf_transfer(adata, load(name), random_state=seed, key_added="benchmark")
         return adata.obsm["benchmark"]
 
     return embed
@@ -87,6 +109,13 @@ METHODS: dict[str, Callable[[AnnData, int], np.ndarray]] = {
     "masksc": ours("masksc"),
     "contrastive_sc": ours("contrastive_sc"),
     "pca_standard": pca_standard,
+    "pca_cosine": function("pca_cosine"),
+    "nmf": function("nmf"),
     "scvi": scvi,
     "random_encoder": random_encoder,
+}
+
+#: rows that are run only when they are asked for by name
+ON_DEMAND: dict[str, Callable[[AnnData, int], np.ndarray]] = {
+    f"nmf_from_{name}": nmf_from(name) for name in ("pbmc_zheng_facs", "pbmc_donorA_mudan")
 }

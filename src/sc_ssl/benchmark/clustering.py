@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict
 from sc_ssl.metrics import clustering, pca_space
 
 from ._data import load
-from ._rows import METHODS, pca_grid
+from ._rows import METHODS, ON_DEMAND, pca_grid
 from ._runs import Runs, mean_sd, provenance
 
 KEYS = ("dataset", "method", "seed")
@@ -31,17 +31,18 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
     runs = Runs(out / "clustering.csv", KEYS)
     data = {name: load(name) for name in names}
     spaces = {name: pca_space(adata.X) for name, adata in data.items()}
+    rows = METHODS | {method: row for method, row in ON_DEMAND.items() if method in (methods or ())}
     wanted = [
         {"dataset": name, "method": method, "seed": seed}
         for seed in range(n_seeds)
         for name in names
-        for method in METHODS
+        for method in rows
         if methods is None or method in methods
     ]
     for this in runs.missing(wanted):
         adata = data[this["dataset"]].copy()
         start = time.perf_counter()
-        embedding = METHODS[this["method"]](adata, this["seed"])
+        embedding = rows[this["method"]](adata, this["seed"])
         seconds = time.perf_counter() - start
         runs.add(this | _score(embedding, adata, spaces[this["dataset"]], this["seed"]) | {"seconds": seconds})
     references = [method for method in REFERENCES if methods is None or method in methods]
@@ -97,7 +98,7 @@ def _table(runs: pd.DataFrame) -> pd.DataFrame:
             for measure, number in zip(MEASURES, numbers, strict=False):
                 if (name, measure) in columns:
                     columns[name, measure][row] = f"{number:.3f}"
-    order = [*METHODS, *REFERENCES, *(row for rows in PUBLISHED.values() for row in rows)]
+    order = [*METHODS, *ON_DEMAND, *REFERENCES, *(row for rows in PUBLISHED.values() for row in rows)]
     present = {row for cells in columns.values() for row in cells}
     rows = [row for row in dict.fromkeys(order) if row in present]
     return pd.DataFrame({column: {row: cells.get(row, "") for row in rows} for column, cells in columns.items()})

@@ -4,8 +4,9 @@ from .cells import Cells, in_order, library_size, match_genes, obs_categories
 from .counts import Source, check_cells, check_kind, check_values, describe_matrix, find_counts, find_matrix
 from .loader import CellDataModule, CellLoader
 from .neighbors import nearest_cells
+from .principal_components import principal_components
 from .rows import is_backed, iter_chunks, take_rows, to_csr
-from .statistics import gene_statistics, gene_weights
+from .statistics import gene_statistics, gene_weights, log_expression
 
 __all__ = [
     "CellDataModule",
@@ -24,9 +25,11 @@ __all__ = [
     "is_backed",
     "iter_chunks",
     "library_size",
+    "log_expression",
     "match_genes",
     "nearest_cells",
     "obs_categories",
+    "principal_components",
     "take_rows",
     "to_csr",
 ]

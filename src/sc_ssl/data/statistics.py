@@ -1,6 +1,7 @@
-"""Statistics of the training cells that normalisation needs."""
+"""Log-expression of the training cells, and the statistics of it that normalisation needs."""
 
 import numpy as np
+from scipy import sparse
 
 from .cells import Cells
 
@@ -8,6 +9,13 @@ from .cells import Cells
 MAX_CELLS = 20_000
 #: dispersion of the negative binomial that counts follow where nothing but chance differs (Lause et al. 2021)
 THETA = 100.0
+
+
+def log_expression(counts_ng: sparse.csr_matrix, size_factor_n: np.ndarray, target_sum: float) -> sparse.csr_matrix:
+    """``log1p(target · x / library)`` of counts, (n, g) CSR float64 as sparse as they are."""
+    per_library = np.repeat(target_sum / size_factor_n, np.diff(counts_ng.indptr))
+    value = np.log1p(counts_ng.data.astype(np.float64) * per_library)
+    return sparse.csr_matrix((value, counts_ng.indices, counts_ng.indptr), shape=counts_ng.shape)
 
 
 def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> tuple[float, np.ndarray, np.ndarray]:
@@ -22,9 +30,8 @@ def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> tuple[flo
     total, squares = np.zeros((n_batch, cells.n_genes)), np.zeros((n_batch, cells.n_genes))
     for rows, chunk in cells.chunks():
         row_of_value = np.repeat(np.arange(rows.start, rows.stop), np.diff(chunk.indptr))
-        value = chunk.data.astype(np.float64)
-        if not log_input:
-            value = np.log1p(value * (target_sum / cells.size_factor[row_of_value]))
+        logged = chunk if log_input else log_expression(chunk, cells.size_factor[rows], target_sum)
+        value = logged.data.astype(np.float64)
         flat = cells.batch[row_of_value] * cells.n_genes + chunk.indices
         total += np.bincount(flat, value, minlength=total.size).reshape(total.shape)
         squares += np.bincount(flat, value**2, minlength=total.size).reshape(total.shape)

@@ -3,11 +3,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scanpy as sc
 from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
-from sc_ssl._threads import threads_kept
+from sc_ssl._keys import SIZE_FACTOR
+from sc_ssl.data import Cells, principal_components
+from sc_ssl.pp import select_genes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,14 +20,14 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
 
     Serves as the space in which clusters of different methods are compared, and as the baseline that an embedding
     should beat. Counts are scaled to the median library size and log1p-transformed; genes are chosen by dispersion
-    (``flavor="seurat"``), z-scored and clipped at 10. The same counts always give the same result.
+    (:func:`sc_ssl.pp.select_genes`), z-scored and clipped at 10. The same counts always give the same result.
 
     Parameters
     ----------
     counts
         (n_cells, n_genes) raw counts, dense or sparse. Not changed.
     n_top_genes
-        Number of variable genes; all genes are used if there are no more than that.
+        Number of variable genes; all genes with counts are used if there are no more than that.
     n_comps
         Number of components; at most one less than the number of cells and of genes used.
 
@@ -37,20 +38,13 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
     Raises
     ------
     ValueError
-        If counts are negative, missing or infinite, or a cell has none.
+        If counts are negative, missing or infinite, a cell has none, or all cells are alike.
     """
     _check_counts(counts)
-    with threads_kept():
-        adata = AnnData(csr_matrix(counts, dtype=np.float32, copy=True))
-        sc.pp.normalize_total(adata)
-        sc.pp.log1p(adata)
-        if n_top_genes < adata.n_vars:
-            sc.pp.highly_variable_genes(adata, flavor="seurat", n_top_genes=n_top_genes)
-            adata = adata[:, adata.var["highly_variable"]].copy()
-        dense_ng = adata.X.toarray()  # scaling fills in the zeros anyway, and scanpy warns when it has to
-        scaled_ng = sc.pp.scale(dense_ng, max_value=10)
-        n_comps = min(n_comps, min(scaled_ng.shape) - 1)
-        return np.asarray(sc.pp.pca(scaled_ng, n_comps=n_comps, svd_solver="arpack", random_state=0))
+    adata = AnnData(csr_matrix(counts, dtype=np.float32))
+    genes = select_genes(adata, n_top_genes)
+    cells = Cells.from_anndata(adata, genes, size_factor_key=SIZE_FACTOR)  # not there: the sum over all genes
+    return principal_components(cells, n_comps=n_comps)
 
 
 def _check_counts(counts: NDArray[Any] | spmatrix) -> None:

@@ -1,5 +1,7 @@
 """Tools that write results into an AnnData."""
 
 from .embed import embed
+from .nmf_transfer import nmf_transfer
+from .pca_cosine import pca_cosine
 
-__all__ = ["embed"]
+__all__ = ["embed", "nmf_transfer", "pca_cosine"]

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
+import inspect
 import time
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
 from sc_ssl import _compat, models
-from sc_ssl._keys import METHODS, SIZE_FACTOR, embedding_keys
-from sc_ssl._logging import logger
-from sc_ssl.data import (
-    Source,
-    check_cells,
-    check_kind,
-    check_values,
-    find_counts,
-    in_order,
-    iter_chunks,
-    library_size,
-    obs_categories,
-)
+from sc_ssl._keys import METHODS, SIZE_FACTOR
+from sc_ssl.data import Source, check_cells
 from sc_ssl.models import SSLModel, check_free
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from ._cells import MIN_CELLS, find, private_cells
+from ._record import record, write
+from .nmf_transfer import nmf_transfer
+from .pca_cosine import pca_cosine
 
-#: packages whose versions are kept beside a result
-RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "numpy")
-#: fewer cells than this cannot be told apart by any method here
-MIN_CELLS = 10
+#: methods that are functions, by the name that ``method=`` takes
+FUNCTIONS: dict[str, Callable[..., AnnData | None]] = {"nmf": nmf_transfer, "pca_cosine": pca_cosine}
+#: most variable genes that models are trained on
+N_TOP_GENES = 4096
 
 
 def embed(
@@ -47,7 +35,7 @@ def embed(
     *,
     layer: str | None = None,
     batch_key: str | None = None,
-    n_top_genes: int | None = 4096,
+    n_top_genes: int | Literal["auto"] | None = "auto",
     input: Literal["counts", "log1p"] = "counts",
     key_added: str | None = None,
     max_epochs: int | None = None,
@@ -68,14 +56,15 @@ def embed(
     adata
         Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written.
     method
-        ``"masksc"`` or ``"contrastive_sc"``; a trained model; or the folder of a saved one.
+        ``"masksc"`` or ``"contrastive_sc"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or
+        ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer` train nothing and run on the CPU.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
         Column of ``obs`` with the batch: genes that vary within batches are picked, and z-scored within each. With a
         trained model, the column that holds the batch here; by default the one it was trained with.
     n_top_genes
-        Most variable genes to train on; ``None`` takes all.
+        Most variable genes to train on, by default 4,096 (for ``"nmf"`` 2,000); ``None`` takes all.
     input
         ``"log1p"`` when log-normalised values are all there is.
     key_added
@@ -94,7 +83,7 @@ def embed(
     copy
         Write to a copy and return it; of backed cells, a copy in memory.
     **model_kwargs
-        Arguments of the model's constructor.
+        Arguments of the model's constructor, or of the function.
 
     Returns
     -------
@@ -114,19 +103,22 @@ def embed(
         A layer or key that is not there.
     """
     start = time.perf_counter()
+    if isinstance(method, str) and method in FUNCTIONS:
+        return _call(**locals())
+    n_top_genes = N_TOP_GENES if n_top_genes == "auto" else n_top_genes
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
     with seeded(random_state) as seed:
         trained = None if isinstance(method, str) and method in METHODS else _trained_model(method, model_kwargs)
         input = trained.setup_arguments["input"] if trained else input
         check_cells(adata, min_cells=1 if trained else MIN_CELLS)
-        source = _find(adata, layer, input)
+        source = find(adata, layer, input)
         if save_model is not None:
             check_free(save_model)
         if trained is not None:
             model, embedding = trained, _embed_query(trained, adata, source, batch_key)
         else:
             genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
-            cells = _private_cells(adata, source, genes, batch_key=batch_key)
+            cells = private_cells(adata, source, genes, batch_key=batch_key)
             model_class = getattr(models, METHODS[method])
             try:
                 model_class.setup_anndata(cells, batch_key=batch_key, size_factor_key=SIZE_FACTOR, input=input)
@@ -136,58 +128,37 @@ def embed(
             finally:
                 _compat.release(model_class, cells)
     name = {class_name: name for name, class_name in METHODS.items()}[type(model).__name__]
-    obsm_key, uns_key = embedding_keys(name, key_added)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
-    record = _record(model, params) | {"seconds": time.perf_counter() - start}
+    history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
+    done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     if save_model is not None:
         model.save(save_model)
-    if copy:
-        adata = adata.to_memory() if adata.isbacked else adata.copy()
-    # last, so that an error on the way leaves the cells as they were
-    adata.obsm[obsm_key] = embedding
-    adata.uns[uns_key] = record
-    return adata if copy else None
+    return write(adata, name, embedding, done, key_added=key_added, copy=copy)
+
+
+def _call(adata: AnnData, method: str, model_kwargs: dict[str, Any], **options: Any) -> AnnData | None:
+    """Hand over to a function what is not at its default here; refuse what the function has no argument for."""
+    function = FUNCTIONS[method]
+    default = {name: parameter.default for name, parameter in inspect.signature(embed).parameters.items()}
+    given = {name: value for name, value in options.items() if name in default and value != default[name]}
+    given = {name: value for name, value in (given | model_kwargs).items() if name != "accelerator"}
+    taken = list(inspect.signature(function).parameters)[1:]
+    unknown = [name for name in given if name not in taken]
+    if unknown:
+        raise TypeError(f"method={method!r} has no argument {', '.join(unknown)}; it has {', '.join(taken)}.")
+    return function(adata, **given)
 
 
 def _trained_model(method: str | Path | SSLModel, model_kwargs: dict[str, Any]) -> SSLModel:
     """The model that the user gave, or the one in the folder."""
     if not isinstance(method, SSLModel) and not (isinstance(method, str | Path) and Path(method).is_dir()):
         raise ValueError(
-            f"method is one of {', '.join(map(repr, METHODS))}, a trained model, or the folder of a saved one; found "
-            f"{method!r}."
+            f"method is one of {', '.join(map(repr, (*METHODS, *FUNCTIONS)))}, a trained model, or the folder of a "
+            f"saved one; found {method!r}."
         )
     if model_kwargs:
         raise TypeError(f"a trained model takes no constructor arguments, found {', '.join(model_kwargs)}.")
     return method if isinstance(method, SSLModel) else models.load(method)
-
-
-def _find(adata: AnnData, layer: str | None, input: Literal["counts", "log1p"]) -> Source:
-    """The counts, said aloud, and refused unless they are what they should be."""
-    source = find_counts(adata, layer)
-    check_kind(source, input)
-    check_values(source, adata)
-    logger.info("Taking %s from adata.%s.", "raw counts" if input == "counts" else "log-normalised values", source.name)
-    return source
-
-
-def _private_cells(
-    adata: AnnData,
-    source: Source,
-    genes: Sequence[str],
-    *,
-    batch_key: str | None,
-    batch_name: str | None = None,
-) -> AnnData:
-    """A light AnnData of our own with these genes, so that scvi-tools marks and keeps nothing of the user's."""
-    obs = pd.DataFrame({SIZE_FACTOR: library_size(adata, source.matrix)}, index=adata.obs_names)
-    n_empty = int((obs[SIZE_FACTOR] <= 0).sum())
-    if n_empty:
-        logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
-    if batch_key is not None:
-        obs[batch_name or batch_key] = pd.Categorical(obs_categories(adata, batch_key))
-    column_g = adata.var_names.get_indexer(pd.Index(genes))
-    matrix = sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix)], format="csr")
-    return AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
 
 
 def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str | None) -> np.ndarray:
@@ -196,7 +167,7 @@ def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str
     if batch_key is not None and setup["batch_key"] is None:
         raise ValueError("the model was trained without batches; leave out batch_key, or train one with it.")
     genes = [gene for gene in model.var_names if gene in adata.var_names] or list(adata.var_names[:1])
-    cells = _private_cells(
+    cells = private_cells(
         adata,
         source,
         genes,
@@ -208,26 +179,3 @@ def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str
     if setup["layer"] is not None:
         cells.layers[setup["layer"]] = cells.X
     return model.get_latent_representation(cells)
-
-
-def _record(model: SSLModel, params: dict[str, Any]) -> dict[str, Any]:
-    """What was done, in types that h5ad and zarr can hold."""
-    genes = model.var_names
-    return {
-        "params": _storable(params),
-        "versions": {name: metadata.version(name) for name in RECORDED_VERSIONS},
-        "genes": {
-            "names": np.asarray(genes, dtype=object),
-            "hash": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
-        },
-        "history": {name: frame[name].to_numpy(dtype=float) for name, frame in (model.history or {}).items()},
-    }
-
-
-def _storable(value: Any) -> Any:
-    """Plain values; what has none, such as a callback, by its text; entries that are None are left out."""
-    if isinstance(value, Mapping):
-        return {str(name): _storable(entry) for name, entry in value.items() if entry is not None}
-    if isinstance(value, list | tuple):
-        return [_storable(entry) for entry in value]
-    return value if isinstance(value, bool | int | float | str | np.ndarray | np.generic) else str(value)

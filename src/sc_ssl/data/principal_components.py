@@ -1,0 +1,85 @@
+"""Principal components of cells' clipped z-scores, from counts that stay sparse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, svds
+from sklearn.utils.extmath import svd_flip
+
+from .statistics import gene_statistics, log_expression
+
+if TYPE_CHECKING:
+    from .cells import Cells
+
+
+def principal_components(
+    cells: Cells, *, n_comps: int, n_batch: int = 1, log_input: bool = False, clip: float = 10.0
+) -> np.ndarray:
+    """Cells on the first principal components of ``clip((log1p(target · x / library) − mean) / sd)``.
+
+    The z-scores are those of :class:`sc_ssl.nn.LogNormalize`, within each batch. That matrix is never made: clipping
+    is not linear, but all zeros of a gene in a batch have the same z-score, so the clipped z-scores are exactly
+    S + that of the zeros, S as sparse as the counts. Lanczos iterations need only products with the two.
+
+    Parameters
+    ----------
+    cells
+        n cells × g genes, counts.
+    n_comps
+        Number of components; one less than the number of cells or of genes when more are asked for.
+    n_batch
+        Number of batches.
+    log_input
+        The cells are log-normalised already.
+    clip
+        Largest absolute z-score.
+
+    Returns
+    -------
+    (n, n_comps) float32, by falling variance, signs fixed; the same cells always give the same bits on one CPU.
+
+    Raises
+    ------
+    ValueError
+        All cells are alike.
+    """
+    shift_ng, zero_bg = _z_scores(cells, n_batch=n_batch, log_input=log_input, clip=clip)
+    centred = _centred(shift_ng, zero_bg, cells.batch)
+    rng = np.random.default_rng(0)
+    if np.abs(centred.matvec(rng.normal(size=shift_ng.shape[1]))).max() < 1e-6:
+        raise ValueError(f"no gene varies: all {cells.n_cells} cells are alike, and have no principal components.")
+    start = rng.normal(size=min(shift_ng.shape))
+    u, s, vt = svds(centred, k=min(n_comps, min(shift_ng.shape) - 1), v0=start, solver="arpack")
+    u, _ = svd_flip(u[:, ::-1], vt[::-1])
+    return (u * s[::-1]).astype(np.float32)
+
+
+def _z_scores(cells: Cells, *, n_batch: int, log_input: bool, clip: float) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """How far each value's clipped z-score lies from that of a zero, (n, g) CSR; and that of a zero, (b, g)."""
+    target_sum, mean_bg, sd_bg = gene_statistics(cells, n_batch=n_batch, log_input=log_input)
+    mean_bg, sd_bg = mean_bg[1:], sd_bg[1:]  # row 0 is that of all cells together
+    zero_bg = np.clip(-mean_bg / sd_bg, -clip, clip)
+    shifts = []
+    for rows, chunk in cells.chunks():
+        log_ng = chunk if log_input else log_expression(chunk, cells.size_factor[rows], target_sum)
+        b, g = np.repeat(cells.batch[rows], np.diff(chunk.indptr)), chunk.indices
+        shift = np.clip((log_ng.data - mean_bg[b, g]) / sd_bg[b, g], -clip, clip) - zero_bg[b, g]
+        shifts.append(sparse.csr_matrix((shift, chunk.indices, chunk.indptr), shape=chunk.shape))
+    return sparse.vstack(shifts, format="csr"), zero_bg
+
+
+def _centred(shift_ng: sparse.csr_matrix, zero_bg: np.ndarray, batch_n: np.ndarray) -> LinearOperator:
+    """Products with S + the zeros' z-scores − the mean of each column."""
+    n_cells, n_batch = len(batch_n), len(zero_bg)
+    in_batch_bn = sparse.csr_matrix((np.ones(n_cells), (batch_n, np.arange(n_cells))), shape=(n_batch, n_cells))
+    shift_gn = shift_ng.T.tocsr()
+    mean_g = (np.ravel(shift_gn.sum(axis=1)) + np.bincount(batch_n, minlength=n_batch) @ zero_bg) / n_cells
+    return LinearOperator(
+        shape=shift_ng.shape,
+        dtype=np.float64,
+        matvec=lambda v_g: shift_ng @ v_g.ravel() + (zero_bg @ v_g.ravel())[batch_n] - mean_g @ v_g.ravel(),
+        rmatvec=lambda u_n: shift_gn @ u_n.ravel() + (in_batch_bn @ u_n.ravel()) @ zero_bg - mean_g * u_n.sum(),
+    )

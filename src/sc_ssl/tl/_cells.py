@@ -1,0 +1,57 @@
+"""The data path of every embedding: the counts found and refused if wrong, genes picked, cells of our own taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from sc_ssl._keys import SIZE_FACTOR
+from sc_ssl._logging import logger
+from sc_ssl.data import (
+    Source,
+    check_kind,
+    check_values,
+    find_counts,
+    in_order,
+    iter_chunks,
+    library_size,
+    obs_categories,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: fewer cells than this cannot be told apart by any method here
+MIN_CELLS = 10
+
+
+def find(adata: AnnData, layer: str | None, input: Literal["counts", "log1p"] = "counts") -> Source:
+    """The counts, said aloud, and refused unless they are what they should be."""
+    source = find_counts(adata, layer)
+    check_kind(source, input)
+    check_values(source, adata)
+    logger.info("Taking %s from adata.%s.", "raw counts" if input == "counts" else "log-normalised values", source.name)
+    return source
+
+
+def private_cells(
+    adata: AnnData,
+    source: Source,
+    genes: Sequence[str],
+    *,
+    batch_key: str | None = None,
+    batch_name: str | None = None,
+) -> AnnData:
+    """A light AnnData of our own with these genes, so that scvi-tools marks and keeps nothing of the user's."""
+    obs = pd.DataFrame({SIZE_FACTOR: library_size(adata, source.matrix)}, index=adata.obs_names)
+    n_empty = int((obs[SIZE_FACTOR] <= 0).sum())
+    if n_empty:
+        logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
+    if batch_key is not None:
+        obs[batch_name or batch_key] = pd.Categorical(obs_categories(adata, batch_key))
+    column_g = adata.var_names.get_indexer(pd.Index(genes))
+    matrix = sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix)], format="csr")
+    return AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))

@@ -1,0 +1,48 @@
+"""What a tool leaves in an AnnData: the embedding, and beside it what was done."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from sc_ssl._keys import embedding_keys
+
+#: packages whose versions are kept beside a result
+RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "scikit-learn", "scipy", "numpy")
+
+
+def record(genes: Sequence[str], params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What was done, in types that h5ad and zarr can hold."""
+    return {
+        "params": storable(params),
+        "versions": {name: metadata.version(name) for name in RECORDED_VERSIONS},
+        "genes": {
+            "names": np.asarray(genes, dtype=object),
+            "hash": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
+        },
+        **more,
+    }
+
+
+def storable(value: Any) -> Any:
+    """Plain values; what has none, such as a callback, by its text; entries that are None are left out."""
+    if isinstance(value, Mapping):
+        return {str(name): storable(entry) for name, entry in value.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        return [storable(entry) for entry in value]
+    return value if isinstance(value, bool | int | float | str | np.ndarray | np.generic) else str(value)
+
+
+def write(
+    adata: AnnData, method: str, embedding: np.ndarray, done: dict[str, Any], *, key_added: str | None, copy: bool
+) -> AnnData | None:
+    """Write the result into the cells, or into a copy that is returned; last, so that errors leave them unchanged."""
+    obsm_key, uns_key = embedding_keys(method, key_added)
+    if copy:
+        adata = adata.to_memory() if adata.isbacked else adata.copy()
+    adata.obsm[obsm_key] = embedding
+    adata.uns[uns_key] = done
+    return adata if copy else None

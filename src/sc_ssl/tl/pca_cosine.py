@@ -1,0 +1,99 @@
+"""PCA done well."""
+
+import time
+from typing import Literal
+
+import numpy as np
+from anndata import AnnData
+
+from sc_ssl._keys import SIZE_FACTOR
+from sc_ssl.data import Cells, check_cells, principal_components
+from sc_ssl.pp import select_genes
+from sc_ssl.train import seeded
+
+from ._cells import MIN_CELLS, find, private_cells
+from ._record import record, write
+
+
+def pca_cosine(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    batch_key: str | None = None,
+    n_top_genes: int | None = 4096,
+    n_comps: int = 20,
+    input: Literal["counts", "log1p"] = "counts",
+    key_added: str | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Principal components of z-scored log-expression, each cell at length 1: the baseline that a method should beat.
+
+    Library size to the median, log1p, the most variable genes, z-scores clipped at 10, PCA; then each cell is divided
+    by its length, so that Euclidean distances, as K-means and nearest neighbours use them, order cells as cosines do.
+    Counts stay sparse: the z-scores are never written out (see Notes).
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written.
+    layer
+        Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
+    batch_key
+        Column of ``obs`` with the batch: genes that vary within batches are picked, and z-scored within each.
+    n_top_genes
+        Most variable genes; ``None`` takes all.
+    n_comps
+        Number of components, at least 1; one less than the number of cells or genes where more are asked for.
+    input
+        ``"log1p"`` when log-normalised values are all there is.
+    key_added
+        Name of the result in both ``obsm`` and ``uns``.
+    random_state
+        Taken for the sake of one signature for all methods: nothing here is random.
+    copy
+        Write to a copy and return it; of backed cells, a copy in memory.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets the following fields:
+
+    ``adata.obsm['X_pca_cosine' | key_added]`` : (n_obs, n_comps) float32
+        Rows of length 1, in the order of the cells.
+    ``adata.uns['pca_cosine' | key_added]`` : dict
+        ``params``, ``versions``, ``genes`` (names, hash), ``seconds``.
+
+    Raises
+    ------
+    ValueError
+        Not raw counts; NaN, infinite or negative values; duplicated gene names; fewer than 10 cells; cells that are
+        all alike; ``n_comps`` under 1.
+    KeyError
+        A layer or key that is not there.
+
+    Notes
+    -----
+    A gene's zeros share one z-score (per batch), so the clipped z-scores are a matrix as sparse as the counts plus that
+    of the zeros, exactly; its singular vectors come from products with the two.
+
+    The number of components, 20, has the best mean ARI of K-means over 18 data sets for development, real and thinned,
+    among 10, 15, 20, 30 and 50; 10 to 20 hardly differ.
+    """
+    start = time.perf_counter()
+    params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
+    if n_comps < 1:
+        raise ValueError(f"n_comps is at least 1, found {n_comps}.")
+    with seeded(random_state) as seed:
+        check_cells(adata, min_cells=MIN_CELLS)
+        source = find(adata, layer, input)
+        genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
+        own = private_cells(adata, source, genes, batch_key=batch_key)
+        batches = list(own.obs[batch_key].cat.categories) if batch_key is not None else []
+        cells = Cells.from_anndata(
+            own, genes, input=input, batch_key=batch_key, batches=batches, size_factor_key=SIZE_FACTOR
+        )
+        z_nd = principal_components(cells, n_comps=n_comps, n_batch=max(len(batches), 1), log_input=input == "log1p")
+    z_nd /= np.maximum(np.linalg.norm(z_nd, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    params |= {"method": "pca_cosine", "counts_from": source.name, "random_state": seed}
+    done = record(list(genes), params, seconds=time.perf_counter() - start)
+    return write(adata, "pca_cosine", z_nd, done, key_added=key_added, copy=copy)
