@@ -14,11 +14,11 @@ def read(adata, **options):
     return Cells.from_anndata(adata, list(adata.var_names), **options)
 
 
-def dense_components(cells, n_comps, *, n_batch, clip, log_input=False):
+def dense_components(cells, n_comps, *, n_batch, clip, log_input=False, weight_g=None):
     """The formula written out: singular vectors of the centred, normalised matrix."""
     normalize = LogNormalize(cells.n_genes, n_batch, clip=clip, log_input=log_input)
     target_sum, mean_bg, sd_bg = gene_statistics(cells, n_batch=n_batch, log_input=log_input)
-    normalize.set_statistics(target_sum, torch.tensor(mean_bg), torch.tensor(sd_bg))
+    normalize.set_statistics(target_sum, torch.tensor(mean_bg), torch.tensor(sd_bg), weight_g)
     minibatch = {
         "X": torch.tensor(cells.matrix.toarray()),
         "size_factor": torch.tensor(cells.size_factor)[:, None],
@@ -45,6 +45,13 @@ def test_log_normalised_input_is_only_z_scored(counts):
     cells = read(counts, input="log1p")
     found = principal_components(cells, n_comps=3, log_input=True)
     expected = dense_components(cells, 3, n_batch=1, clip=10, log_input=True)
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=2e-4)
+
+
+def test_weights_multiply_the_clipped_z_scores(counts):
+    weight_g = np.linspace(0, 2, 96)
+    found = principal_components(read(counts), n_comps=3, weight_g=weight_g, clip=1.0)
+    expected = dense_components(read(counts), 3, n_batch=1, clip=1.0, weight_g=torch.tensor(weight_g))
     np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=2e-4)
 
 

@@ -11,7 +11,9 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
 from sc_ssl import _compat, models, tl
+from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl._threads import threads_kept
+from sc_ssl.data import Cells, gene_weights, principal_components
 from sc_ssl.metrics import pca_space
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
@@ -54,6 +56,14 @@ def nmf_from(name: str) -> Callable[[AnnData, int], np.ndarray]:
 def pca_standard(adata: AnnData, seed: int) -> np.ndarray:
     """2,000 most variable genes, z-scored and clipped at 10, 50 components; the same for every seed."""
     return pca_space(adata.X)
+
+
+def pca_weighed(adata: AnnData, seed: int) -> np.ndarray:
+    """20 components of 4,096 genes weighed as in MaskSC: what the weights alone are worth; the same for every seed."""
+    genes = list(select_genes(adata, 4096))
+    # a key that is not there: the library size is that of all genes
+    cells = Cells.from_anndata(AnnData(adata.X, var=adata.var[[]]), genes, size_factor_key=SIZE_FACTOR)
+    return principal_components(cells, n_comps=20, weight_g=gene_weights(cells))
 
 
 def random_encoder(adata: AnnData, seed: int) -> np.ndarray:
@@ -109,6 +119,7 @@ METHODS: dict[str, Callable[[AnnData, int], np.ndarray]] = {
     "masksc": ours("masksc"),
     "contrastive_sc": ours("contrastive_sc"),
     "pca_standard": pca_standard,
+    "pca_weighed": pca_weighed,
     "pca_cosine": function("pca_cosine"),
     "nmf": function("nmf"),
     "scvi": scvi,

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def principal_components(
-    cells: Cells, *, n_comps: int, n_batch: int = 1, log_input: bool = False, clip: float = 10.0
+    cells: Cells,
+    *,
+    n_comps: int,
+    n_batch: int = 1,
+    log_input: bool = False,
+    clip: float = 10.0,
+    weight_g: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cells on the first principal components of ``clip((log1p(target · x / library) − mean) / sd)``.
 
@@ -36,6 +42,8 @@ def principal_components(
         The cells are log-normalised already.
     clip
         Largest absolute z-score.
+    weight_g
+        What clipped z-scores are multiplied by, (g,); see :func:`gene_weights`.
 
     Returns
     -------
@@ -47,6 +55,8 @@ def principal_components(
         All cells are alike.
     """
     shift_ng, zero_bg = _z_scores(cells, n_batch=n_batch, log_input=log_input, clip=clip)
+    if weight_g is not None:
+        shift_ng, zero_bg = (shift_ng @ sparse.diags(weight_g)).tocsr(), zero_bg * weight_g
     centred = _centred(shift_ng, zero_bg, cells.batch)
     rng = np.random.default_rng(0)
     if np.abs(centred.matvec(rng.normal(size=shift_ng.shape[1]))).max() < 1e-6:
