@@ -4,6 +4,8 @@
 METHODS = {
     "masksc": "MaskSC",
     "contrastive_sc": "ContrastiveSC",
+    "scdeepcluster": "ScDeepCluster",
+    "sczidesk": "ScziDesk",
 }
 
 #: column of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
