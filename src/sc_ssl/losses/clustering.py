@@ -59,8 +59,10 @@ def pairwise_similarity_kl(z_nd: Tensor) -> Tensor:
 
     ``p_ij ∝ 1 / (1 + |z_i − z_j|²)`` for j ≠ i, rows sum to 1; the target ``q_i ∝ p_i²`` is sharper and carries no
     gradient. Departs from the authors' code, which sums ``KL(q ‖ p)`` over cells, so that its weight against the other
-    losses hangs on the batch size: here it is the mean over cells.
+    losses hangs on the batch size: here it is the mean over cells. One cell alone, which resembles none, gives 0.
     """
+    if len(z_nd) == 1:
+        return 0 * z_nd.sum()
     similarity_nn = 1 / (1 + squared_distance(z_nd, z_nd))
     similarity_nn = similarity_nn * (1 - torch.eye(len(z_nd), device=z_nd.device))
     p_nn = similarity_nn / similarity_nn.sum(dim=1, keepdim=True)

@@ -132,9 +132,14 @@ class ClusteringModel(SSLModel):
         -------
         (n,) cluster of each cell, 0 … k − 1; if ``soft``, (n, k) float32, rows sum to 1.
         """
-        self._check_if_trained(warn=False)
-        proba_nk = self._map_cells(lambda cells: self.module.assign(self.module.embed(cells)), adata, indices)
+        proba_nk = self.assign(self.get_latent_representation(adata, indices))
         return proba_nk if soft else proba_nk.argmax(axis=1)
+
+    @torch.inference_mode()
+    def assign(self, embedding: np.ndarray) -> np.ndarray:
+        """The probability of each cluster at points of the latent space: (n, n_latent) → (n, k) float32."""
+        z_nd = torch.as_tensor(embedding, dtype=torch.float32, device=self.device)
+        return self.module.assign(z_nd).cpu().numpy()
 
     @property
     def n_clusters(self) -> int | None:

@@ -15,7 +15,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sc_ssl import _compat, models
-from sc_ssl._keys import METHODS, SIZE_FACTOR, embedding_keys
+from sc_ssl._keys import METHODS, SIZE_FACTOR, cluster_keys, embedding_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import (
     Source,
@@ -28,7 +28,7 @@ from sc_ssl.data import (
     library_size,
     obs_categories,
 )
-from sc_ssl.models import SSLModel, check_free
+from sc_ssl.models import ClusteringModel, SSLModel, check_free
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -66,9 +66,11 @@ def embed(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written.
+        Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written, and clusters to
+        ``obs``.
     method
-        ``"masksc"`` or ``"contrastive_sc"``; a trained model; or the folder of a saved one.
+        ``"masksc"``, ``"contrastive_sc"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a
+        saved one.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
@@ -104,6 +106,13 @@ def embed(
         The embedding, in the order of the cells.
     ``adata.uns['<method>' | key_added]`` : dict
         ``params``, ``versions``, ``genes`` (names, hash), ``history`` (a loss curve per term), ``seconds``.
+
+    A method that clusters also sets, ``<method>`` being ``key_added`` where that is given:
+
+    ``adata.obs['<method>_cluster']`` : categorical of str
+        The most probable cluster of each cell, ``"0"`` … ``"k − 1"``.
+    ``adata.obsm['<method>_cluster_proba']`` : (n_obs, k) float32
+        The probability of each cluster; rows sum to 1.
 
     Raises
     ------
@@ -146,6 +155,8 @@ def embed(
     # last, so that an error on the way leaves the cells as they were
     adata.obsm[obsm_key] = embedding
     adata.uns[uns_key] = record
+    if isinstance(model, ClusteringModel):
+        _write_clusters(adata, model.assign(embedding), *cluster_keys(name, key_added))
     return adata if copy else None
 
 
@@ -208,6 +219,12 @@ def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str
     if setup["layer"] is not None:
         cells.layers[setup["layer"]] = cells.X
     return model.get_latent_representation(cells)
+
+
+def _write_clusters(adata: AnnData, proba_nk: np.ndarray, obs_key: str, obsm_key: str) -> None:
+    names = [str(k) for k in range(proba_nk.shape[1])]
+    adata.obs[obs_key] = pd.Categorical.from_codes(proba_nk.argmax(axis=1), names)
+    adata.obsm[obsm_key] = proba_nk
 
 
 def _record(model: SSLModel, params: dict[str, Any]) -> dict[str, Any]:
