@@ -68,9 +68,7 @@ class ClusterWatch(Callback):
         if silhouette >= best:
             self._best = silhouette, self._state()
         elif silhouette < best - self.tolerance:
-            logger.warning(
-                "The clusters fall apart (silhouette %.3f, was %.3f); taking back the better state.", silhouette, best
-            )
+            logger.info("The clusters' silhouette fell from %.3f to %.3f: back to the better state.", best, silhouette)
             self.model.module.load_state_dict(state)
             trainer.should_stop = True
         if len(self._labels) > self.n_epochs and np.mean(self._labels[-1] != self._labels[0]) < self.min_change:

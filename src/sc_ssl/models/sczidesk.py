@@ -88,7 +88,7 @@ class ScziDesk(ClusteringModel):
     and Bioinformatics 2:lqaa039.
     """
 
-    training = TrainingDefaults(max_epochs=40, batch_size=256, plan={"lr": 1e-3, "schedule": "constant"})
+    training = TrainingDefaults(max_epochs=40, batch_size=256, plan={"lr": 1e-4, "schedule": "constant"})
     module: ScziDeskModule
 
     def __init__(
