@@ -45,7 +45,7 @@ def soft_kmeans_weights(distance_nk: Tensor) -> Tensor:
 
 
 def soft_kmeans(z_nd: Tensor, center_kd: Tensor) -> Tensor:
-    """Weighted soft K-means: mean over cells of ``Σ_k w_nk |z_n − μ_k|²`` (Chen et al. 2020, equation 6).
+    """Weighted soft K-means: mean over cells of ``Σ_k w_nk |z_n − μ_k|²`` (scziDesk, Chen et al. 2020).
 
     Departs from the authors' code, where the gradient also runs through the weights: here they are held while cells
     and centres move, as in the alternation that K-means is.
@@ -55,7 +55,7 @@ def soft_kmeans(z_nd: Tensor, center_kd: Tensor) -> Tensor:
 
 
 def pairwise_similarity_kl(z_nd: Tensor) -> Tensor:
-    """Self-training on the similarities between the cells of a minibatch (Chen et al. 2020, equation 8).
+    """Self-training on the similarities between the cells of a minibatch (scziDesk, Chen et al. 2020).
 
     ``p_ij ∝ 1 / (1 + |z_i − z_j|²)`` for j ≠ i, rows sum to 1; the target ``q_i ∝ p_i²`` is sharper and carries no
     gradient. Departs from the authors' code, which sums ``KL(q ‖ p)`` over cells, so that its weight against the other

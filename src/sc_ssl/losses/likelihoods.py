@@ -26,7 +26,7 @@ def nb_nll(x_ng: Tensor, mean_ng: Tensor, dispersion: Tensor) -> Tensor:
 
 
 def zinb_nll(x_ng: Tensor, mean_ng: Tensor, dispersion: Tensor, zero_logits_ng: Tensor) -> Tensor:
-    """Mean over cells and genes of ``−log(π [x = 0] + (1 − π) NB(x | μ, θ))``, equation 4 of Tian et al. (2019).
+    """Mean over cells and genes of ``−log(π [x = 0] + (1 − π) NB(x | μ, θ))`` (Tian et al. 2019).
 
     The same number as ``scvi.distributions.ZeroInflatedNegativeBinomial``, with the gamma functions as in
     :func:`nb_nll`. The authors' code adds 1e-10 inside each logarithm; here all is computed on the log scale.

@@ -54,9 +54,10 @@ class ScDeepCluster(ClusteringModel):
     that is sharper than their assignment q, while the likelihood goes on.
 
     Departs from the authors' code: cluster frequencies f are counted over all cells every epoch as there, but q in the
-    target is the present one, so that no target is kept for each cell; one dispersion a gene instead of one for each
-    entry; layer norm; the decoder starts at the genes' means; AdamW on shuffled minibatches in float32 instead of
-    Adadelta on a fixed order in float64; noise on the input alone. With ``n_clusters=None`` the autoencoder is trained
+    target is the present one, so that no target is kept for each cell; the second phase goes back to a better state
+    when the clusters fall apart, see :meth:`train`; one dispersion a gene instead of one for each entry; layer norm;
+    the decoder starts at the genes' means; AdamW on shuffled minibatches in float32 instead of Adadelta on a fixed
+    order in float64; noise on the input alone. With ``n_clusters=None`` the autoencoder is trained
     first, and Leiden at resolution 1 on its latent space says how many clusters there are, without labels.
 
     Parameters

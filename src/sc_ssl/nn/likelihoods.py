@@ -27,8 +27,8 @@ class CountDecoder(nn.Module):
     """An MLP to the parameters of a (zero-inflated) negative binomial distribution of each gene's counts.
 
     ``μ = size factor · exp(·)``, ``θ = softplus(·)`` and the logits of π are parts of one linear output. Departs from
-    scDeepCluster and scziDesk, whose dispersion differs between cells: by default each gene has one, which is steadier
-    and a third of the work.
+    scDeepCluster and scziDesk, whose dispersion differs between cells: by default each gene has one, which is less work
+    and, in short runs on two development sets, was better once and equal once.
 
     Parameters
     ----------
