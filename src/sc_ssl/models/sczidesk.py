@@ -53,11 +53,10 @@ class ScziDesk(ClusteringModel):
 
     Departs from the authors' code: the noise is applied (in theirs it appears to be switched off in training); the
     similarity loss is a mean over cells instead of a sum, at a weight that is the same for their batches of 256, so
-    that the batch size does not matter; the second phase goes back to a better state when the clusters fall apart,
-    see :meth:`train`; k is given or chosen, never read off
-    labels; one dispersion a gene instead of one for each entry; layer norm; the decoder starts at the genes' means;
-    AdamW on shuffled minibatches. With ``n_clusters=None`` the autoencoder is trained first, and Leiden at resolution
-    1 on its latent space says how many clusters there are.
+    that the batch size does not matter; the second phase goes back to a better state when the clusters fall apart, see
+    :meth:`train`; k is given or chosen, never read off labels; one dispersion a gene instead of one for each entry;
+    layer norm; the decoder starts at the genes' means; AdamW on shuffled minibatches. With ``n_clusters=None`` the
+    autoencoder is trained first, and Leiden at resolution 1 on its latent space says how many clusters there are.
 
     Parameters
     ----------
