@@ -1,5 +1,7 @@
 """What both clustering autoencoders do: two phases, clusters, and the way back from a collapse."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -219,7 +221,7 @@ class Watched(ClusterWatch):
 def train_watched(model_class, adata, silhouettes, monkeypatch):
     model = build(model_class, adata)
     watch = Watched(model, silhouettes)
-    monkeypatch.setattr(models._clustering, "ClusterWatch", lambda model: watch)
+    monkeypatch.setattr(models._clustering, "ClusterWatch", lambda model, **options: watch)
     model.train(len(silhouettes) - 1, **QUICK)
     return model, watch
 
@@ -229,6 +231,14 @@ def test_clusters_that_fall_apart_are_taken_back_to_the_best_state(model_class, 
     assert len(model.history["train_loss"]) == 3
     for name, tensor in model.module.state_dict().items():
         assert torch.equal(tensor, watch.states[1][name]), name
+
+
+def test_without_bound_no_fall_is_too_far(model_class, counts):
+    model = build(model_class, counts)
+    model.train(8, tolerance=math.inf, plan_kwargs={"lr": 1e-2}, **QUICK)
+    assert len(model.history["train_loss"]) == 8
+    with pytest.raises(ValueError, match="at least 0, found -1"):
+        model.train(8, tolerance=-1, **QUICK)
 
 
 def test_small_falls_are_let_be(model_class, counts, monkeypatch):

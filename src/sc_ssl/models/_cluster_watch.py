@@ -47,6 +47,8 @@ class ClusterWatch(Callback):
     def __init__(
         self, model: ClusteringModel, *, min_change: float = 1e-3, n_epochs: int = 10, tolerance: float = 0.02
     ) -> None:
+        if not tolerance >= 0:
+            raise ValueError(f"tolerance is at least 0, found {tolerance}.")
         self.model = model
         self.min_change, self.n_epochs, self.tolerance = min_change, n_epochs, tolerance
 

@@ -96,25 +96,34 @@ class ClusteringModel(SSLModel):
             plan={"lr": 1e-3, "weight_decay": 1e-4, "warmup_rate": 0.05},
         )
 
-    def train(self, max_epochs: int | None = None, *, callbacks: Iterable[Callback] = (), **options: Any) -> None:
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        tolerance: float = 0.02,
+        callbacks: Iterable[Callback] = (),
+        **options: Any,
+    ) -> None:
         """Train the autoencoder, then the clusters; a second call goes on where the first one ended.
 
         Between the phases K-means (the best of 20 runs) finds the first centres. After each epoch of the second phase
         all cells are assigned. It ends early when under 0.1 % of them have another cluster than ten epochs before. It
         also ends, and the best state comes back, when the clusters fall apart: when their silhouette among principal
-        components of the normalised cells, which training does not touch, is 0.02 below its best. A cluster without
+        components of the normalised cells, which training does not touch, is well below its best. A cluster without
         cells starts again at the cell that is farthest from its centre, and the log says so.
 
         Parameters
         ----------
         max_epochs
             Epochs of the second phase, and at most as many of the first; by default the method's own.
+        tolerance
+            How far that silhouette may fall, absolute, ≥ 0; ``math.inf`` lets the second phase run on, as the papers do.
         callbacks
             Lightning callbacks, for the second phase.
         **options
             As of the other models: ``batch_size``, ``accelerator``, ``plan_kwargs``, …, for the second phase.
         """
-        super().train(max_epochs, callbacks=[ClusterWatch(self), *callbacks], **options)
+        super().train(max_epochs, callbacks=[ClusterWatch(self, tolerance=tolerance), *callbacks], **options)
 
     def predict(
         self,
