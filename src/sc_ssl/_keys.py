@@ -4,6 +4,8 @@
 METHODS = {
     "masksc": "MaskSC",
     "contrastive_sc": "ContrastiveSC",
+    "scdeepcluster": "ScDeepCluster",
+    "sczidesk": "ScziDesk",
 }
 
 #: column of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
@@ -13,3 +15,9 @@ SIZE_FACTOR = "sc_ssl_size_factor"
 def embedding_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
     """The keys in ``obsm`` and ``uns``: ``X_<method>`` and ``<method>``, or exactly ``key_added`` for both."""
     return (f"X_{method}", method) if key_added is None else (key_added, key_added)
+
+
+def cluster_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
+    """The keys in ``obs`` and ``obsm``: ``<method>_cluster`` and ``<method>_cluster_proba``, or after ``key_added``."""
+    name = key_added or method
+    return f"{name}_cluster", f"{name}_cluster_proba"

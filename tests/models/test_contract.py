@@ -35,6 +35,8 @@ SMALL = {
         "n_latent": 8,
         "patch_size": 16,
     },
+    "ScDeepCluster": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
+    "ScziDesk": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
 }
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sc_ssl.views import gene_dropout, patch_layout, random_mask, to_patches
+from sc_ssl.views import gaussian_noise, gene_dropout, patch_layout, random_mask, to_patches
 
 
 def test_gene_dropout_hides_the_stated_share_and_keeps_the_mean():
@@ -11,6 +11,16 @@ def test_gene_dropout_hides_the_stated_share_and_keeps_the_mean():
     assert view.unique().tolist() == pytest.approx([0.0, 10.0])
     assert (view == 0).float().mean() == pytest.approx(0.9, abs=0.01)
     assert view.mean() == pytest.approx(1.0, abs=0.05)
+
+
+def test_gaussian_noise_has_the_stated_sd_around_the_cell():
+    x = torch.arange(500.0).expand(400, -1)
+    noise = gaussian_noise(x, 2.5) - x
+    assert noise.std() == pytest.approx(2.5, rel=0.01)
+    assert noise.mean() == pytest.approx(0.0, abs=0.03)
+    assert torch.equal(gaussian_noise(x, 0.0), x)
+    with pytest.raises(ValueError, match="at least 0, found -1"):
+        gaussian_noise(x, -1)
 
 
 def test_gene_dropout_is_drawn_for_each_cell_alone():

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from ._base import SSLModel
+from ._clustering import ClusteringModel
 from ._storage import check_free, read_config
 from ._training import TrainingDefaults, fit
 from .contrastive_sc import ContrastiveSC
 from .masksc import MaskSC
+from .scdeepcluster import ScDeepCluster
+from .sczidesk import ScziDesk
 
-__all__ = ["ContrastiveSC", "MaskSC"]
+__all__ = ["ContrastiveSC", "MaskSC", "ScDeepCluster", "ScziDesk"]
 
 
 def load(folder: str | Path) -> SSLModel:

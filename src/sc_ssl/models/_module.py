@@ -18,6 +18,8 @@ class SSLModule(BaseModuleClass):
     """
 
     normalize: LogNormalize
+    #: ``ssl_loss`` reads ``"X"``, so that minibatches hold the counts rather than what was normalised once for all epochs
+    reads_counts: bool = False
 
     @abstractmethod
     def embed(self, cells: dict[str, Tensor]) -> Tensor:

@@ -65,7 +65,10 @@ def fit(
     if validation_size is None:
         validation_size = 0.1 if early_stopping else 0.0
     datamodule = CellDataModule(
-        cells, batch_size or defaults.batch_size, validation_size=validation_size, normalize=module.normalize
+        cells,
+        batch_size or defaults.batch_size,
+        validation_size=validation_size,
+        normalize=None if module.reads_counts else module.normalize,
     )
     if early_stopping:
         trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs

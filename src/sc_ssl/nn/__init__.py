@@ -1,6 +1,7 @@
 """How a cell is encoded: normalisation, multilayer perceptrons, transformers. Torch only."""
 
 from .bottleneck_decoder import BottleneckDecoder
+from .likelihoods import CountDecoder, CountParameters
 from .mae_decoder import MaskedDecoder
 from .mlp import MLP
 from .normalize import LogNormalize
@@ -11,6 +12,8 @@ __all__ = [
     "MLP",
     "BottleneckDecoder",
     "ConvPatchEmbed",
+    "CountDecoder",
+    "CountParameters",
     "LocalPatchEmbed",
     "LogNormalize",
     "MaskedDecoder",

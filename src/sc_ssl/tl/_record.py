@@ -6,9 +6,10 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
-from sc_ssl._keys import embedding_keys
+from sc_ssl._keys import cluster_keys, embedding_keys
 
 #: packages whose versions are kept beside a result
 RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "scikit-learn", "scipy", "numpy")
@@ -37,7 +38,14 @@ def storable(value: Any) -> Any:
 
 
 def write(
-    adata: AnnData, method: str, embedding: np.ndarray, done: dict[str, Any], *, key_added: str | None, copy: bool
+    adata: AnnData,
+    method: str,
+    embedding: np.ndarray,
+    done: dict[str, Any],
+    *,
+    key_added: str | None,
+    copy: bool,
+    proba_nk: np.ndarray | None = None,
 ) -> AnnData | None:
     """Write the result into the cells, or into a copy that is returned; last, so that errors leave them unchanged."""
     obsm_key, uns_key = embedding_keys(method, key_added)
@@ -45,4 +53,9 @@ def write(
         adata = adata.to_memory() if adata.isbacked else adata.copy()
     adata.obsm[obsm_key] = embedding
     adata.uns[uns_key] = done
+    if proba_nk is not None:
+        cluster_key, proba_key = cluster_keys(method, key_added)
+        names = [str(k) for k in range(proba_nk.shape[1])]
+        adata.obs[cluster_key] = pd.Categorical.from_codes(proba_nk.argmax(axis=1), names)
+        adata.obsm[proba_key] = proba_nk
     return adata if copy else None

@@ -14,7 +14,7 @@ from anndata import AnnData
 from sc_ssl import _compat, models
 from sc_ssl._keys import METHODS, SIZE_FACTOR
 from sc_ssl.data import Source, check_cells
-from sc_ssl.models import SSLModel, check_free
+from sc_ssl.models import ClusteringModel, SSLModel, check_free
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -54,10 +54,12 @@ def embed(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written.
+        Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written, and clusters to
+        ``obs``.
     method
-        ``"masksc"`` or ``"contrastive_sc"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or
-        ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer` train nothing and run on the CPU.
+        ``"masksc"``, ``"contrastive_sc"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a
+        saved one. Or ``"pca_cosine"`` or ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
+        train nothing and run on the CPU.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
@@ -93,6 +95,13 @@ def embed(
         The embedding, in the order of the cells.
     ``adata.uns['<method>' | key_added]`` : dict
         ``params``, ``versions``, ``genes`` (names, hash), ``history`` (a loss curve per term), ``seconds``.
+
+    A method that clusters also sets, ``<method>`` being ``key_added`` where that is given:
+
+    ``adata.obs['<method>_cluster']`` : categorical of str
+        The most probable cluster of each cell, ``"0"`` … ``"k − 1"``.
+    ``adata.obsm['<method>_cluster_proba']`` : (n_obs, k) float32
+        The probability of each cluster; rows sum to 1.
 
     Raises
     ------
@@ -133,7 +142,8 @@ def embed(
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     if save_model is not None:
         model.save(save_model)
-    return write(adata, name, embedding, done, key_added=key_added, copy=copy)
+    proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
+    return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
 
 
 def _call(adata: AnnData, method: str, model_kwargs: dict[str, Any], **options: Any) -> AnnData | None:

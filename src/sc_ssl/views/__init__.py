@@ -1,7 +1,16 @@
 """How a cell is shown to the encoder: dropout noise, masks, patches of genes. Torch only."""
 
 from .masks import TokenMask, random_mask
-from .noise import gene_dropout, gene_subset
+from .noise import gaussian_noise, gene_dropout, gene_subset
 from .patches import interleaved, patch_layout, to_patches
 
-__all__ = ["TokenMask", "gene_dropout", "gene_subset", "interleaved", "patch_layout", "random_mask", "to_patches"]
+__all__ = [
+    "TokenMask",
+    "gaussian_noise",
+    "gene_dropout",
+    "gene_subset",
+    "interleaved",
+    "patch_layout",
+    "random_mask",
+    "to_patches",
+]

@@ -5,6 +5,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def gaussian_noise(x_ng: Tensor, sd: float) -> Tensor:
+    """Add to each gene of each cell a normal deviate of this standard deviation.
+
+    What the denoising autoencoders of scDeepCluster (Tian et al. 2019) and scziDesk (Chen et al. 2020) see.
+
+    Parameters
+    ----------
+    x_ng
+        Expression, (n, g), z-scored.
+    sd
+        In units of a gene's own standard deviation, ≥ 0.
+    """
+    if sd < 0:
+        raise ValueError(f"sd is at least 0, found {sd}.")
+    return x_ng + sd * torch.randn_like(x_ng) if sd else x_ng
+
+
 def gene_dropout(x_ng: Tensor, rate: float) -> Tensor:
     """Hide each gene of each cell with probability ``rate`` and scale the others by ``1 / (1 - rate)``.
 
