@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from sc_ssl._threads import threads_kept
+
 #: exact search up to here, approximate above
 MAX_EXACT = 20_000
 
@@ -20,7 +22,9 @@ def nearest_cells(embedding: np.ndarray, n_neighbors: int) -> np.ndarray:
     else:
         from pynndescent import NNDescent
 
-        found = _others(NNDescent(embedding, n_neighbors=n_neighbors + 1, random_state=0).neighbor_graph[0])
+        with threads_kept():
+            graph = NNDescent(embedding, n_neighbors=n_neighbors + 1, random_state=0).neighbor_graph
+        found = _others(graph[0])
     return np.concatenate([own, found], axis=1)
 
 
