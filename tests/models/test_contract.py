@@ -29,7 +29,6 @@ from sc_ssl.tl import embed
 SMALL = {
     "ContrastiveSC": {"n_hidden": [32], "n_latent": 8},
     "MaskSC": {
-        "teacher_kwargs": {"n_hidden": [32], "n_latent": 8},
         "n_hidden": 16,
         "n_layers": 1,
         "n_heads": 2,

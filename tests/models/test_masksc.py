@@ -112,7 +112,7 @@ def test_targets_of_patches_are_the_frozen_teachers_features_of_masked_cells(cou
         shown = torch.zeros(x_ng.shape[1])
         shown[patch_genes_tp[sorted(patches)].flatten()] = len(seen) / len(patches)
         with torch.no_grad():
-            expected.append(F.normalize(model.module.teacher.contrastive.encoder(x_ng * shown), dim=1))
+            expected.append(F.normalize(model.module.frozen.contrastive.encoder(x_ng * shown), dim=1))
     expected = torch.stack(expected, dim=1)
     expected = (expected - expected.mean(dim=0)) / expected.std(dim=0, correction=0)
     torch.testing.assert_close(targets_of(model), expected, atol=2e-4, rtol=1e-3)
@@ -141,17 +141,16 @@ def targets_of(model):
 def test_global_targets_are_the_teachers_features_of_the_cell(counts):
     model = fit(counts, target="global")
     with torch.no_grad():
-        expected = F.normalize(model.module.teacher.contrastive.encoder(normalized(model)), dim=1)
+        expected = F.normalize(model.module.frozen.contrastive.encoder(normalized(model)), dim=1)
     expected = (expected - expected.mean(dim=0)) / expected.std(dim=0, correction=0)
     torch.testing.assert_close(targets_of(model)[:, 0], expected, atol=1e-4, rtol=1e-3)
 
 
-def test_diffusion_targets_are_places_in_the_graphs_of_components_and_teacher(counts):
+def test_diffusion_targets_are_places_in_the_graph_of_the_components(counts):
     model = fit(counts, n_neighbors=9)
-    x_ng, module = normalized(model), model.module
-    spaces = [frozen.of_cells(x_ng).numpy() for frozen in (module.components, module.teacher)]
+    components = (normalized(model) @ model.module.frozen.loading_gc).numpy()
     found = model._training_cells().extra["target"]
-    np.testing.assert_allclose(found, diffusion_components(spaces, 9, 50) * 50**0.5, atol=1e-5)
+    np.testing.assert_allclose(found, diffusion_components(components, 9, 50) * 50**0.5, atol=1e-5)
     np.testing.assert_allclose(np.mean(found**2), 1, atol=1e-4)
 
 
@@ -187,10 +186,10 @@ def test_components_that_the_data_do_not_have_are_zero(build_counts):
 
 def test_training_on_keeps_the_components(counts):
     model = fit(counts)
-    before = model.module.components.loading_gc.clone()
+    before = model.module.frozen.loading_gc.clone()
     query = MaskSC.load_query(model, counts[:60].copy())
     query.train(1, **QUICK)
-    assert torch.equal(query.module.components.loading_gc, before)
+    assert torch.equal(query.module.frozen.loading_gc, before)
 
 
 def test_raw_targets_are_the_expression_of_the_patches(counts):
@@ -205,7 +204,7 @@ def test_given_teacher_is_used_and_left_unchanged(counts):
     teacher = fit_teacher(counts)
     before = copy.deepcopy(teacher.module.state_dict())
     model = fit(counts, target="global", teacher=teacher, teacher_kwargs=None)
-    ours = model.module.teacher.contrastive.state_dict()
+    ours = model.module.frozen.contrastive.state_dict()
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.module.state_dict().items())
     assert all(torch.equal(ours[name], before[name]) for name in before)
     assert all(parameter.requires_grad for parameter in teacher.module.parameters())
@@ -223,7 +222,7 @@ def test_teacher_of_other_genes_is_refused(counts):
         build(counts, target="global", teacher=teacher)
 
 
-@pytest.mark.parametrize("target", ["components", "raw"])
+@pytest.mark.parametrize("target", ["diffusion", "components", "raw"])
 def test_teacher_that_would_not_be_asked_is_refused(counts, target):
     with pytest.raises(ValueError, match=f"target='{target}' needs no teacher"):
         build(counts, target=target, teacher=fit_teacher(counts))
@@ -237,9 +236,9 @@ def test_curves_of_the_teacher_are_kept(counts):
 
 def test_training_on_leaves_a_trained_teacher_alone(counts):
     model = fit(counts, target="cross")
-    before = copy.deepcopy(model.module.teacher.state_dict())
+    before = copy.deepcopy(model.module.frozen.state_dict())
     model.train(2, **QUICK)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.teacher.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.module.frozen.state_dict().items())
     assert len(model.history["teacher_train_loss"]) == 2
     assert len(model.history["train_loss"]) == 4
 
@@ -255,9 +254,9 @@ def test_training_goes_on_after_a_teacher_that_is_trained(counts, tmp_path, monk
     if through_disk:
         model.save(tmp_path / "model")
         model = MaskSC.load(tmp_path / "model", counts)
-    first = copy.deepcopy(model.module.teacher.contrastive.encoder.state_dict())
+    first = copy.deepcopy(model.module.frozen.contrastive.encoder.state_dict())
     model.train(3, **QUICK)
-    after = model.module.teacher.contrastive.encoder.state_dict()
+    after = model.module.frozen.contrastive.encoder.state_dict()
     assert all(torch.equal(tensor, first[name]) for name, tensor in after.items())
     assert len(model.history["teacher_train_loss"]) == 3
     assert len(model.history["train_loss"]) == 3
@@ -361,7 +360,7 @@ def test_paper_has_the_published_patches_mask_and_target(published):
     module = published.module
     assert published.get_patch_genes().shape[1] == 16
     assert (module.mask_rate, module.readout) == (0.75, "mean")
-    assert torch.equal(module.teacher.context_tt, cross_context(len(module.patch_genes_tp)))
+    assert torch.equal(module.frozen.context_tt, cross_context(len(module.patch_genes_tp)))
     assert module.normalize.weight_g.eq(1).all()
 
 

@@ -45,13 +45,9 @@ class FrozenComponents(nn.Module):
         self.loading_gc.zero_()
         self.loading_gc[:, : len(sd_c)] = torch.as_tensor(loading_cg.T)
 
-    def of_cells(self, x_ng: Tensor) -> Tensor:
-        """Components (n, c), with a mean variance of 1."""
-        return x_ng @ self.loading_gc
-
     def forward(self, x_ng: Tensor, patch_ntp: Tensor) -> Tensor:
-        """Components of whole cells, (n, 1, c)."""
-        return self.of_cells(x_ng)[:, None]
+        """Components of whole cells, (n, 1, c), with a mean variance of 1."""
+        return (x_ng @ self.loading_gc)[:, None]
 
 
 class FrozenTeacher(nn.Module):
@@ -106,11 +102,6 @@ class FrozenTeacher(nn.Module):
         finally:
             self.contrastive.requires_grad_(False).eval()
 
-    @torch.no_grad()
-    def of_cells(self, x_ng: Tensor) -> Tensor:
-        """Unit vectors (n, c) of whole cells."""
-        return F.normalize(self.contrastive.encoder(x_ng), dim=1)
-
     def forward(self, x_ng: Tensor, patch_ntp: Tensor) -> Tensor:
         """Features (n, t, c) of each patch with its context, or (n, 1, c) of whole cells; standardised."""
         return (self._features(x_ng, patch_ntp) - self.mean_td) / self.sd_td
@@ -126,7 +117,7 @@ class FrozenTeacher(nn.Module):
 
     def _features(self, x_ng: Tensor, patch_ntp: Tensor) -> Tensor:
         if self.context_tt is None:
-            return self.of_cells(x_ng)[:, None]
+            return F.normalize(self.contrastive.encoder(x_ng), dim=1)[:, None]
         # the first layer is linear: what a teacher sees of a set of patches is the sum of what it sees of each
         first, *rest = self.contrastive.encoder
         scale = len(self.context_tt) / self.context_tt.sum(dim=1)[:, None]

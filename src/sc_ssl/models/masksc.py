@@ -61,8 +61,7 @@ class MaskSCModule(SSLModule):
         self,
         *,
         normalize: LogNormalize,
-        components: FrozenComponents | None,
-        teacher: FrozenTeacher | None,
+        frozen: FrozenComponents | FrozenTeacher | None,
         patch_genes_tp: Tensor,
         patch_embed: LocalPatchEmbed | ConvPatchEmbed,
         encoder: Transformer,
@@ -73,7 +72,7 @@ class MaskSCModule(SSLModule):
     ) -> None:
         super().__init__()
         self.normalize = normalize
-        self.components, self.teacher = components, teacher
+        self.frozen = frozen
         self.target = target
         self.patch_embed = patch_embed
         self.encoder = encoder
@@ -123,8 +122,7 @@ class MaskSCModule(SSLModule):
     @torch.no_grad()
     def targets(self, x_ng: Tensor, patch_ntp: Tensor) -> Tensor:
         """What the frozen encoder says at each patch, (n, t, features), or (n, 1, features) of the whole cell."""
-        frozen = self.components or self.teacher
-        return patch_ntp if frozen is None else frozen(x_ng, patch_ntp)
+        return patch_ntp if self.frozen is None else self.frozen(x_ng, patch_ntp)
 
 
 class MaskSC(SSLModel):
@@ -133,13 +131,13 @@ class MaskSC(SSLModel):
     A transformer encodes the visible patches, and a light decoder regresses the features that a frozen encoder gives
     the cell at the hidden ones.
 
-    Departs from the paper, whose settings :meth:`paper` gives. The teacher's features are not predicted themselves, as
-    they clustered worse than principal components on most development data. They and principal components each say
-    which cells are neighbours, and what is predicted is a cell's place in the sum of the two graphs: what contrastive
-    learning with these neighbours as positives converges to. Genes are weighed by their variance beyond chance. The
-    decoder sees the cell through a bottleneck, and the embedding is the unit vector that it predicts, for new cells too.
-    Each patch has a weight matrix of its own instead of one convolution for all, which was clearly better in a pilot on
-    PBMC 4k; all other choices were made on development data, and the benchmarks say what is shown.
+    Departs from the paper, whose settings :meth:`paper` gives. The frozen features are not those of a trained
+    contrastive encoder, which clustered worse on most development data, but what contrastive learning with neighbouring
+    cells as positives converges to: the leading eigenvectors of a random walk on the cells' neighbour graph. Genes are
+    weighed by their variance beyond chance. The decoder sees the cell through a bottleneck, and the embedding is the
+    unit vector that it predicts, for cells with and without neighbours alike. Each patch has a weight matrix of its own
+    instead of one convolution for all, which was clearly better in a pilot on PBMC 4k; all other choices were made on
+    development data, and the benchmarks say what is shown.
 
     Parameters
     ----------
@@ -148,9 +146,9 @@ class MaskSC(SSLModel):
     registry
         Instead of ``adata``: the registry of a saved model.
     target
-        What is predicted at a hidden patch: ``"diffusion"``, the cell's place in the neighbour graphs of its principal
-        components and of a contrastive teacher's features; ``"components"``, the principal components themselves;
-        ``"global"``, the teacher's features of the whole cell; ``"cross"``, of the patches in the same row and column (paper); ``"patch"``, of the patch alone;
+        What is predicted at a hidden patch: ``"diffusion"``, the cell's place in its neighbour graph, which is found
+        by principal components; ``"components"``, these themselves; ``"global"``, a contrastive teacher's features of
+        the whole cell; ``"cross"``, of the patches in the same row and column (paper); ``"patch"``, of the patch alone;
         ``"raw"``, the patch's z-scored genes.
     n_components
         Number of principal components.
@@ -236,18 +234,16 @@ class MaskSC(SSLModel):
             self._check_teacher(given, target)
             teacher_kwargs = given.plain_init_params()
         normalize = self._normalizer(weigh_genes=weigh_genes)
-        components, frozen_teacher, n_output = None, None, patch_size
+        frozen: FrozenComponents | FrozenTeacher | None = None
         if target in ("diffusion", "components"):
-            components = FrozenComponents(n_genes, n_components)
-            n_output = components.n_features
-        if target not in ("components", "raw"):
-            frozen_teacher = self._build_teacher(normalize, given, teacher_kwargs or {}, target, patch_genes_tp)
-            n_output = N_DIFFUSION if target == "diffusion" else frozen_teacher.n_features
+            frozen = FrozenComponents(n_genes, n_components)
+        elif target != "raw":
+            frozen = self._build_teacher(normalize, given, teacher_kwargs or {}, target, patch_genes_tp)
+        n_output = {"diffusion": N_DIFFUSION, "raw": patch_size}.get(target) or frozen.n_features
         embed_class = LocalPatchEmbed if patch_embed == "local" else ConvPatchEmbed
         self.module = MaskSCModule(
             normalize=normalize,
-            components=components,
-            teacher=frozen_teacher,
+            frozen=frozen,
             patch_genes_tp=patch_genes_tp,
             patch_embed=embed_class(n_patches, patch_size, n_hidden),
             encoder=Transformer(n_hidden, n_layers, n_heads, mlp_ratio),
@@ -343,25 +339,22 @@ class MaskSC(SSLModel):
         return height, patch_size // height
 
     def _training_cells(self, **fit_options: Any) -> Cells:
-        """Prepare what is predicted: fit the frozen encoders, and find each cell's place in the neighbour graphs."""
-        cells, components, teacher = self._own_cells(), self.module.components, self.module.teacher
-        if components is not None and not components.loading_gc.any():
-            components.fit(torch.cat([x_ng.cpu() for x_ng in self._normalized(_spread(cells, MAX_CELLS))]))
-        if teacher is not None and not teacher.is_trained:
-            self._train_teacher(cells, teacher, **fit_options)
-        if components is not None and teacher is not None:
-            return self._with_places(_spread(cells, MAX_GRAPH_CELLS), components, teacher)
-        if teacher is not None:
+        """Prepare what is predicted: fit the frozen encoder, and find each cell's place in the neighbour graph."""
+        cells, frozen = self._own_cells(), self.module.frozen
+        if isinstance(frozen, FrozenComponents) and not frozen.loading_gc.any():
+            frozen.fit(torch.cat([x_ng.cpu() for x_ng in self._normalized(_spread(cells, MAX_CELLS))]))
+        elif isinstance(frozen, FrozenTeacher):
+            if not frozen.is_trained:
+                self._train_teacher(cells, frozen, **fit_options)
             minibatches = self._normalized(cells)
-            teacher.fit_scale((x_ng, to_patches(x_ng, self.module.patch_genes_tp)) for x_ng in minibatches)
-        return cells
-
-    def _with_places(self, cells: Cells, components: FrozenComponents, teacher: FrozenTeacher) -> Cells:
-        """Put beside each cell its place in the neighbour graphs, with a mean square of 1."""
-        found = [(components.of_cells(x_ng).cpu(), teacher.of_cells(x_ng).cpu()) for x_ng in self._normalized(cells)]
-        spaces = [torch.cat(features).numpy() for features in zip(*found, strict=True)]
+            frozen.fit_scale((x_ng, to_patches(x_ng, self.module.patch_genes_tp)) for x_ng in minibatches)
+        if self.module.target != "diffusion":
+            return cells
+        cells = _spread(cells, MAX_GRAPH_CELLS)
+        components = torch.cat([(x_ng @ frozen.loading_gc).cpu() for x_ng in self._normalized(cells)]).numpy()
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
-        return cells.beside(target=diffusion_components(spaces, n_neighbors, N_DIFFUSION) * N_DIFFUSION**0.5)
+        place = diffusion_components(components, n_neighbors, N_DIFFUSION)
+        return cells.beside(target=place * N_DIFFUSION**0.5)  # a mean square of 1, whatever their number
 
     @torch.no_grad()
     def _normalized(self, cells: Cells) -> Iterator[Tensor]:
@@ -380,8 +373,8 @@ class MaskSC(SSLModel):
         logger.info("Training the masked model.")
 
     def _check_teacher(self, teacher: ContrastiveSC, target: str) -> None:
-        if target in ("components", "raw"):
-            raise ValueError(f"target={target!r} needs no teacher; leave it out, or take another target.")
+        if target in ("diffusion", "components", "raw"):
+            raise ValueError(f"target={target!r} needs no teacher; leave it out, or take target='global' or 'cross'.")
         if not teacher.is_trained_:
             raise ValueError("the teacher must be trained; call its train() first.")
         genes = self.var_names
