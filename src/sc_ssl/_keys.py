@@ -13,3 +13,8 @@ SIZE_FACTOR = "sc_ssl_size_factor"
 def embedding_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
     """The keys in ``obsm`` and ``uns``: ``X_<method>`` and ``<method>``, or exactly ``key_added`` for both."""
     return (f"X_{method}", method) if key_added is None else (key_added, key_added)
+
+
+def cluster_key(use_rep: str, key_added: str | None = None) -> str:
+    """The key in ``obs`` and ``uns``: ``<method>_cluster`` for ``X_<method>``, or exactly ``key_added``."""
+    return f"{use_rep.removeprefix('X_')}_cluster" if key_added is None else key_added
