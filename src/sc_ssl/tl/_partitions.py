@@ -56,10 +56,10 @@ class Leiden:
     def __call__(self, n_clusters: int) -> np.ndarray:
         """Halve the range of resolutions until the number is met."""
         low, high = EXPONENTS
-        best = self._at(low)
+        best = self.at(low)
         for _ in range(N_HALVINGS):
             middle = (low + high) / 2
-            label_n = self._at(middle)
+            label_n = self.at(middle)
             n_found = len(np.unique(label_n))
             if abs(n_found - n_clusters) < abs(len(np.unique(best)) - n_clusters):
                 best = label_n
@@ -68,7 +68,8 @@ class Leiden:
             low, high = (middle, high) if n_found < n_clusters else (low, middle)
         return best
 
-    def _at(self, exponent: float) -> np.ndarray:
+    def at(self, exponent: float) -> np.ndarray:
+        """Labels at the resolution 10 ** exponent."""
         if exponent not in self.found:
             options = {"flavor": "igraph", "n_iterations": 2, "directed": False, "random_state": self.seed}
             with threads_kept():

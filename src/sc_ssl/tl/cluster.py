@@ -106,8 +106,8 @@ def cluster(
     with seeded(random_state) as seed:
         rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
         own_seed = int(rng.integers(2**31))
-        drawn = _draw(len(space_nd), MAX_CLUSTERED, rng)
-        judged = drawn[_draw(len(drawn), MAX_JUDGED, rng)]
+        drawn = draw(len(space_nd), MAX_CLUSTERED, rng)
+        judged = drawn[draw(len(drawn), MAX_JUDGED, rng)]
         candidates = _candidates(n_clusters, ks, len(judged), n_distinct(space_nd[drawn]), use_rep)
         curve = judge(space_nd[judged], method, candidates, own_seed)
         chosen = _best(curve, method) if n_clusters is None else n_clusters
@@ -130,6 +130,11 @@ def cluster(
     return adata if copy else None
 
 
+def default_range(n_cells: int) -> range:
+    """Numbers of clusters to choose from."""
+    return range(2, max(min(MAX_CLUSTERS, n_cells // MIN_CELLS_PER_CLUSTER), 2) + 1)
+
+
 def _space(adata: AnnData, use_rep: str) -> np.ndarray:
     """The embedding, (n, d), finite."""
     if use_rep not in adata.obsm:
@@ -145,7 +150,7 @@ def _integer(value: Any, name: str) -> int:
     return int(value)
 
 
-def _draw(n_cells: int, at_most: int, rng: np.random.Generator) -> np.ndarray:
+def draw(n_cells: int, at_most: int, rng: np.random.Generator) -> np.ndarray:
     """Rows in their order, drawn at random where there are more than that."""
     return np.arange(n_cells) if n_cells <= at_most else np.sort(rng.choice(n_cells, at_most, replace=False))
 
@@ -159,8 +164,7 @@ def _candidates(
     elif k_range is not None:
         name, ks = "k_range", k_range
     else:
-        name, ks = "k_range", list(range(2, max(min(MAX_CLUSTERS, n_judged // MIN_CELLS_PER_CLUSTER), 2) + 1))
-        ks = [k for k in ks if k <= max(n_distinct, 2)]
+        name, ks = "k_range", [k for k in default_range(n_judged) if k <= max(n_distinct, 2)]
     if not ks or ks[0] < 2 or ks[-1] > n_distinct:
         raise ValueError(
             f"{name} should lie between 2 and the number of distinct cells in obsm[{use_rep!r}], {n_distinct}, found "
