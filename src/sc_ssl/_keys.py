@@ -21,3 +21,8 @@ def cluster_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
     """The keys in ``obs`` and ``obsm``: ``<method>_cluster`` and ``<method>_cluster_proba``, or after ``key_added``."""
     name = key_added or method
     return f"{name}_cluster", f"{name}_cluster_proba"
+
+
+def cluster_key(use_rep: str, key_added: str | None = None) -> str:
+    """The key in ``obs`` and ``uns``: ``<method>_cluster`` for ``X_<method>``, or exactly ``key_added``."""
+    return f"{use_rep.removeprefix('X_')}_cluster" if key_added is None else key_added

@@ -16,6 +16,7 @@ from ._data import load
 from ._rows import METHODS, ON_DEMAND, pca_grid
 from ._runs import Runs, mean_sd, provenance
 
+DATASETS = ("pbmc4k", "worm_neuron")
 KEYS = ("dataset", "method", "seed")
 MEASURES = ("ari", "nmi", "silhouette", "silhouette_common", "seconds")
 

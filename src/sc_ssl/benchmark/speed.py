@@ -22,6 +22,7 @@ from ._data import load
 from ._rows import METHODS, QUIET
 from ._runs import Runs, provenance
 
+DATASETS = ("pbmc4k", "worm_neuron")
 CLASSES = {"masksc": models.MaskSC, "contrastive_sc": models.ContrastiveSC}
 
 

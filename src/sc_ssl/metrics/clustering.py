@@ -74,7 +74,7 @@ def clustering(
     -----
     The silhouettes take time proportional to the square of the number of cells.
     """
-    embedding_nd = _check_space(embedding, "embedding")
+    embedding_nd = check_space(embedding, "embedding")
     n_cells = len(embedding_nd)
     label_n = _check_partition(labels, "labels", n_cells)
     n_types = label_n.max() + 1
@@ -85,7 +85,7 @@ def clustering(
     if clusters is None:
         clusters = kmeans(embedding_nd, n_types if n_clusters is None else n_clusters, random_state=random_state)
     cluster_n = _check_partition(clusters, "clusters", n_cells)
-    common_nd = None if common_space is None else _check_space(common_space, "common_space", n_cells)
+    common_nd = None if common_space is None else check_space(common_space, "common_space", n_cells)
     return pd.Series(
         {
             "ari": adjusted_rand_score(label_n, cluster_n),
@@ -120,7 +120,7 @@ def kmeans(embedding: ArrayLike, n_clusters: int, *, random_state: int = 0) -> N
     ValueError
         If the embedding has missing or infinite values, or ``n_clusters`` is out of range.
     """
-    embedding_nd = _check_space(embedding, "embedding")
+    embedding_nd = check_space(embedding, "embedding")
     if not 1 <= n_clusters <= len(embedding_nd):
         raise ValueError(
             f"n_clusters should lie between 1 and the number of cells, {len(embedding_nd)}, but is {n_clusters}."
@@ -160,7 +160,8 @@ def _silhouette(space_nd: NDArray[np.floating], cluster_n: NDArray[np.integer]) 
     return float(silhouette_score(space_nd, cluster_n))
 
 
-def _check_space(space: ArrayLike, name: str, n_cells: int | None = None) -> NDArray[np.floating]:
+def check_space(space: ArrayLike, name: str, n_cells: int | None = None) -> NDArray[np.floating]:
+    """Return the space as an array; an error unless it is (n_cells, n_dims) and finite."""
     space_nd = np.asarray(space)
     if space_nd.ndim != 2 or 0 in space_nd.shape:
         raise ValueError(f"{name} should have shape (n_cells, n_dims), but has {space_nd.shape}.")

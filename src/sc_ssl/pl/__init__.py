@@ -1,7 +1,8 @@
-"""Figures: how training went, what embeddings look like, where a model attends."""
+"""Figures: how training went, why a number of clusters, what embeddings look like, where a model attends."""
 
 from sc_ssl.pl.attention import attention
+from sc_ssl.pl.cluster_choice import cluster_choice
 from sc_ssl.pl.embedding_compare import embedding_compare
 from sc_ssl.pl.training_history import training_history
 
-__all__ = ["attention", "embedding_compare", "training_history"]
+__all__ = ["attention", "cluster_choice", "embedding_compare", "training_history"]

@@ -15,17 +15,13 @@ from sc_ssl._keys import cluster_keys, embedding_keys
 RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "scikit-learn", "scipy", "numpy")
 
 
-def record(genes: Sequence[str], params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What was done, in types that h5ad and zarr can hold."""
-    return {
-        "params": storable(params),
-        "versions": {name: metadata.version(name) for name in RECORDED_VERSIONS},
-        "genes": {
-            "names": np.asarray(genes, dtype=object),
-            "hash": hashlib.sha256("\n".join(genes).encode()).hexdigest(),
-        },
-        **more,
-    }
+def record(genes: Sequence[str] | None, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """What was done, and from which genes if from genes, in types that h5ad and zarr can hold."""
+    done = {"params": storable(params), "versions": {name: metadata.version(name) for name in RECORDED_VERSIONS}}
+    if genes is not None:
+        names_hash = hashlib.sha256("\n".join(genes).encode()).hexdigest()
+        done["genes"] = {"names": np.asarray(genes, dtype=object), "hash": names_hash}
+    return done | more
 
 
 def storable(value: Any) -> Any:
@@ -49,8 +45,7 @@ def write(
 ) -> AnnData | None:
     """Write the result into the cells, or into a copy that is returned; last, so that errors leave them unchanged."""
     obsm_key, uns_key = embedding_keys(method, key_added)
-    if copy:
-        adata = adata.to_memory() if adata.isbacked else adata.copy()
+    adata = destination(adata, copy=copy)
     adata.obsm[obsm_key] = embedding
     adata.uns[uns_key] = done
     if proba_nk is not None:
@@ -59,3 +54,10 @@ def write(
         adata.obs[cluster_key] = pd.Categorical.from_codes(proba_nk.argmax(axis=1), names)
         adata.obsm[proba_key] = proba_nk
     return adata if copy else None
+
+
+def destination(adata: AnnData, *, copy: bool) -> AnnData:
+    """What a tool writes into: the cells, or a copy of them in memory."""
+    if not copy:
+        return adata
+    return adata.to_memory() if adata.isbacked else adata.copy()

@@ -1,0 +1,166 @@
+"""The number of clusters without labels: candidate criteria, chosen on some data sets and judged on others."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import adjusted_rand_score
+
+from sc_ssl.metrics import kmeans
+from sc_ssl.tl.cluster import MAX_JUDGED, default_range, draw
+
+from ._criteria import CRITERIA, Judged
+from ._data import load
+from ._rows import METHODS
+from ._runs import Runs, provenance
+
+KEYS = ("dataset", "embedding", "seed", "n_clusters")
+EMBEDDINGS = ("pca_cosine", "contrastive_sc")
+#: never used to choose: the number of clusters is only reported on them
+REPORT = ("pbmc4k", "worm_neuron")
+#: labelled studies; pancreas_baron_hs_mm_cider is left out, for it shares cells with pancreas_baron_mouse
+DATASETS = (
+    "bonemarrow_matsushita_mouse",
+    "brain_zeisel_mouse_subset",
+    "cbmc_cite_top2000",
+    "celllines_mixology",
+    "gut_mca_mouse",
+    "ipsc_cm",
+    "pancreas_baron_mouse",
+    "pbmc68k_reduced",
+    "pbmc_3tech_symphony",
+    "pbmc_kang_muscat",
+    "pbmc_zheng_facs",
+    "pollen",
+    *REPORT,
+)
+#: cells drawn of data sets that are used to choose
+MAX_CELLS = 2_000
+
+
+def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
+    """Do the runs that are missing in ``out/n_clusters.csv`` and write ``n_clusters.md`` and ``n_clusters.png``.
+
+    Embeddings are kept in ``out/embeddings``, from where a later start takes them.
+    """
+    runs = Runs(out / "n_clusters.csv", KEYS)
+    wanted = [
+        {"dataset": name, "embedding": method, "seed": seed, "n_clusters": k}
+        for seed in range(n_seeds)
+        for method in methods or EMBEDDINGS
+        for name in names
+        for k in default_range(_cells(name).n_obs)
+    ]
+    for this in runs.missing(wanted):
+        judged, space_nd = _judged(this["dataset"], this["embedding"], this["seed"], out)
+        labels = _cells(this["dataset"]).obs["cell_type"]
+        clusters = kmeans(space_nd, this["n_clusters"], random_state=this["seed"])
+        ari = adjusted_rand_score(labels, clusters)
+        runs.add(this | {"annotated": labels.nunique(), "ari": ari} | judged.at(this["n_clusters"]))
+    choices = choose(runs.table())
+    (out / "n_clusters.md").write_text(_page(choices))
+    _figure(choices, out / "n_clusters.png")
+    print(_means(choices).to_string())
+
+
+def choose(runs: pd.DataFrame) -> pd.DataFrame:
+    """The number that each criterion takes of each embedding, its ARI, and that with the annotated number."""
+    rows = []
+    for (name, method, seed), curve in runs.groupby(["dataset", "embedding", "seed"], sort=False):
+        curve = curve.set_index("n_clusters").sort_index()
+        annotated = int(curve["annotated"].iloc[0])
+        at_annotated = curve["ari"].iloc[np.abs(curve.index - annotated).argmin()]  # the nearest number in the range
+        for criterion, rule in CRITERIA.items():
+            k = rule(curve)
+            rows.append((name, method, seed, criterion, k, annotated, curve.loc[k, "ari"], at_annotated))
+    columns = ["dataset", "embedding", "seed", "criterion", "k", "annotated", "ari", "ari_annotated"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def left_out(choices: pd.DataFrame) -> pd.DataFrame:
+    """For each data set, the criterion with the best mean ARI on the others, and its ARI on this one."""
+    scores = _development(choices).pivot_table("ari", "dataset", "criterion", sort=False)
+    rows = {name: scores.drop(index=name).mean().idxmax() for name in scores.index}
+    return pd.DataFrame(
+        {"criterion": rows, "ari": {name: scores.loc[name, criterion] for name, criterion in rows.items()}}
+    )
+
+
+@cache
+def _cells(name: str):
+    adata = load(name)
+    if name in REPORT or adata.n_obs <= MAX_CELLS:
+        return adata
+    return adata[draw(adata.n_obs, MAX_CELLS, np.random.default_rng(0))].copy()
+
+
+@cache
+def _judged(name: str, method: str, seed: int, out: Path) -> tuple[Judged, np.ndarray]:
+    """The cells that are judged, as many as ``tl.cluster`` judges, and the whole embedding."""
+    path = out / "embeddings" / f"{name}.{method}.{seed}.npy"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, METHODS[method](_cells(name).copy(), seed))
+    space_nd = np.load(path)
+    return Judged(space_nd[draw(len(space_nd), MAX_JUDGED, np.random.default_rng(seed))], seed), space_nd
+
+
+def _development(choices: pd.DataFrame) -> pd.DataFrame:
+    return choices[~choices["dataset"].isin(REPORT)]
+
+
+def _means(choices: pd.DataFrame) -> pd.DataFrame:
+    """Criteria by mean ARI over the data sets to choose on; the loss is against the annotated number."""
+    rows = _development(choices)
+    by = rows.groupby("criterion", sort=False)
+    table = rows.pivot_table("ari", "criterion", "embedding", sort=False).add_prefix("ARI, ")
+    table.insert(0, "ARI", by["ari"].mean())
+    table["loss"] = by.apply(lambda g: (g["ari_annotated"] - g["ari"]).mean(), include_groups=False)
+    table["median |k − annotated|"] = by.apply(lambda g: (g["k"] - g["annotated"]).abs().median(), include_groups=False)
+    return table.sort_values("ARI", ascending=False)
+
+
+def _page(choices: pd.DataFrame) -> str:
+    means, held = _means(choices), left_out(choices)
+    best = means.index[0]
+    lines = [f"<!-- written by python -m sc_ssl.benchmark n_clusters -->\n{provenance()}.\n"]
+    lines += _markdown(means, "criterion")
+    lines += [
+        f"\nLeft out in turn, a data set is best served by what is best on the others with a mean ARI of "
+        f"{held['ari'].mean():.3f}; chosen: "
+        + ", ".join(f"{name} ({n} of {len(held)})" for name, n in held["criterion"].value_counts().items())
+        + ".\n"
+    ]
+    each = choices[choices["criterion"] == best].set_index("dataset").drop(columns=["criterion", "seed"])
+    lines += [f"\nEach data set with {best}; the last two were never used to choose:\n", *_markdown(each, "data set")]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(table: pd.DataFrame, index: str) -> list[str]:
+    def text(value: object) -> str:
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    rows = [f"| {name} | " + " | ".join(map(text, row)) + " |" for name, *row in table.itertuples()]
+    return [f"| {index} | " + " | ".join(map(str, table.columns)) + " |", "|---" * (1 + table.shape[1]) + "|", *rows]
+
+
+def _figure(choices: pd.DataFrame, path: Path) -> None:
+    """Chosen against annotated number of clusters, a panel for each of the four best criteria."""
+    from matplotlib.figure import Figure
+
+    best = _means(choices).index[:4]
+    figure = Figure(figsize=(3.4 * len(best), 3.6), layout="constrained")
+    for axes, criterion in zip(figure.subplots(1, len(best), sharex=True, sharey=True), best, strict=True):
+        for method, marker in zip(choices["embedding"].unique(), "osD^v", strict=False):
+            for report, color in ((False, "#0072B2"), (True, "#D55E00")):
+                rows = choices[(choices["criterion"] == criterion) & (choices["embedding"] == method)]
+                rows = rows[rows["dataset"].isin(REPORT) == report]
+                label = f"{method}{', only reported' if report else ''}"
+                axes.scatter(rows["annotated"], rows["k"], marker=marker, color=color, alpha=0.7, label=label)
+        axes.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+        axes.set(title=criterion, xlabel="annotated types", xlim=(0, 26), ylim=(0, 26))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("chosen number of clusters")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
