@@ -33,6 +33,15 @@ def ours(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
     return embed
 
 
+def clustering_model(method: str) -> Callable[[AnnData, int], np.ndarray]:
+    """The latent space of a model that is told the annotated number of clusters, as K-means is."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        return ours(method, n_clusters=adata.obs["cell_type"].nunique())(adata, seed)
+
+    return embed
+
+
 def function(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
     """A method of this package that is a function: nothing is trained."""
 
@@ -118,6 +127,8 @@ def pca_grid(adata: AnnData) -> dict[str, np.ndarray]:
 METHODS: dict[str, Callable[[AnnData, int], np.ndarray]] = {
     "masksc": ours("masksc"),
     "contrastive_sc": ours("contrastive_sc"),
+    "scdeepcluster": clustering_model("scdeepcluster"),
+    "sczidesk": clustering_model("sczidesk"),
     "pca_standard": pca_standard,
     "pca_weighed": pca_weighed,
     "pca_cosine": function("pca_cosine"),
