@@ -1,12 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 from sc_ssl.benchmark import n_clusters
 from sc_ssl.benchmark.__main__ import main
-from sc_ssl.benchmark._criteria import CRITERIA, Judged, modularity
-from sc_ssl.metrics import kmeans
+from sc_ssl.benchmark._criteria import CRITERIA, Judged
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +25,6 @@ def test_every_criterion_counts_groups_that_lie_apart(curve, criterion):
     if criterion == "bic":  # here diagonal components cut up no group either
         assert curve["bic"].idxmin() == 4
     assert CRITERIA[criterion](curve) == 4
-
-
-def test_modularity_is_newmans(groups):
-    label_n = kmeans(groups, 5)
-    weight = np.exp(-np.square(groups[:, None] - groups[None]).sum(-1))
-    degree, total = weight.sum(axis=1), weight.sum()
-    same = label_n[:, None] == label_n[None]
-    expected = ((weight - np.outer(degree, degree) / total) * same).sum() / total
-    assert modularity(sparse.csr_matrix(weight), label_n) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_gap_statistic_takes_the_first_number_within_one_error_of_the_next():

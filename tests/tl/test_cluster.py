@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from sc_ssl.metrics import kmeans
 from sc_ssl.tl import _n_clusters, cluster
+from sc_ssl.tl._partitions import neighbor_graph
 
 MODULE = sys.modules["sc_ssl.tl.cluster"]  # the function has the same name
 every_method = pytest.mark.parametrize("method", ["kmeans", "leiden", "gmm"])
@@ -67,7 +68,13 @@ def test_clusters_are_numbered_by_falling_size():
 def test_the_curve_is_the_criterion_and_the_agreement_of_resamples(cells):
     z = cells.obsm["X_masksc"]
     curve = _n_clusters.judge(z, "kmeans", [3, 4], seed=7)
-    np.testing.assert_allclose(curve.criterion, [silhouette_score(z, kmeans(z, k, random_state=7)) for k in (3, 4)])
+    graph = neighbor_graph(z, 7).obsp["connectivities"].toarray()
+    degree, total = graph.sum(axis=1), graph.sum()
+    for k, found in zip((3, 4), curve.criterion, strict=True):
+        label_n = kmeans(z, k, random_state=7)
+        same = label_n[:, None] == label_n[None]
+        modularity = ((graph - np.outer(degree, degree) / total) * same).sum() / total
+        assert found == pytest.approx((silhouette_score(z, label_n) + modularity) / 2, rel=1e-5)
     rng = np.random.default_rng(7)
     draws = [rng.choice(150, 120, replace=False) for _ in range(5)]
     expected = [

@@ -14,7 +14,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from sklearn.mixture import GaussianMixture
 
 from sc_ssl.metrics import kmeans
-from sc_ssl.tl._n_clusters import judge
+from sc_ssl.tl._n_clusters import judge, modularity
 from sc_ssl.tl._partitions import Leiden
 
 if TYPE_CHECKING:
@@ -97,14 +97,6 @@ class Judged:
             pairs = (together * (together - 1)).sum(axis=1)
             strengths.append(min((p / (n * (n - 1)) for p, n in zip(pairs, size, strict=True) if n > 1), default=0.0))
         return float(np.mean(strengths))
-
-
-def modularity(graph: np.ndarray, label_n: np.ndarray) -> float:
-    """Share of the graph's weight inside clusters, less that expected from the cells' weights (Newman 2006)."""
-    degree = np.ravel(graph.sum(axis=1))
-    inside = sum(graph[label_n == k][:, label_n == k].sum() for k in np.unique(label_n))
-    expected = (np.bincount(label_n, weights=degree) / degree.sum()) ** 2
-    return float(inside / degree.sum() - expected.sum())
 
 
 def _first_gap(curve: pd.DataFrame) -> int:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from ._partitions import METHODS
+from ._partitions import METHODS, neighbor_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from scipy.sparse import spmatrix
 
 #: resamples of which the stability is the mean, and the share of cells in each
 N_RESAMPLES = 5
 RESAMPLED = 0.8
 
-CRITERION = "silhouette"
+#: what :func:`judge` goes by
+CRITERION = "mean of silhouette and modularity"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def judge(space_nd: np.ndarray, method: str, n_clusters: Iterable[int], seed: in
     rng = np.random.default_rng(seed)
     n_drawn = max(round(RESAMPLED * len(space_nd)), 2)
     draws = [rng.choice(len(space_nd), n_drawn, replace=False) for _ in range(N_RESAMPLES)]
+    graph_nn = neighbor_graph(space_nd, seed).obsp["connectivities"]
     part = _parts(space_nd, method, seed)
     resampled = [_parts(space_nd[draw], method, seed) for draw in draws]
     rows = []
@@ -44,7 +48,7 @@ def judge(space_nd: np.ndarray, method: str, n_clusters: Iterable[int], seed: in
             rows.append((np.nan, np.nan, np.nan))
         else:
             again = [parts(k) for parts in resampled]
-            rows.append((criterion(space_nd, label_n), *_stability(label_n, draws, again)))
+            rows.append((_criterion(space_nd, graph_nn, label_n), *_stability(label_n, draws, again)))
     return Curve(np.array(list(n_clusters)), *np.array(rows, dtype=float).T)
 
 
@@ -59,9 +63,20 @@ def _parts(space_nd: np.ndarray, method: str, seed: int) -> Callable[[int], np.n
     return lambda k: part(k) if k <= at_most else None
 
 
-def criterion(space_nd: np.ndarray, label_n: np.ndarray) -> float:
-    """Mean silhouette (Rousseeuw 1987), NaN where each cell is a cluster."""
-    return float(silhouette_score(space_nd, label_n)) if len(np.unique(label_n)) < len(label_n) else np.nan
+def modularity(graph_nn: spmatrix, label_n: np.ndarray) -> float:
+    """Share of the graph's weight inside clusters, less that expected from the cells' own (Newman 2006, eq. 1)."""
+    degree_n = np.ravel(graph_nn.sum(axis=1))
+    total = degree_n.sum()
+    inside = sum(graph_nn[label_n == k][:, label_n == k].sum() for k in np.unique(label_n))
+    expected_k = np.bincount(label_n, weights=degree_n) / total
+    return float(inside / total - np.square(expected_k).sum())
+
+
+def _criterion(space_nd: np.ndarray, graph_nn: spmatrix, label_n: np.ndarray) -> float:
+    """Mean of the silhouette (Rousseeuw 1987) and the modularity; NaN where each cell is a cluster."""
+    if len(np.unique(label_n)) == len(label_n):
+        return np.nan
+    return (float(silhouette_score(space_nd, label_n)) + modularity(graph_nn, label_n)) / 2
 
 
 def _stability(label_n: np.ndarray, draws: list[np.ndarray], again: list[np.ndarray | None]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from sc_ssl.metrics import kmeans
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: neighbours in the graph of :class:`Leiden`, scanpy's default
+#: neighbours in the graph, scanpy's default
 N_NEIGHBORS = 15
 #: log10 of the resolutions between which :class:`Leiden` searches, and how often it halves
 EXPONENTS = (-3.0, 2.0)
@@ -38,6 +38,15 @@ def by_gmm(space_nd: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:
     return labels
 
 
+def neighbor_graph(space_nd: np.ndarray, seed: int) -> AnnData:
+    """Scanpy's graph of the 15 nearest neighbours in ``obsp["connectivities"]``, weights in [0, 1]."""
+    cells = AnnData(obsm={"space": space_nd})
+    with threads_kept():
+        n_neighbors = min(N_NEIGHBORS, len(space_nd) - 1)
+        sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="space", random_state=seed)
+    return cells
+
+
 class Leiden:
     """Modularity clusters of the graph of nearest neighbours, at the resolution that gives the number asked for.
 
@@ -46,12 +55,9 @@ class Leiden:
     """
 
     def __init__(self, space_nd: np.ndarray, seed: int) -> None:
-        self.cells = AnnData(obsm={"space": space_nd})
+        self.cells = neighbor_graph(space_nd, seed)
         self.seed = seed
         self.found: dict[float, np.ndarray] = {}
-        with threads_kept():
-            n_neighbors = min(N_NEIGHBORS, len(space_nd) - 1)
-            sc.pp.neighbors(self.cells, n_neighbors=n_neighbors, use_rep="space", random_state=seed)
 
     def __call__(self, n_clusters: int) -> np.ndarray:
         """Halve the range of resolutions until the number is met."""
