@@ -1,6 +1,7 @@
 """From raw counts to an embedding in one call: what is written, what is left alone, what is refused."""
 
 import importlib
+import json
 import random
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 import sc_ssl
 from sc_ssl import models
 from sc_ssl.tl import embed
+from sc_ssl.tl._record import storable
 
 QUICK = {"max_epochs": 2, "accelerator": "cpu", "train_kwargs": {"enable_progress_bar": False, "batch_size": 40}}
 SMALL = {
@@ -145,6 +147,31 @@ def test_results_with_unusual_options_survive_writing(counts, tmp_path):
     run(counts, train_kwargs=options, random_state=generator, save_model=tmp_path / "model", batch_key="donor")
     counts.write_h5ad(tmp_path / "cells.h5ad")
     assert ad.read_h5ad(tmp_path / "cells.h5ad").uns["contrastive_sc"]["params"]["batch_key"] == "donor"
+
+
+class Wider(models.ContrastiveSC):
+    """A method of somebody's own, not known to the package."""
+
+
+def test_a_subclass_is_recorded_as_the_method_that_it_extends(build_counts):
+    counts = build_counts()
+    Wider.setup_anndata(counts)
+    model = Wider(counts, **SMALL["contrastive_sc"])
+    model.train(2, batch_size=40, enable_progress_bar=False, accelerator="cpu")
+    embed(counts, model)
+    assert counts.uns["contrastive_sc"]["params"]["method"] == "contrastive_sc"
+    np.testing.assert_array_equal(counts.obsm["X_contrastive_sc"], model.get_latent_representation())
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@pytest.mark.parametrize("value", [[{"a": 1}, {"b": [2]}], [[1, 2], [3]]])
+def test_nested_lists_survive_writing(counts, tmp_path, form, value):
+    counts.uns["done"] = storable({"nested": value, "missing": None})
+    path = tmp_path / f"cells.{form}"
+    getattr(counts, f"write_{form}")(path)
+    back = getattr(ad, f"read_{form}")(path)
+    assert back.uns["done"].keys() == {"nested"}
+    assert json.loads(back.uns["done"]["nested"]) == value
 
 
 def test_scanpy_goes_on_from_the_result(embedded):

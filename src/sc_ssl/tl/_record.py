@@ -1,6 +1,7 @@
 """What a tool leaves in an AnnData: the embedding, and beside it what was done."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -25,11 +26,15 @@ def record(genes: Sequence[str] | None, params: Mapping[str, Any], **more: Any) 
 
 
 def storable(value: Any) -> Any:
-    """Plain values; what has none, such as a callback, by its text; entries that are None are left out."""
+    """Plain values; what has none, such as a callback, by its text; entries that are None are left out.
+
+    h5ad has no lists of dictionaries or of lists: these are kept as JSON.
+    """
     if isinstance(value, Mapping):
         return {str(name): storable(entry) for name, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):
-        return [storable(entry) for entry in value]
+        entries = [storable(entry) for entry in value]
+        return json.dumps(entries, default=str) if any(isinstance(e, list | Mapping) for e in entries) else entries
     return value if isinstance(value, bool | int | float | str | np.ndarray | np.generic) else str(value)
 
 

@@ -136,7 +136,8 @@ def embed(
                 embedding = model.get_latent_representation()
             finally:
                 _compat.release(model_class, cells)
-    name = {class_name: name for name, class_name in METHODS.items()}[type(model).__name__]
+    names = {class_name: name for name, class_name in METHODS.items()}
+    name = next(names[base.__name__] for base in type(model).__mro__ if base.__name__ in names)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)

@@ -47,9 +47,9 @@ def interleaved(order_g: Tensor, patch_size: int) -> Tensor:
 
 
 def to_patches(x_ng: Tensor, patch_genes_tp: Tensor) -> Tensor:
-    """Gather the genes of each patch, (n, g) → (n, t, p); slots without a gene are 0."""
+    """Gather the genes of each patch, (n, g) → (n, t, p); slots without a gene are 0. Each gene stands in one slot."""
     flat = patch_genes_tp.flatten()
     x_nk = x_ng.index_select(1, flat.clamp(min=0))
-    if bool((flat < 0).any()):
+    if len(flat) > x_ng.shape[1]:  # known without asking the device
         x_nk = torch.where(flat >= 0, x_nk, 0.0)
     return x_nk.view(len(x_ng), *patch_genes_tp.shape)
