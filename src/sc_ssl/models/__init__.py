@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ._base import SSLModel
 from ._clustering import ClusteringModel
-from ._storage import check_free, read_config
+from ._storage import check_free, has_unfinished, read_config
 from ._training import TrainingDefaults, fit
 from .contrastive_sc import ContrastiveSC
 from .masksc import MaskSC
