@@ -143,6 +143,10 @@ def embed(
     names = {class_name: name for name, class_name in METHODS.items()}
     name = next(names[base.__name__] for base in type(model).__mro__ if base.__name__ in names)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
+    if trained is not None:  # what only a training looks at
+        params = {
+            name: value for name, value in params.items() if name not in ("n_top_genes", "max_epochs", "train_kwargs")
+        }
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     if save_model is not None:
