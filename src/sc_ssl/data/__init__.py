@@ -5,7 +5,7 @@ from .counts import Source, check_cells, check_kind, check_values, describe_matr
 from .loader import CellDataModule, CellLoader
 from .neighbors import nearest_cells
 from .principal_components import principal_components
-from .rows import is_backed, iter_chunks, take_rows, to_csr
+from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "check_kind",
     "check_values",
     "describe_matrix",
+    "evenly_spread",
     "find_counts",
     "find_matrix",
     "gene_statistics",
