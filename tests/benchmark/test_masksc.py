@@ -8,7 +8,7 @@ from sc_ssl.benchmark import _ablation, _attention_maps, _comparison, _folder, _
 from sc_ssl.benchmark.__main__ import main
 from sc_ssl.benchmark._folder import Folder
 from sc_ssl.benchmark._published import TABLE_1
-from sc_ssl.benchmark._scores import Scores
+from sc_ssl.benchmark._scores import Scores, measure
 
 
 def log_counts(adata, seed):
@@ -97,6 +97,18 @@ def test_scores_gather_seeds_and_set_published_numbers_beside():
     assert text.loc["ours", "silhouette_common"] == "0.100 ± 0.000"
 
 
+def test_clusters_are_the_largest_coefficients_where_the_paper_takes_those(cells, tmp_path):
+    rng = np.random.default_rng(0)
+    code_n = pd.factorize(cells["pbmc4k"].obs["cell_type"])[0]
+    depth_n1 = rng.choice([1, 100, 1000], (len(code_n), 1))  # what K-means parts the cells by
+    factor_nk = depth_n1 * np.eye(3)[code_n]
+    folder = Folder(tmp_path)
+    rows = {"nmf_raw": lambda adata, seed: factor_nk, "other": lambda adata, seed: factor_nk}
+    measure(folder, "any", {"pbmc4k": rows}, 1)
+    ari = folder.table("any").set_index("method")["ari"]
+    assert ari["nmf_raw"] == 1 > ari["other"]
+
+
 def findings(rows):
     runs = runs_of(rows)
     scores = Scores.of(runs, [method for _, method, _ in rows], TABLE_1)
@@ -124,7 +136,7 @@ def test_the_text_says_which_rows_are_ahead_and_which_level():
     assert "ahead of `masksc` (0.690) by ARI: `scvi` (0.900, one seed), `contrastive_sc` (0.810)." in said
     assert "level with `masksc` (0.690) by ARI: `pca_standard` (0.695)." in said
     assert 'row "PCA" (0.190) is a run on raw counts' in said
-    assert "0.200 here (`pca_raw`), and the method on normalised counts 0.695 (`pca_standard`)" in said
+    assert "Such a run has 0.200 here (`pca_raw`), and the method on normalised counts 0.695 (`pca_standard`)" in said
     assert "scRNA" not in said, "there is no such run"
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sc_ssl.metrics import clustering
+from sc_ssl.metrics import clustering, kmeans
 
 from ._folder import Folder
-from ._rows import Embed
+from ._rows import BY_LARGEST, Embed
 from ._runs import mean_sd
 
 MEASURES = ("ari", "nmi", "silhouette", "silhouette_common", "seconds")
@@ -32,13 +32,18 @@ def measure(folder: Folder, table: str, rows: dict[str, dict[str, Embed]], n_see
         seconds = time.perf_counter() - start
         if keep and seed == 0:
             folder.keep(name, this["method"], seed, embedding)
-        runs.add(this | score(embedding, folder, name, seed) | {"seconds": seconds})
+        clusters = embedding.argmax(axis=1) if this["method"] in BY_LARGEST else None
+        runs.add(this | score(embedding, folder, name, seed, clusters) | {"seconds": seconds})
 
 
-def score(embedding: np.ndarray, folder: Folder, name: str, seed: int) -> dict[str, float]:
-    """K-means with the annotated number of clusters, compared with the annotation."""
+def score(
+    embedding: np.ndarray, folder: Folder, name: str, seed: int, clusters: np.ndarray | None = None
+) -> dict[str, float]:
+    """Clusters, by default those of K-means with the annotated number, compared with the annotation."""
     labels, space = folder.cells(name).obs["cell_type"], folder.common_space(name)
-    scores = clustering(embedding, labels, n_clusters=labels.nunique(), common_space=space, random_state=seed)
+    if clusters is None:
+        clusters = kmeans(embedding, labels.nunique(), random_state=seed)
+    scores = clustering(embedding, labels, clusters=clusters, common_space=space)
     return {measure: float(scores[measure]) for measure in MEASURES if measure in scores}
 
 
