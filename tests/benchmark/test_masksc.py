@@ -3,12 +3,15 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
 
-from sc_ssl.benchmark import _ablation, _attention_maps, _comparison, _folder, _panels, _rows, _sweep, masksc
+from sc_ssl.benchmark import _ablation, _attention_maps, _comparison, _folder, _panels, _rows, _scmae, _sweep, masksc
 from sc_ssl.benchmark.__main__ import main
 from sc_ssl.benchmark._folder import Folder
 from sc_ssl.benchmark._published import TABLE_1
 from sc_ssl.benchmark._scores import Scores, measure
+from sc_ssl.metrics import kmeans
 
 
 def log_counts(adata, seed):
@@ -192,3 +195,23 @@ def test_raw_rows_see_counts_that_nothing_was_done_to(build_counts, row):
     shallow.X[:20] = 3 * shallow.X[:20]
     assert not np.allclose(row(adata, 0), row(shallow, 0)), "a deeper library changes the embedding"
     assert (adata.X != before).nnz == 0
+
+
+def test_scmae_swaps_genes_between_cells_and_knows_which():
+    torch.manual_seed(0)
+    x_ng = torch.rand(50, 400)
+    shown_ng, swapped_ng = _scmae.swap(x_ng)
+    assert torch.equal(shown_ng[~swapped_ng], x_ng[~swapped_ng])
+    assert (shown_ng != x_ng).equal(swapped_ng)
+    assert 0.37 < swapped_ng.float().mean() < 0.41  # less than 0.4: a cell may be dealt to itself
+    for shown_g, swapped_g in zip(shown_ng, swapped_ng, strict=True):  # all from one other cell, at the same genes
+        assert not swapped_g.any() or (x_ng[:, swapped_g] == shown_g[swapped_g]).all(dim=1).sum() == 1
+
+
+def test_scmae_tells_types_and_follows_the_seed(build_counts):
+    adata = build_counts(90, 60)
+    embedding = _rows.scmae(adata, 0)
+    assert embedding.shape == (90, 128)
+    assert adjusted_rand_score(adata.obs["cell_type"], kmeans(embedding, 3)) > 0.9
+    np.testing.assert_array_equal(embedding, _rows.scmae(adata, 0))
+    assert not np.allclose(embedding, _rows.scmae(adata, 1))

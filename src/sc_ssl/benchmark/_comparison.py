@@ -28,11 +28,10 @@ def section(folder: Folder) -> list[str]:
     scores, runs = clustering.scores(folder), folder.table(TABLE)
     lines = [
         "K-means (`n_init` 10) with the annotated number of clusters on each embedding (for `nmf_raw` the largest "
-        "coefficient, as in the paper); defaults, the same for all data "
-        f"sets; mean ± standard deviation, {clustering.seeds(runs)}. `masksc`, `contrastive_sc`, `scdeepcluster`, `sczidesk`, "
-        "`pca_cosine` and `pca_weighed` take the same 4,096 most variable genes (all where there are fewer: of PBMC 4k, 2,000 of the "
-        "16,653 genes were released). In brackets "
-        "the paper's number for the method: "
+        "coefficient, as in the paper); defaults, the same for all data sets; mean ± standard deviation, "
+        f"{clustering.seeds(runs)}. `masksc`, `contrastive_sc`, `scdeepcluster`, `sczidesk`, `pca_cosine` and "
+        "`pca_weighed` take the same 4,096 most variable genes (all where there are fewer: of PBMC 4k, 2,000 of the "
+        "16,653 genes were released). In brackets the paper's number for the method: "
         + ", ".join(f"{theirs} beside `{ours}`" for ours, theirs in ROWS.items())
         + ".\n",
         "![Scores of all rows](masksc_table_1.png)",
