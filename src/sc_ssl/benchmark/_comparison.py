@@ -8,7 +8,7 @@ import numpy as np
 from . import clustering
 from ._folder import Folder
 from ._published import ROWS
-from ._scores import Scores
+from ._scores import Scores, seeds
 
 TABLE = clustering.TABLE
 #: rows of ours that need labels, or that repeat what the paper did wrong
@@ -29,7 +29,7 @@ def section(folder: Folder) -> list[str]:
     lines = [
         "K-means (`n_init` 10) with the annotated number of clusters on each embedding (for `nmf_raw` the largest "
         "coefficient, as in the paper); defaults, the same for all data sets; mean ± standard deviation, "
-        f"{clustering.seeds(runs)}. `masksc`, `contrastive_sc`, `scdeepcluster`, `sczidesk`, `pca_cosine` and "
+        f"{seeds(runs)}. `masksc`, `contrastive_sc`, `scdeepcluster`, `sczidesk`, `pca_cosine` and "
         "`pca_weighed` take the same 4,096 most variable genes (all where there are fewer: of PBMC 4k, 2,000 of the "
         "16,653 genes were released). In brackets the paper's number for the method: "
         + ", ".join(f"{theirs} beside `{ours}`" for ours, theirs in ROWS.items())

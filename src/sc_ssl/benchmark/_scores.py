@@ -47,6 +47,12 @@ def score(
     return {measure: float(scores[measure]) for measure in MEASURES if measure in scores}
 
 
+def seeds(runs: pd.DataFrame) -> str:
+    """The seeds of runs, in words."""
+    found = sorted(runs["seed"].unique())
+    return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+
+
 @dataclass
 class Scores:
     """Rows × (data set, measure) over seeds: means, standard deviations and numbers of seeds; and published numbers."""

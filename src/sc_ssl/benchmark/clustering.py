@@ -15,7 +15,7 @@ from ._folder import Folder
 from ._published import TABLE_1
 from ._rows import METHODS, ON_DEMAND, pca_grid
 from ._runs import markdown, provenance
-from ._scores import Scores, measure, score
+from ._scores import Scores, measure, score, seeds
 
 DATASETS = ("pbmc4k", "worm_neuron")
 TABLE = "clustering"
@@ -76,11 +76,6 @@ def draw(folder: Folder, path: Path) -> None:
     figure = pl.benchmark_table(ours, sd=sd, published=published, return_fig=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-def seeds(runs: pd.DataFrame) -> str:
-    """The seeds of runs, in words."""
-    return f"seeds {', '.join(map(str, sorted(runs['seed'].unique())))}"
 
 
 def _pca_best_by_label(folder: Folder, name: str) -> dict[str, float]:
