@@ -73,7 +73,7 @@ def draw(folder: Folder, path: Path) -> None:
         for table in (gathered.mean, gathered.sd, gathered.published)
     )
     figure = pl.benchmark_table(ours, sd=sd, published=published, return_fig=True)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
 
 
