@@ -98,6 +98,7 @@ def test_scores_gather_seeds_and_set_published_numbers_beside():
     text = scores.text(runs, "a")
     assert text["ari"].tolist() == ["0.500", "0.300 ± 0.100 (0.900)", "(0.100)"]
     assert text.loc["ours", "silhouette_common"] == "0.100 ± 0.000"
+    assert list(text.index) == ["once, 1 of 2 seeds", "ours", "theirs"]
 
 
 def test_clusters_are_the_largest_coefficients_where_the_paper_takes_those(cells, tmp_path):

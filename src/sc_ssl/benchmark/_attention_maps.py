@@ -82,7 +82,8 @@ def _finding(name: str, means: pd.DataFrame) -> str:
         f"- {name}: cosines are {trained['difference']:+.3f} higher within types than between them "
         f"({trained['within']:.3f} against {trained['between']:.3f}), {untrained['difference']:+.3f} before training; "
         f"centred, training makes maps of one type {more} alike ({untrained['centred']:+.3f} to "
-        f"{trained['centred']:+.3f}). Clusters of the maps agree with the types by an ARI of {trained['ari']:.3f}."
+        f"{trained['centred']:+.3f}). Clusters of the maps agree with the types by an ARI of "
+        f"{trained['ari']:.3f}, before training {untrained['ari']:.3f}."
     )
 
 

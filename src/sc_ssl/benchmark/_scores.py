@@ -87,7 +87,10 @@ class Scores:
         return list(dict.fromkeys(self.mean.columns.get_level_values(0)))
 
     def text(self, runs: pd.DataFrame, name: str) -> pd.DataFrame:
-        """One data set's rows × measures as ``mean ± sd``, a published number in brackets beside."""
+        """One data set's rows × measures as ``mean ± sd``, a published number in brackets beside.
+
+        A row with fewer seeds than others says so.
+        """
         cells = {}
         for measure in MEASURES:
             for row in self.mean.index:
@@ -96,4 +99,6 @@ class Scores:
                 ours = mean_sd(values) if len(values) else ""
                 cells[row, measure] = ours if np.isnan(published) else f"{ours} ({published:.3f})".strip()
         table = pd.Series(cells).unstack().reindex(index=self.mean.index, columns=list(MEASURES))
-        return table[(table != "").any(axis=1)]
+        n = self.n[name, "ari"].fillna(0).astype(int)
+        fewer = {row: f"{row}, {n[row]} of {n.max()} seeds" for row in table.index if 0 < n[row] < n.max()}
+        return table[(table != "").any(axis=1)].rename(index=fewer)
