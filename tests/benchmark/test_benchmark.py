@@ -96,7 +96,7 @@ def test_the_table_holds_every_row_and_goes_on_where_it_stopped(build_counts, tm
     assert main([*arguments, "--seeds", "2"]) == 0
     assert done == [0, 1]
     page = (tmp_path / "clustering.md").read_text()
-    for row in ("masksc", "pca_best_by_label", "supervised"):
+    for row in ("masksc", "pca_best_by_label, 1 of 2 seeds", "supervised, 1 of 2 seeds"):
         assert f"| {row} |" in page
     assert "(0.806)" in page and "seeds 0, 1" in page
     assert (tmp_path / "clustering.png").stat().st_size > 5000

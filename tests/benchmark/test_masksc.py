@@ -3,12 +3,15 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
 
-from sc_ssl.benchmark import _ablation, _attention_maps, _comparison, _folder, _panels, _rows, _sweep, masksc
+from sc_ssl.benchmark import _ablation, _attention_maps, _comparison, _folder, _panels, _rows, _scmae, _sweep, masksc
 from sc_ssl.benchmark.__main__ import main
 from sc_ssl.benchmark._folder import Folder
 from sc_ssl.benchmark._published import TABLE_1
-from sc_ssl.benchmark._scores import Scores
+from sc_ssl.benchmark._scores import Scores, measure
+from sc_ssl.metrics import kmeans
 
 
 def log_counts(adata, seed):
@@ -95,6 +98,19 @@ def test_scores_gather_seeds_and_set_published_numbers_beside():
     text = scores.text(runs, "a")
     assert text["ari"].tolist() == ["0.500", "0.300 ± 0.100 (0.900)", "(0.100)"]
     assert text.loc["ours", "silhouette_common"] == "0.100 ± 0.000"
+    assert list(text.index) == ["once, 1 of 2 seeds", "ours", "theirs"]
+
+
+def test_clusters_are_the_largest_coefficients_where_the_paper_takes_those(cells, tmp_path):
+    rng = np.random.default_rng(0)
+    code_n = pd.factorize(cells["pbmc4k"].obs["cell_type"])[0]
+    depth_n1 = rng.choice([1, 100, 1000], (len(code_n), 1))  # what K-means parts the cells by
+    factor_nk = depth_n1 * np.eye(3)[code_n]
+    folder = Folder(tmp_path)
+    rows = {"nmf_raw": lambda adata, seed: factor_nk, "other": lambda adata, seed: factor_nk}
+    measure(folder, "any", {"pbmc4k": rows}, 1)
+    ari = folder.table("any").set_index("method")["ari"]
+    assert ari["nmf_raw"] == 1 > ari["other"]
 
 
 def findings(rows):
@@ -124,7 +140,7 @@ def test_the_text_says_which_rows_are_ahead_and_which_level():
     assert "ahead of `masksc` (0.690) by ARI: `scvi` (0.900, one seed), `contrastive_sc` (0.810)." in said
     assert "level with `masksc` (0.690) by ARI: `pca_standard` (0.695)." in said
     assert 'row "PCA" (0.190) is a run on raw counts' in said
-    assert "0.200 here (`pca_raw`), and the method on normalised counts 0.695 (`pca_standard`)" in said
+    assert "Such a run has 0.200 here (`pca_raw`), and the method on normalised counts 0.695 (`pca_standard`)" in said
     assert "scRNA" not in said, "there is no such run"
 
 
@@ -180,3 +196,23 @@ def test_raw_rows_see_counts_that_nothing_was_done_to(build_counts, row):
     shallow.X[:20] = 3 * shallow.X[:20]
     assert not np.allclose(row(adata, 0), row(shallow, 0)), "a deeper library changes the embedding"
     assert (adata.X != before).nnz == 0
+
+
+def test_scmae_swaps_genes_between_cells_and_knows_which():
+    torch.manual_seed(0)
+    x_ng = torch.rand(50, 400)
+    shown_ng, swapped_ng = _scmae.swap(x_ng)
+    assert torch.equal(shown_ng[~swapped_ng], x_ng[~swapped_ng])
+    assert (shown_ng != x_ng).equal(swapped_ng)
+    assert 0.37 < swapped_ng.float().mean() < 0.41  # less than 0.4: a cell may be dealt to itself
+    for shown_g, swapped_g in zip(shown_ng, swapped_ng, strict=True):  # all from one other cell, at the same genes
+        assert not swapped_g.any() or (x_ng[:, swapped_g] == shown_g[swapped_g]).all(dim=1).sum() == 1
+
+
+def test_scmae_tells_types_and_follows_the_seed(build_counts):
+    adata = build_counts(90, 60)
+    embedding = _rows.scmae(adata, 0)
+    assert embedding.shape == (90, 128)
+    assert adjusted_rand_score(adata.obs["cell_type"], kmeans(embedding, 3)) > 0.9
+    np.testing.assert_array_equal(embedding, _rows.scmae(adata, 0))
+    assert not np.allclose(embedding, _rows.scmae(adata, 1))

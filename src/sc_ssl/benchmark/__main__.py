@@ -15,10 +15,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a benchmark; what is in the output folder already is not run again."""
     parser = _parser()
     args = parser.parse_args(arguments)
-    logging.getLogger("sc_ssl").setLevel(logging.WARNING)
     if args.seeds < 1:
         parser.error(f"--seeds is at least 1, found {args.seeds}.")
     benchmark = import_module(f"sc_ssl.benchmark.{args.name}")
+    logging.getLogger("sc_ssl").setLevel(logging.WARNING)  # after the import, which sets it too
     common = {"name", "datasets", "seeds", "out", "methods"}
     options = {option: value for option, value in vars(args).items() if option not in common}
     names = args.datasets or list(benchmark.DATASETS)

@@ -11,6 +11,7 @@ from sc_ssl.metrics import kmeans
 from ._folder import Folder
 from ._rows import QUIET, built
 from ._runs import kept, markdown
+from ._scores import seeds
 
 TABLE = "masksc_figure_6"
 MODELS = ("trained", "untrained")
@@ -63,8 +64,8 @@ def section(folder: Folder) -> list[str]:
         "Attention that each patch receives in the encoder's last block, mean over heads. The paper says that cells of "
         "one type look alike; measured: the mean cosine between the maps of two cells of the same type, less that of two "
         "cells of different types. `centred`: the same difference after the mean map of all cells is taken away. `ari`: "
-        "K-means on the maps, with the annotated number. `untrained` is the same network before training.\n",
-        *markdown(means.droplevel("method").assign(model=means.index.get_level_values("method")), "data set"),
+        f"K-means on the maps, with the annotated number. `untrained` is the same network before training; {seeds(runs)}.\n",
+        *markdown(means.set_axis(means.index.map(", ".join)), "model"),
         "",
     ]
     for name in dict.fromkeys(runs["dataset"]):
@@ -81,7 +82,8 @@ def _finding(name: str, means: pd.DataFrame) -> str:
         f"- {name}: cosines are {trained['difference']:+.3f} higher within types than between them "
         f"({trained['within']:.3f} against {trained['between']:.3f}), {untrained['difference']:+.3f} before training; "
         f"centred, training makes maps of one type {more} alike ({untrained['centred']:+.3f} to "
-        f"{trained['centred']:+.3f}). Clusters of the maps agree with the types by an ARI of {trained['ari']:.3f}."
+        f"{trained['centred']:+.3f}). Clusters of the maps agree with the types by an ARI of "
+        f"{trained['ari']:.3f}, before training {untrained['ari']:.3f}."
     )
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sc_ssl.metrics import clustering
+from sc_ssl.metrics import clustering, kmeans
 
 from ._folder import Folder
-from ._rows import Embed
+from ._rows import BY_LARGEST, Embed
 from ._runs import mean_sd
 
 MEASURES = ("ari", "nmi", "silhouette", "silhouette_common", "seconds")
@@ -32,14 +32,25 @@ def measure(folder: Folder, table: str, rows: dict[str, dict[str, Embed]], n_see
         seconds = time.perf_counter() - start
         if keep and seed == 0:
             folder.keep(name, this["method"], seed, embedding)
-        runs.add(this | score(embedding, folder, name, seed) | {"seconds": seconds})
+        clusters = embedding.argmax(axis=1) if this["method"] in BY_LARGEST else None
+        runs.add(this | score(embedding, folder, name, seed, clusters) | {"seconds": seconds})
 
 
-def score(embedding: np.ndarray, folder: Folder, name: str, seed: int) -> dict[str, float]:
-    """K-means with the annotated number of clusters, compared with the annotation."""
+def score(
+    embedding: np.ndarray, folder: Folder, name: str, seed: int, clusters: np.ndarray | None = None
+) -> dict[str, float]:
+    """Clusters, by default those of K-means with the annotated number, compared with the annotation."""
     labels, space = folder.cells(name).obs["cell_type"], folder.common_space(name)
-    scores = clustering(embedding, labels, n_clusters=labels.nunique(), common_space=space, random_state=seed)
+    if clusters is None:
+        clusters = kmeans(embedding, labels.nunique(), random_state=seed)
+    scores = clustering(embedding, labels, clusters=clusters, common_space=space)
     return {measure: float(scores[measure]) for measure in MEASURES if measure in scores}
+
+
+def seeds(runs: pd.DataFrame) -> str:
+    """The seeds of runs, in words."""
+    found = sorted(runs["seed"].unique())
+    return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
 
 
 @dataclass
@@ -76,7 +87,10 @@ class Scores:
         return list(dict.fromkeys(self.mean.columns.get_level_values(0)))
 
     def text(self, runs: pd.DataFrame, name: str) -> pd.DataFrame:
-        """One data set's rows × measures as ``mean ± sd``, a published number in brackets beside."""
+        """One data set's rows × measures as ``mean ± sd``, a published number in brackets beside.
+
+        A row with fewer seeds than others says so.
+        """
         cells = {}
         for measure in MEASURES:
             for row in self.mean.index:
@@ -85,4 +99,6 @@ class Scores:
                 ours = mean_sd(values) if len(values) else ""
                 cells[row, measure] = ours if np.isnan(published) else f"{ours} ({published:.3f})".strip()
         table = pd.Series(cells).unstack().reindex(index=self.mean.index, columns=list(MEASURES))
-        return table[(table != "").any(axis=1)]
+        n = self.n[name, "ari"].fillna(0).astype(int)
+        fewer = {row: f"{row}, {n[row]} of {n.max()} seeds" for row in table.index if 0 < n[row] < n.max()}
+        return table[(table != "").any(axis=1)].rename(index=fewer)

@@ -11,7 +11,7 @@ from sc_ssl import pl
 from ._folder import Folder
 from ._rows import Embed, ours
 from ._runs import markdown
-from ._scores import measure
+from ._scores import measure, seeds
 
 TABLE = "masksc_figure_5"
 #: edges of the matrix; PBMC 4k has 2,000 genes
@@ -46,8 +46,8 @@ def section(folder: Folder) -> list[str]:
     runs = runs.assign(side=[int(s) for s, _ in parsed], rate=[100 * float(rate) for _, rate in parsed])
     names = list(dict.fromkeys(runs["dataset"]))
     lines = [
-        "`MaskSC` with its defaults, on the most variable genes that fill the matrix; means over "
-        f"{runs['seed'].nunique()} seed(s). The paper has the best numbers at 64 × 64 and 75 %, and a fall of the "
+        "`MaskSC` with its defaults, on the most variable genes that fill the matrix; mean over "
+        f"{seeds(runs)}. The paper has the best numbers at 64 × 64 and 75 %, and a fall of the "
         "silhouette with larger matrices.\n",
         "![ARI, NMI and silhouette by size of the matrix and share hidden](masksc_figure_5.png)",
     ]
@@ -79,7 +79,7 @@ def _findings(runs: pd.DataFrame, ari: pd.DataFrame) -> list[str]:
     if len(sizes) > 1:
         silhouette = _grid(runs, "silhouette")[100 * RATE].dropna()
         lines += [
-            f"- From {sizes.index[0]} to {sizes.index[-1]} at {RATE:.0%} hidden, ARI goes from {sizes.iloc[0]:.3f} to "
+            f"- From {sizes.index[0]} to {sizes.index[-1]} with {RATE:.0%} hidden, ARI goes from {sizes.iloc[0]:.3f} to "
             f"{sizes.iloc[-1]:.3f} and the silhouette from {silhouette.iloc[0]:.3f} to {silhouette.iloc[-1]:.3f}."
         ]
     return lines

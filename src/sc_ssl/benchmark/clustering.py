@@ -4,7 +4,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.model_selection import cross_val_predict
@@ -15,7 +14,7 @@ from ._folder import Folder
 from ._published import TABLE_1
 from ._rows import METHODS, ON_DEMAND, pca_grid
 from ._runs import markdown, provenance
-from ._scores import Scores, measure, score
+from ._scores import Scores, measure, score, seeds
 
 DATASETS = ("pbmc4k", "worm_neuron")
 TABLE = "clustering"
@@ -74,13 +73,8 @@ def draw(folder: Folder, path: Path) -> None:
         for table in (gathered.mean, gathered.sd, gathered.published)
     )
     figure = pl.benchmark_table(ours, sd=sd, published=published, return_fig=True)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
-
-
-def seeds(runs: pd.DataFrame) -> str:
-    """The seeds of runs, in words."""
-    return f"seeds {', '.join(map(str, sorted(runs['seed'].unique())))}"
 
 
 def _pca_best_by_label(folder: Folder, name: str) -> dict[str, float]:

@@ -50,9 +50,9 @@ def _page(folder: Folder) -> list[str]:
     lines = [f"<!-- written by python -m sc_ssl.benchmark masksc -->\n{provenance()}."]
     if folder.quick:
         lines += [
-            f"\n**This is the quick run**: {QUICK_CELLS:,} cells of each data set, drawn once, one seed, fewer settings in "
-            f"Figure 5, and {QUICK_EPOCHS} epochs for Table 2 and Figures 5 and 6. It shows that everything works; its "
-            "numbers are not those of the whole data."
+            f"\n**This is the quick run**: {QUICK_CELLS:,} cells of each data set, drawn once, and one seed; Table 2 for "
+            f"the first data set, one setting at a time in Figure 5, and {QUICK_EPOCHS} epochs in Table 2 and Figures 5 "
+            "and 6. It shows that everything works; its numbers are not those of the whole data."
         ]
     for title, piece in _pieces(TABLES, FIGURES).items():
         if len(folder.table(piece.TABLE)):

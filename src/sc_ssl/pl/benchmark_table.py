@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CELL = (1.05, 0.42)  # inches
 AXES = {"rows": "index", "columns": "columns"}
-PUBLISHED = {"color": "0.35", "fontsize": 6.5, "style": "italic"}
+PUBLISHED = {"color": "0.15", "fontsize": 6.5, "style": "italic"}
 
 
 def benchmark_table(
