@@ -7,16 +7,20 @@ from .neighbors import nearest_cells
 from .principal_components import principal_components
 from .rows import is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
+from .vocabulary import GeneNames, GeneVocabulary, describe_names
 
 __all__ = [
     "CellDataModule",
     "CellLoader",
     "Cells",
+    "GeneNames",
+    "GeneVocabulary",
     "Source",
     "check_cells",
     "check_kind",
     "check_values",
     "describe_matrix",
+    "describe_names",
     "find_counts",
     "find_matrix",
     "gene_statistics",
