@@ -4,6 +4,7 @@
 METHODS = {
     "masksc": "MaskSC",
     "contrastive_sc": "ContrastiveSC",
+    "scpretrain": "ScPretrain",
     "scdeepcluster": "ScDeepCluster",
     "sczidesk": "ScziDesk",
 }

@@ -32,7 +32,7 @@ class CellLoader:
     batch_size
         Cells a minibatch.
     shuffle
-        A new order each time round, from torch's random state.
+        A new order each time round, from torch's random state; cells with weights are drawn by them.
     drop_last
         Leave out a last, smaller minibatch.
     normalize
@@ -72,9 +72,19 @@ class CellLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """One time round."""
-        index = self._index[torch.randperm(len(self._index))] if self.shuffle else self._index
+        index = self._drawn() if self.shuffle else self._index
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield self._minibatch(index[start : start + self.batch_size])
+
+    def _drawn(self) -> Tensor:
+        """As many cells as there are, in random order: each once, or as often as its weight says, rounded at random."""
+        index = self._index[torch.randperm(len(self._index))]
+        if self.cells.weight is None:
+            return index
+        weight = torch.as_tensor(self.cells.weight, dtype=torch.float64)[index].cumsum(0)
+        point = (torch.arange(len(index)) + torch.rand(())) / len(index) * weight[-1]
+        drawn = index[torch.searchsorted(weight, point.clamp(max=float(weight[-1])), right=False)]
+        return drawn[torch.randperm(len(drawn))]
 
     def _minibatch(self, index: Tensor) -> dict[str, Tensor]:
         on_device = index.to(self.device)

@@ -9,9 +9,10 @@ from ._training import TrainingDefaults, fit
 from .contrastive_sc import ContrastiveSC
 from .masksc import MaskSC
 from .scdeepcluster import ScDeepCluster
+from .scpretrain import ScPretrain
 from .sczidesk import ScziDesk
 
-__all__ = ["ContrastiveSC", "MaskSC", "ScDeepCluster", "ScziDesk"]
+__all__ = ["ContrastiveSC", "MaskSC", "ScDeepCluster", "ScPretrain", "ScziDesk"]
 
 
 def load(folder: str | Path) -> SSLModel:
