@@ -149,7 +149,7 @@ class CellDataModule(LightningDataModule):
     normalize
         The module's normalisation, done once where memory allows; see :class:`CellLoader`.
     val_idx
-        The held-out cells of an interrupted training, instead of drawing them.
+        The held-out cells, of an interrupted training for example, instead of drawing them.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class CellDataModule(LightningDataModule):
         super().__init__()
         self.cells = cells
         self.normalize = normalize
-        self.n_val = int(np.ceil(validation_size * cells.n_cells))
+        self.n_val = int(np.ceil(validation_size * cells.n_cells)) if val_idx is None else len(val_idx)
         self.n_train = cells.n_cells - self.n_val
         self.batch_size = min(batch_size, self.n_train)
         if val_idx is None:
