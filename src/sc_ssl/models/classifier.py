@@ -316,6 +316,21 @@ class CellClassifier(SSLModel):
         if len(held_out):
             self._calibrate(cells.take(held_out), label_n[held_out], refused_share)
 
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """The encoder's embedding of cells, before or after fine-tuning; as of the other models."""
+        return self._map_cells(self.module.embed, adata, indices, batch_size)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Types of the classifier's own cells, (n,), ``None`` where there is none."""
+        label_n = np.full(self._own_cells().n_cells, -1) if self._label_n is None else self._label_n
+        return np.asarray([*self.classes, None], dtype=object)[label_n]
+
     def predict(
         self,
         adata: AnnData | None = None,
