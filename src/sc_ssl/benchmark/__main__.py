@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-BENCHMARKS = ("clustering", "n_clusters", "speed")
+BENCHMARKS = ("clustering", "n_clusters", "scpretrain", "speed")
 
 
 def main(arguments: list[str] | None = None) -> int:
