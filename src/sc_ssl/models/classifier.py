@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from scipy import sparse
 from scipy.optimize import minimize_scalar
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor, nn
 
 from sc_ssl import _compat
 from sc_ssl._logging import logger
-from sc_ssl.data import Cells, gene_statistics
+from sc_ssl.data import Cells
 
 from ._base import SSLModel
 from ._best_f1 import BestMacroF1, validation_cells
-from ._module import SSLModule
+from ._classifier_module import CellClassifierModule, Head
+from ._encoders import class_named, copy_encoder, latent_width
 from ._storage import read_config
 from ._training import TrainingDefaults, fit
 
@@ -29,83 +29,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from sc_ssl.nn import LogNormalize
+    from ._module import SSLModule
 
 #: labelled cells of a typical (median) type from which on the encoder is trained too
 MIN_TO_UNFREEZE = 20
-
-
-class Head(SSLModule):
-    """Standardises embeddings, which stand for ``"X"`` in its minibatches, and tells the types apart."""
-
-    reads_counts = True
-    mean_d: Tensor
-    sd_d: Tensor
-    class_weight_k: Tensor
-
-    def __init__(self, n_latent: int, n_hidden: Sequence[int], n_classes: int, *, dropout_rate: float) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        width = n_latent
-        for n in n_hidden:
-            layers += [nn.Linear(width, n), nn.ReLU(), nn.Dropout(dropout_rate)]
-            width = n
-        self.layers = nn.Sequential(*layers, nn.Linear(width, n_classes))
-        self.register_buffer("mean_d", torch.zeros(n_latent))
-        self.register_buffer("sd_d", torch.ones(n_latent))
-        self.register_buffer("class_weight_k", torch.ones(n_classes))
-
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """The embedding as it is given."""
-        return cells["X"]
-
-    def logits(self, z_nd: Tensor) -> Tensor:
-        """(n, n_latent) → (n, k)."""
-        return self.layers((z_nd - self.mean_d) / self.sd_d)
-
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy, cells weighed by their class."""
-        return self.loss_of(self.embed(cells), cells["label"])
-
-    def loss_of(self, z_nd: Tensor, label_n: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy at these embeddings."""
-        return {"cross_entropy": F.cross_entropy(self.logits(z_nd), label_n, weight=self.class_weight_k)}
-
-
-class CellClassifierModule(SSLModule):
-    """A pretrained module and a head."""
-
-    temperature: Tensor
-    threshold: Tensor
-
-    def __init__(self, *, encoder: SSLModule, head: Head) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-        self.reads_counts = encoder.reads_counts
-        self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("threshold", torch.zeros(()))
-
-    @property
-    def normalize(self) -> LogNormalize:  # type: ignore[override]
-        """The encoder's: training, embedding and new cells share one path."""
-        return self.encoder.normalize
-
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """The encoder's embedding (n, n_latent)."""
-        return self.encoder.embed(cells)
-
-    def logits(self, cells: dict[str, Tensor]) -> Tensor:
-        """Before calibration, (n, k)."""
-        return self.head.logits(self.embed(cells))
-
-    def proba(self, cells: dict[str, Tensor]) -> Tensor:
-        """Calibrated probabilities (n, k); rows sum to 1."""
-        return (self.logits(cells) / self.temperature).softmax(dim=1)
-
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy, cells weighed by their class."""
-        return self.head.loss_of(self.embed(cells), cells["label"])
 
 
 class CellClassifier(SSLModel):
@@ -162,7 +89,7 @@ class CellClassifier(SSLModel):
         self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
         self._label_n: np.ndarray | None = None
         encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
-        head = Head(_n_latent(encoder), n_hidden, len(self.classes), dropout_rate=dropout_rate)
+        head = Head(latent_width(encoder), n_hidden, len(self.classes), dropout_rate=dropout_rate)
         self.module = CellClassifierModule(encoder=encoder.module, head=head)
         self.init_params_ = self._get_init_params(locals())
 
@@ -233,7 +160,7 @@ class CellClassifier(SSLModel):
             **head_kwargs,
         )
         classifier._attach(adata, min_coverage=min_coverage * len(known) / len(genes))
-        _copy_tensors(source, classifier)
+        copy_encoder(source, classifier)
         classifier.module.eval()
         classifier.to_device(source.device)
         return classifier
@@ -464,17 +391,6 @@ class CellClassifier(SSLModel):
         return cells.take(index), self._label_n[index]
 
 
-def class_named(name: str) -> type[SSLModel]:
-    """The model class of this name."""
-    todo, found = [SSLModel], {}
-    while todo:
-        found |= {c.__name__: c for c in todo}
-        todo = [sub for c in todo for sub in c.__subclasses__()]
-    if name not in found or found[name] is CellClassifier:
-        raise ValueError(f"a pretrained model is needed, found a {name!r}.")
-    return found[name]
-
-
 def _labels(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
     """Types as strings, missing where there is none."""
     if key not in adata.obs:
@@ -482,44 +398,3 @@ def _labels(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
     label = adata.obs[key].astype(object).where(adata.obs[key].notna().to_numpy(), None)
     label = label.map(lambda value: None if value is None else str(value))
     return label.where((label != unlabeled_category).to_numpy(), None)
-
-
-@torch.no_grad()
-def _n_latent(model: SSLModel) -> int:
-    """Width of the embedding, by embedding an empty cell."""
-    cell = {
-        "X": torch.zeros(1, len(model.var_names)),
-        "size_factor": torch.ones(1, 1),
-        "batch": torch.zeros(1, 1).long(),
-    }
-    model.module.eval()
-    return int(model.module.embed(cell).shape[1])
-
-
-@torch.no_grad()
-def _copy_tensors(source: SSLModel, classifier: CellClassifier) -> None:
-    """The encoder's tensors; where genes were appended the new ones come last, and keep what they have."""
-    encoder, n_old = classifier.module.encoder, len(source.var_names)
-    n_new = len(classifier.var_names)
-    old, state = source.module.state_dict(), encoder.state_dict()
-    if n_new > n_old:
-        cells = classifier._own_cells()
-        log_input = classifier.setup_arguments["input"] == "log1p"
-        one_batch = Cells(cells.matrix, cells.column_g, cells.size_factor, np.zeros_like(cells.batch))
-        _, mean_bg, sd_bg = gene_statistics(one_batch, n_batch=1, log_input=log_input)
-        state["normalize.mean_bg"][:] = torch.as_tensor(mean_bg[:1])
-        state["normalize.sd_bg"][:] = torch.as_tensor(sd_bg[:1])
-    for name, tensor in old.items():
-        fits = name.endswith("_extra_state") or all(
-            a == b or (a, b) == (n_old, n_new) for a, b in zip(tensor.shape, state[name].shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"no genes can be appended to a {type(source).__name__}, whose tensor {name!r} does not have genes as an "
-                "axis; take extra_genes='drop'."
-            )
-        if name.endswith("_extra_state"):
-            state[name] = tensor
-        else:
-            state[name][tuple(slice(0, n) for n in tensor.shape)] = tensor
-    encoder.load_state_dict(state)
