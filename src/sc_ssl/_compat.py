@@ -1,5 +1,6 @@
 """Every touch of scvi-tools and lightning that their documentation does not promise, in one place."""
 
+import copy
 import logging
 import signal
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from scvi.model._utils import parse_device_args
@@ -28,6 +30,16 @@ def registered_batches(registry: dict[str, Any]) -> list[str]:
 def setup_arguments(registry: dict[str, Any]) -> dict[str, Any]:
     """The arguments of ``setup_anndata``."""
     return dict(registry["setup_args"])
+
+
+def registry_for(registry: dict[str, Any], genes: list[str], *, layer: str | None) -> dict[str, Any]:
+    """A copy of a model's registry for other genes, and cells whose counts are in another layer."""
+    registry = copy.deepcopy(registry)
+    counts = registry["field_registries"]["X"]
+    counts["state_registry"]["column_names"] = np.asarray(genes, dtype=object)
+    counts["summary_stats"]["n_vars"] = len(genes)
+    registry["setup_args"]["layer"] = layer
+    return registry
 
 
 def torch_device(accelerator: str, device: int | str) -> torch.device:

@@ -4,6 +4,7 @@
 METHODS = {
     "masksc": "MaskSC",
     "contrastive_sc": "ContrastiveSC",
+    "scpretrain": "ScPretrain",
     "scdeepcluster": "ScDeepCluster",
     "sczidesk": "ScziDesk",
 }
@@ -26,3 +27,9 @@ def cluster_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
 def cluster_key(use_rep: str, key_added: str | None = None) -> str:
     """The key in ``obs`` and ``uns``: ``<method>_cluster`` for ``X_<method>``, or exactly ``key_added``."""
     return f"{use_rep.removeprefix('X_')}_cluster" if key_added is None else key_added
+
+
+def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str, str]:
+    """The keys in ``obs``: ``<key>`` (also in ``uns``) and ``<key>_score``, after the reference's key or ``key_added``."""
+    key = key_added or labels_key
+    return key, f"{key}_score"

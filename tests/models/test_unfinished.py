@@ -14,6 +14,7 @@ BUILDS = {
     "contrastive_sc": (models.ContrastiveSC, {"n_hidden": [32], "n_latent": 8}),
     "masksc": (models.MaskSC, SMALL),
     "teacher": (models.MaskSC, SMALL | {"target": "global", "teacher_kwargs": {"n_hidden": [16], "n_latent": 8}}),
+    "scpretrain": (models.ScPretrain, {"n_latent": 8, "cells_per_cluster": [20, 40], "recluster_every": 2}),
     "scdeepcluster": (models.ScDeepCluster, {"n_clusters": 3, "n_hidden": [32], "n_latent": 8}),
 }
 

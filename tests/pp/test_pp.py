@@ -185,3 +185,9 @@ def test_too_few_and_repeated_genes_are_refused(counts):
     assert align_genes(counts, ["a", "b", "gene_1"], min_coverage=0).shape == (120, 3)
     with pytest.raises(ValueError, match="unique, found 'gene_1' more than once"):
         align_genes(counts, ["gene_1", "gene_1"])
+
+
+def test_alignment_sums_columns_of_one_name(counts):
+    counts.var_names = ["gene_1", *counts.var_names[1:]]
+    aligned = align_genes(counts, ["gene_1", "gene_2"])
+    np.testing.assert_array_equal(aligned.X.toarray()[:, 0], counts.X[:, :2].sum(axis=1).A1)

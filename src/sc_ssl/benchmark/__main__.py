@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ._data import load
 
-BENCHMARKS = ("clustering", "masksc", "n_clusters", "speed")
+BENCHMARKS = ("clustering", "masksc", "n_clusters", "scpretrain", "speed")
 
 
 def main(arguments: list[str] | None = None) -> int:

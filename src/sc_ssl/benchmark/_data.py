@@ -9,6 +9,14 @@ from sc_ssl.datasets._fetch import find_local
 
 def load(name: str) -> AnnData:
     """Raw counts with ``obs["cell_type"]``; cells without a type are left out."""
+    adata = load_all(name)
+    if "cell_type" not in adata.obs:
+        raise ValueError(f"{name} should have the cells' types in obs['cell_type'], but obs has {list(adata.obs)}.")
+    return adata[adata.obs["cell_type"].notna()].copy()
+
+
+def load_all(name: str) -> AnnData:
+    """Raw counts of all cells, also those without a type."""
     if name in datasets.__all__:
         return getattr(datasets, name)()
     path = find_local(f"{name}.h5ad")
@@ -17,7 +25,4 @@ def load(name: str) -> AnnData:
             f"{name!r} is no function of sc_ssl.datasets ({', '.join(datasets.__all__)}), and {name}.h5ad is in none of "
             "the folders that SC_SSL_DATA names."
         )
-    adata = anndata.read_h5ad(path)
-    if "cell_type" not in adata.obs:
-        raise ValueError(f"{path} should have the cells' types in obs['cell_type'], but obs has {list(adata.obs)}.")
-    return adata[adata.obs["cell_type"].notna()].copy()
+    return anndata.read_h5ad(path)

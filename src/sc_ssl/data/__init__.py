@@ -7,16 +7,20 @@ from .neighbors import nearest_cells
 from .principal_components import principal_components
 from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
+from .vocabulary import GeneNames, GeneVocabulary, describe_names
 
 __all__ = [
     "CellDataModule",
     "CellLoader",
     "Cells",
+    "GeneNames",
+    "GeneVocabulary",
     "Source",
     "check_cells",
     "check_kind",
     "check_values",
     "describe_matrix",
+    "describe_names",
     "evenly_spread",
     "find_counts",
     "find_matrix",

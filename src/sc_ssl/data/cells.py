@@ -33,6 +33,8 @@ class Cells:
         Library size of each cell, counts, (n,), > 0.
     batch
         Batch code of each cell, (n,); −1 for a batch that the model has not seen.
+    weight
+        How often a cell is drawn in training, relative to the others, (n,) > 0; ``None``: once an epoch each.
     extra
         What else a method wants beside each cell in its minibatches, name → (n, …) float32.
     """
@@ -42,6 +44,7 @@ class Cells:
     size_factor: np.ndarray
     batch: np.ndarray
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    weight: np.ndarray | None = None
 
     @classmethod
     def from_anndata(
@@ -96,7 +99,9 @@ class Cells:
     def take(self, index: np.ndarray) -> Self:
         """Some of the cells, in memory, with nothing beside them."""
         rows = to_csr(self.rows(index))
-        return replace(self, matrix=rows, size_factor=self.size_factor[index], batch=self.batch[index], extra={})
+        return replace(
+            self, matrix=rows, size_factor=self.size_factor[index], batch=self.batch[index], extra={}, weight=None
+        )
 
     def spread(self, max_cells: int) -> Self:
         """All cells, or evenly spread ones when there are more than this."""

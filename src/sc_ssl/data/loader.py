@@ -32,7 +32,7 @@ class CellLoader:
     batch_size
         Cells a minibatch.
     shuffle
-        A new order each time round, from torch's random state.
+        A new order each time round, from torch's random state; cells with weights are drawn by them.
     drop_last
         Leave out a last, smaller minibatch.
     normalize
@@ -72,9 +72,19 @@ class CellLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """One time round."""
-        index = self._index[torch.randperm(len(self._index))] if self.shuffle else self._index
+        index = self._drawn() if self.shuffle else self._index
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield self._minibatch(index[start : start + self.batch_size])
+
+    def _drawn(self) -> Tensor:
+        """As many cells as there are, in random order: each once, or as often as its weight says, rounded at random."""
+        index = self._index[torch.randperm(len(self._index))]
+        if self.cells.weight is None:
+            return index
+        weight = torch.as_tensor(self.cells.weight, dtype=torch.float64)[index].cumsum(0)
+        point = (torch.arange(len(index)) + torch.rand(())) / len(index) * weight[-1]
+        drawn = index[torch.searchsorted(weight, point.clamp(max=float(weight[-1])), right=False)]
+        return drawn[torch.randperm(len(drawn))]
 
     def _minibatch(self, index: Tensor) -> dict[str, Tensor]:
         on_device = index.to(self.device)
@@ -139,7 +149,7 @@ class CellDataModule(LightningDataModule):
     normalize
         The module's normalisation, done once where memory allows; see :class:`CellLoader`.
     val_idx
-        The held-out cells of an interrupted training, instead of drawing them.
+        The held-out cells, of an interrupted training for example, instead of drawing them.
     """
 
     def __init__(
@@ -154,7 +164,7 @@ class CellDataModule(LightningDataModule):
         super().__init__()
         self.cells = cells
         self.normalize = normalize
-        self.n_val = int(np.ceil(validation_size * cells.n_cells))
+        self.n_val = int(np.ceil(validation_size * cells.n_cells)) if val_idx is None else len(val_idx)
         self.n_train = cells.n_cells - self.n_val
         self.batch_size = min(batch_size, self.n_train)
         if val_idx is None:

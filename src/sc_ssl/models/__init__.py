@@ -6,12 +6,14 @@ from ._base import SSLModel
 from ._clustering import ClusteringModel
 from ._storage import check_free, has_unfinished, read_config
 from ._training import TrainingDefaults, fit
+from .classifier import CellClassifier
 from .contrastive_sc import ContrastiveSC
 from .masksc import MaskSC
 from .scdeepcluster import ScDeepCluster
+from .scpretrain import ScPretrain
 from .sczidesk import ScziDesk
 
-__all__ = ["ContrastiveSC", "MaskSC", "ScDeepCluster", "ScziDesk"]
+__all__ = ["CellClassifier", "ContrastiveSC", "MaskSC", "ScDeepCluster", "ScPretrain", "ScziDesk"]
 
 
 def load(folder: str | Path) -> SSLModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -56,6 +56,8 @@ class SSLModel(BaseModelClass):
 
     module: SSLModule
     training: TrainingDefaults
+    #: cells without the column that names their batch are embedded too, as cells of a new batch
+    takes_new_batches: bool = False
     #: a training that was interrupted and can be finished
     unfinished: Unfinished | None = None
 
@@ -283,16 +285,18 @@ class SSLModel(BaseModelClass):
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells for this model, matching genes and batches by name."""
         setup = self.setup_arguments
-        return Cells.from_anndata(
+        unnamed = self.takes_new_batches and setup["batch_key"] not in (None, *adata.obs)
+        cells = Cells.from_anndata(
             adata,
             self.var_names,
             layer=setup["layer"],
             input=setup["input"],
-            batch_key=setup["batch_key"],
+            batch_key=None if unnamed else setup["batch_key"],
             batches=_compat.registered_batches(self.registry_),
             size_factor_key=setup["size_factor_key"],
             min_coverage=min_coverage,
         )
+        return replace(cells, batch=np.full(cells.n_cells, -1)) if unnamed else cells
 
     def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
         self._cells = self._read(adata, min_coverage)

@@ -18,6 +18,7 @@ from ._unfinished import Unfinished
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import numpy as np
     from lightning.pytorch import Callback
     from scvi.train import TrainRunner
 
@@ -58,11 +59,13 @@ def fit(
     plan_kwargs: dict[str, Any] | None = None,
     callbacks: Iterable[Callback] = (),
     prefix: str = "",
+    val_idx: np.ndarray | None = None,
     **trainer_kwargs: Any,
 ) -> None:
     """Train a module on the model's cells; a model in phases calls it once a phase.
 
-    An interrupted training that was asked for in the same words is finished instead.
+    An interrupted training that was asked for in the same words is finished instead. The cells held out are drawn, or
+    those at the positions ``val_idx``.
     """
     _check_options(devices, max_epochs, batch_size)
     batch_size = batch_size or defaults.batch_size
@@ -77,7 +80,7 @@ def fit(
         batch_size,
         validation_size=validation_size,
         normalize=None if module.reads_counts else module.normalize,
-        val_idx=unfinished.held_out.numpy() if unfinished else None,
+        val_idx=unfinished.held_out.numpy() if unfinished else val_idx,
     )
     if early_stopping:
         trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs

@@ -21,6 +21,8 @@ class LogNormalize(nn.Module):
         Largest absolute z-score.
     log_input
         The input is log-normalised already: skip the library size and log1p.
+    by_library
+        Divide by the library size; without, counts enter log1p as they are, times ``target_sum``.
     """
 
     target_sum: Tensor
@@ -28,10 +30,13 @@ class LogNormalize(nn.Module):
     sd_bg: Tensor
     weight_g: Tensor
 
-    def __init__(self, n_genes: int, n_batch: int = 1, *, clip: float = 10.0, log_input: bool = False) -> None:
+    def __init__(
+        self, n_genes: int, n_batch: int = 1, *, clip: float = 10.0, log_input: bool = False, by_library: bool = True
+    ) -> None:
         super().__init__()
         self.clip = clip
         self.log_input = log_input
+        self.by_library = by_library
         self.register_buffer("target_sum", torch.ones(()))
         # row 0 holds all cells together, row 1 + b those of batch b
         self.register_buffer("mean_bg", torch.zeros(1 + n_batch, n_genes))
@@ -55,7 +60,7 @@ class LogNormalize(nn.Module):
             return cells["normalized"]
         x_ng = cells["X"]
         if not self.log_input:
-            x_ng = torch.log1p(x_ng * (self.target_sum / cells["size_factor"]))
+            x_ng = torch.log1p(x_ng * (self.target_sum / (cells["size_factor"] if self.by_library else 1)))
         if len(self.mean_bg) == 2:
             mean, sd = self.mean_bg[0], self.sd_bg[0]
         else:

@@ -1,7 +1,8 @@
-"""Preparing counts: what a matrix holds, which genes vary, genes in a model's order."""
+"""Preparing counts: what a matrix holds, which genes vary, genes in a model's order or another species' names."""
 
 from .align_genes import align_genes
 from .check_counts import check_counts
+from .map_orthologs import map_orthologs
 from .select_genes import select_genes
 
-__all__ = ["align_genes", "check_counts", "select_genes"]
+__all__ = ["align_genes", "check_counts", "map_orthologs", "select_genes"]

@@ -1,8 +1,9 @@
 """Tools that write results into an AnnData."""
 
+from .annotate import annotate
 from .cluster import cluster
 from .embed import embed
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 
-__all__ = ["cluster", "embed", "nmf_transfer", "pca_cosine"]
+__all__ = ["annotate", "cluster", "embed", "nmf_transfer", "pca_cosine"]

@@ -58,7 +58,7 @@ def embed(
         Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written, and clusters to
         ``obs``.
     method
-        ``"masksc"``, ``"contrastive_sc"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a
+        ``"masksc"``, ``"contrastive_sc"``, ``"scpretrain"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a
         saved one. Or ``"pca_cosine"`` or ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
         train nothing and run on the CPU.
     layer
@@ -213,12 +213,13 @@ def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str
     setup = model.setup_arguments
     if batch_key is not None and setup["batch_key"] is None:
         raise ValueError("the model was trained without batches; leave out batch_key, or train one with it.")
+    named = None if model.takes_new_batches and setup["batch_key"] not in adata.obs else setup["batch_key"]
     genes = [gene for gene in model.var_names if gene in adata.var_names] or list(adata.var_names[:1])
     cells = private_cells(
         adata,
         source,
         genes,
-        batch_key=batch_key or setup["batch_key"],
+        batch_key=batch_key or named,
         batch_name=setup["batch_key"],
     )
     if setup["size_factor_key"] is not None:

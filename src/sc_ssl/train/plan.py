@@ -40,6 +40,8 @@ class SSLTrainingPlan(LightningModule):
         ``"cosine"``: warm-up, then half a cosine to 0 over the whole run; ``"constant"``: ``lr`` throughout.
     warmup_rate
         Share of the steps over which the rate rises, in [0, 1); only with ``"cosine"``.
+    lr_factor
+        What the rate is multiplied by for parameters whose name starts so, for example ``{"encoder.": 0.1}``.
     prefix
         Put before every name in the history, for a model that trains in phases.
     resume
@@ -62,6 +64,7 @@ class SSLTrainingPlan(LightningModule):
         betas: tuple[float, float] = (0.9, 0.999),
         schedule: Literal["cosine", "constant"] = "cosine",
         warmup_rate: float = 0.0,
+        lr_factor: Mapping[str, float] | None = None,
         prefix: str = "",
         resume: Mapping[str, Any] | None = None,
     ) -> None:
@@ -74,6 +77,7 @@ class SSLTrainingPlan(LightningModule):
         self.betas = tuple(betas)
         self.schedule = schedule
         self.warmup_rate = warmup_rate
+        self.lr_factor = dict(lr_factor or {})
         self.prefix = prefix
         self.snapshot = resume
         self.n_earlier = int(resume["n_epochs"]) if resume else 0
@@ -140,22 +144,23 @@ class SSLTrainingPlan(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW (Adam without decay), eps 1e-8, fused where torch can; the schedule steps with every minibatch."""
         named = [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
-        decays = {name for name, p in named if p.ndim > 1 and not name.endswith(UNDECAYED)}
-        groups = [
-            {"params": [p for name, p in named if name in decays], "weight_decay": self.weight_decay},
-            {"params": [p for name, p in named if name not in decays], "weight_decay": 0.0},
-        ]
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for decayed in (True, False):
+            for name, p in named:
+                if (p.ndim > 1 and not name.endswith(UNDECAYED)) == decayed:
+                    factor = next((f for start, f in self.lr_factor.items() if name.startswith(start)), 1.0)
+                    groups.setdefault((self.weight_decay if decayed else 0.0, factor), []).append(p)
         optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
+            [{"params": p, "weight_decay": decay, "lr": self.lr * f} for (decay, f), p in groups.items()],
             lr=self.lr,
             betas=self.betas,
             fused=self.device.type in ("cpu", "cuda"),
         )
-        factor = _constant
+        schedule = _constant
         if self.schedule == "cosine":
             self._n_steps = self._resume["n_steps"] if self._resume else int(self.trainer.estimated_stepping_batches)
-            factor = partial(warmup_cosine, n_steps=self._n_steps, warmup_rate=self.warmup_rate)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+            schedule = partial(warmup_cosine, n_steps=self._n_steps, warmup_rate=self.warmup_rate)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         if self._resume:
             optimizer.load_state_dict(copy.deepcopy(self._resume["optimizer"]))
             scheduler.load_state_dict(self._resume["scheduler"])

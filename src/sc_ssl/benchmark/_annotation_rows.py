@@ -1,0 +1,161 @@
+"""The rows of the annotation table: each gives probabilities of types from some labelled cells of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sc_ssl.data import describe_names, log_expression, to_csr
+from sc_ssl.metrics import pca_space
+from sc_ssl.models import CellClassifier, ScPretrain
+from sc_ssl.pp import map_orthologs, select_genes
+from sc_ssl.tl._off_the_shelf import fit_off_the_shelf
+from sc_ssl.train import seeded
+
+QUIET: dict[str, Any] = {"enable_progress_bar": False}
+#: genes of pretraining, those that vary most over its data sets
+N_GENES = 4000
+#: probabilities of types, and their names
+Predicted = tuple[np.ndarray, list[str]]
+
+
+@dataclass
+class Target:
+    """A data set that pretraining never saw, with what is computed once for all its rows.
+
+    Attributes
+    ----------
+    adata
+        Raw counts and ``obs["cell_type"]``, genes under their own names.
+    others
+        The data sets for pretraining.
+    orthologs
+        Table of orthologs.
+    """
+
+    adata: AnnData
+    others: Mapping[str, AnnData]
+    orthologs: Path
+    _made: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made the first time."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Types, (n,)."""
+        return self.adata.obs["cell_type"].astype(str).to_numpy()
+
+    def encoder(self, seed: int, *, trained: bool = True, **options: Any) -> ScPretrain:
+        """A model of the other data sets; no cell of the target is among them."""
+        return self.once(("encoder", seed, trained, str(options)), lambda: self._pretrain(seed, trained, options))
+
+    def _pretrain(self, seed: int, trained: bool, options: dict[str, Any]) -> ScPretrain:
+        with seeded(seed):
+            model = ScPretrain.from_adatas(self.others, orthologs=self.orthologs, n_top_genes=N_GENES, **options)
+            if trained:
+                model.train(**QUIET)
+        return model
+
+    def named_as(self, model: ScPretrain) -> AnnData:
+        """The cells with the model's names of genes."""
+        if describe_names(model.var_names).species == describe_names(self.adata.var_names).species:
+            return self.adata
+        return self.once("mapped", lambda: map_orthologs(self.adata, self.orthologs))
+
+    def embedding(self, seed: int) -> np.ndarray:
+        """All cells in the pretrained latent space."""
+        model = self.encoder(seed)
+        return self.once(("latent", seed), lambda: model.get_latent_representation(self.named_as(model)))
+
+    def log_counts(self, *, variable: bool) -> np.ndarray:
+        """log1p of counts per 10,000, of the 2,000 most variable genes or of all."""
+        return self.once(("log", variable), lambda: self._log_counts(variable))
+
+    def _log_counts(self, variable: bool) -> np.ndarray:
+        counts = to_csr(self.adata.X)
+        size = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
+        logged = log_expression(counts, size, 1e4).astype(np.float32)
+        genes = select_genes(self.adata, 2000) if variable else self.adata.var_names
+        return logged[:, self.adata.var_names.get_indexer(genes)].toarray()
+
+    def components(self) -> np.ndarray:
+        """50 principal components of all cells."""
+        return self.once("pca", lambda: pca_space(self.adata.X))
+
+
+def shelf(space: Callable[[Target, int], np.ndarray], name: str) -> Callable[[Target, np.ndarray, int], Predicted]:
+    """An off-the-shelf classifier on a space of all cells."""
+
+    def predict(target: Target, train: np.ndarray, seed: int) -> Predicted:
+        x = space(target, seed)
+        fitted = fit_off_the_shelf(name, x[train], target.labels[train], random_state=seed)
+        return fitted.predict_proba(x), list(fitted.classes_)
+
+    return predict
+
+
+def network(pretrained: Callable[[Target, int], ScPretrain], **train_options: Any) -> Callable[..., Predicted]:
+    """The encoder with a head, fine-tuned."""
+
+    def predict(target: Target, train: np.ndarray, seed: int) -> Predicted:
+        model = pretrained(target, seed)
+        cells = target.named_as(model).copy()
+        cells.obs["benchmark"] = np.where(np.isin(np.arange(cells.n_obs), train), target.labels, "Unknown")
+        with seeded(seed):
+            classifier = CellClassifier.from_pretrained(model, cells, labels_key="benchmark", min_coverage=0.05)
+            classifier.train(**QUIET, **train_options)
+            proba = classifier.predict(soft=True)
+        return proba.to_numpy(), list(proba.columns)
+
+    return predict
+
+
+def celltypist_style(target: Target, train: np.ndarray, seed: int) -> Predicted:
+    """One L2-regularised logistic regression a type on all scaled genes, as CellTypist; its probabilities normalised."""
+    x = target.log_counts(variable=False)
+    model = OneVsRestClassifier(LogisticRegression(C=1.0, max_iter=200, random_state=seed))
+    fitted = make_pipeline(StandardScaler(), model).fit(x[train], target.labels[train])
+    proba = fitted.predict_proba(x)
+    if proba.ndim == 1 or len(fitted.classes_) == 2 and proba.shape[1] == 1:
+        proba = np.column_stack([1 - proba.ravel(), proba.ravel()])
+    return proba / proba.sum(axis=1, keepdims=True), list(fitted.classes_)
+
+
+def untrained(target: Target, seed: int) -> ScPretrain:
+    """The same network with random weights, and the same normalisation."""
+    return target.encoder(seed, trained=False)
+
+
+def published(target: Target, seed: int) -> ScPretrain:
+    """The paper's settings, from beginning to end."""
+    return target.encoder(seed, replicate="paper")
+
+
+SCRATCH = {"freeze_encoder": False, "freeze_encoder_epochs": 0, "lr_encoder": 1e-3}
+ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
+    "no pretraining": network(untrained, **SCRATCH),
+    "ScPretrain fine-tuned": network(lambda target, seed: target.encoder(seed)),
+    "ScPretrain + logistic": shelf(Target.embedding, "logistic"),
+    "ScPretrain + forest": shelf(Target.embedding, "forest"),
+    "ScPretrain + SVM": shelf(Target.embedding, "svm"),
+    "PCA-50 + logistic": shelf(lambda target, seed: target.components(), "logistic"),
+    "PCA-50 + forest": shelf(lambda target, seed: target.components(), "forest"),
+    "PCA-50 + SVM": shelf(lambda target, seed: target.components(), "svm"),
+    "HVG + logistic": shelf(lambda target, seed: target.log_counts(variable=True), "logistic"),
+    "CellTypist-style": celltypist_style,
+}
+#: rows that take hours, run when they are named
+ON_DEMAND = {"scPretrain (published)": network(published, **SCRATCH)}

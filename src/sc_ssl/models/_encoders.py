@@ -1,0 +1,67 @@
+"""The encoder of one model inside another: its class by name, its width, its tensors, with genes appended or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sc_ssl.data import Cells, gene_statistics
+
+from ._base import SSLModel
+
+if TYPE_CHECKING:
+    from .classifier import CellClassifier
+
+
+def class_named(name: str) -> type[SSLModel]:
+    """The model class of this name."""
+    todo, found = [SSLModel], {}
+    while todo:
+        found |= {c.__name__: c for c in todo}
+        todo = [sub for c in todo for sub in c.__subclasses__()]
+    if name not in found or name == "CellClassifier":
+        raise ValueError(f"a pretrained model is needed, found a {name!r}.")
+    return found[name]
+
+
+@torch.no_grad()
+def latent_width(model: SSLModel) -> int:
+    """Width of the embedding, by embedding an empty cell."""
+    cell = {
+        "X": torch.zeros(1, len(model.var_names)),
+        "size_factor": torch.ones(1, 1),
+        "batch": torch.zeros(1, 1).long(),
+    }
+    model.module.eval()
+    return int(model.module.embed(cell).shape[1])
+
+
+@torch.no_grad()
+def copy_encoder(source: SSLModel, classifier: CellClassifier) -> None:
+    """The encoder's tensors; where genes were appended the new ones come last, and keep what they have."""
+    encoder, n_old = classifier.module.encoder, len(source.var_names)
+    n_new = len(classifier.var_names)
+    old, state = source.module.state_dict(), encoder.state_dict()
+    if n_new > n_old:
+        cells = classifier._own_cells()
+        log_input = classifier.setup_arguments["input"] == "log1p"
+        one_batch = Cells(cells.matrix, cells.column_g, cells.size_factor, np.zeros_like(cells.batch))
+        _, mean_bg, sd_bg = gene_statistics(one_batch, n_batch=1, log_input=log_input)
+        state["normalize.mean_bg"][:] = torch.as_tensor(mean_bg[:1])
+        state["normalize.sd_bg"][:] = torch.as_tensor(sd_bg[:1])
+    for name, tensor in old.items():
+        fits = name.endswith("_extra_state") or all(
+            a == b or (a, b) == (n_old, n_new) for a, b in zip(tensor.shape, state[name].shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"no genes can be appended to a {type(source).__name__}, whose tensor {name!r} does not have genes as an "
+                "axis; take extra_genes='drop'."
+            )
+        if name.endswith("_extra_state"):
+            state[name] = tensor
+        else:
+            state[name][tuple(slice(0, n) for n in tensor.shape)] = tensor
+    encoder.load_state_dict(state)

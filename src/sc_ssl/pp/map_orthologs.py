@@ -1,0 +1,115 @@
+"""Genes of one species under the names of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from sc_ssl._logging import logger
+from sc_ssl.data import GeneVocabulary, find_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: share of the data's genes that must be found in the table
+MIN_FOUND = 0.1
+
+
+def map_orthologs(
+    adata: AnnData,
+    orthologs: pd.DataFrame | str | Path,
+    *,
+    source: str | None = None,
+    target: str | None = None,
+    aliases: Mapping[str, str] | None = None,
+    unmapped: Literal["drop", "keep"] = "drop",
+    layer: str | None = None,
+) -> AnnData:
+    """Name genes by their one-to-one orthologs in another species: mouse ``H1f0`` becomes human ``H1-0``.
+
+    Names are compared exactly as they are written and never after folding case: symbols that differ in case only are
+    often, but not always, orthologs, and many orthologs differ in more than case.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes in memory; not changed.
+    orthologs
+        A table, or a CSV file with a header, with a column per species and kind of name, for example
+        ``human_symbol``, ``mouse_symbol``, ``human_ensembl``, ``mouse_ensembl``. A row is a pair; names in more than
+        one pair are not one-to-one and are left out. Versions of Ensembl ids (``.12``) are ignored.
+    source
+        Column with the names that the data have; by default the column in which most of them are.
+    target
+        Column with the names wanted; by default the first other column of the same kind (symbol, Ensembl) if there is
+        one, else the first other column.
+    aliases
+        Other names of genes → the names in the table, for what is not found as it is.
+    unmapped
+        ``"drop"`` leaves out genes without an ortholog, ``"keep"`` keeps them under their own name.
+    layer
+        Layer of counts; ``None`` takes ``layers["counts"]`` if there, else ``X``.
+
+    Returns
+    -------
+    A new AnnData: ``X`` CSR float32, genes of one target summed; ``obs`` copied; ``var["original_name"]``.
+
+    Raises
+    ------
+    KeyError
+        A column that the table does not have.
+    ValueError
+        Under a tenth of the genes are in the table.
+    """
+    table = orthologs if isinstance(orthologs, pd.DataFrame) else pd.read_csv(orthologs)
+    if unmapped not in ("drop", "keep"):
+        raise ValueError(f"unmapped is 'drop' or 'keep', found {unmapped!r}.")
+    if table.shape[1] < 2:
+        raise ValueError(f"the table of orthologs needs a column for each of two species, found {list(table)}.")
+    for column in (source, target):
+        if column is not None and column not in table:
+            raise KeyError(f"{column!r} is no column of the orthologs, which have {', '.join(map(str, table))}.")
+    names = _without_version(pd.Index(adata.var_names.astype(str)))
+    source = source or max(table, key=lambda column: names.isin(_without_version(table[column].dropna())).sum())
+    target = target or _partner(table, source)
+    to_target = _one_to_one(table[[source, target]])
+    mapped = pd.Series(names.map(to_target), index=adata.var_names, dtype=object)
+    if aliases is not None:
+        mapped = mapped.fillna(pd.Series(names.map(aliases).map(to_target), index=mapped.index, dtype=object))
+    found = mapped.notna().to_numpy()
+    if found.mean() < MIN_FOUND:
+        raise ValueError(
+            f"{found.sum()} of {len(names)} genes are in column {source!r} of the orthologs, at least {MIN_FOUND:.0%} are "
+            f"needed; the data have names such as {names[0]!r}, the table {table[source].dropna().iloc[0]!r}."
+        )
+    logger.info("%d of %d genes have a one-to-one ortholog in %r.", found.sum(), len(names), target)
+    if unmapped == "keep":
+        mapped = mapped.fillna(pd.Series(names, index=mapped.index, dtype=object))
+    kept = mapped.notna().to_numpy()
+    wanted = pd.Index(mapped[kept].drop_duplicates())
+    matrix, _ = GeneVocabulary(tuple(wanted)).align(find_counts(adata, layer).matrix, mapped.where(kept, "").to_numpy())
+    original = pd.Series(adata.var_names[kept], index=mapped[kept].to_numpy()).groupby(level=0, sort=False)
+    var = pd.DataFrame({"original_name": original.agg(",".join).reindex(wanted).to_numpy()}, index=wanted.astype(str))
+    return AnnData(matrix, obs=adata.obs.copy(), var=var)
+
+
+def _partner(table: pd.DataFrame, source: str) -> str:
+    others = [column for column in table if column != source]
+    kind = str(source).rpartition("_")[2]
+    return next((column for column in others if str(column).rpartition("_")[2] == kind), others[0])
+
+
+def _one_to_one(pairs: pd.DataFrame) -> dict[str, str]:
+    """Names → names of the pairs in which neither is in another pair."""
+    pairs = pairs.dropna().astype(str).drop_duplicates()
+    pairs = pairs.apply(lambda column: np.asarray(_without_version(column)))
+    alone = ~(pairs.iloc[:, 0].duplicated(keep=False) | pairs.iloc[:, 1].duplicated(keep=False))
+    return dict(pairs[alone].itertuples(index=False))
+
+
+def _without_version(names: pd.Index | pd.Series) -> pd.Index:
+    return pd.Index(names).str.replace(r"^(ENS[A-Z]*G\d{11})\.\d+$", r"\1", regex=True)

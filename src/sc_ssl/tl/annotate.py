@@ -1,0 +1,188 @@
+"""Cell types of a reference for new cells."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from sc_ssl._keys import SIZE_FACTOR, annotation_keys
+from sc_ssl._logging import logger
+from sc_ssl.data import check_cells, describe_names, find_counts, library_size
+from sc_ssl.models import CellClassifier, ScPretrain, SSLModel, load
+from sc_ssl.pp import map_orthologs
+from sc_ssl.train import seeded
+
+from ._cells import MIN_CELLS, find
+from ._off_the_shelf import OFF_THE_SHELF, fit_off_the_shelf
+from ._record import destination, record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from anndata import AnnData
+
+METHODS = ("finetune", "knn", *OFF_THE_SHELF)
+
+
+def annotate(
+    adata: AnnData,
+    reference: AnnData,
+    labels_key: str,
+    *,
+    method: Literal["finetune", "knn", "logistic", "svm", "forest"] = "finetune",
+    model: SSLModel | str | Path | None = None,
+    orthologs: pd.DataFrame | str | Path | None = None,
+    unlabeled_category: str = "Unknown",
+    key_added: str | None = None,
+    layer: str | None = None,
+    max_epochs: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    accelerator: str = "auto",
+    train_kwargs: Mapping[str, Any] | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Name the types of cells after an annotated reference, which may have other genes, depth or species.
+
+    Both are embedded by one encoder; by default a :class:`~sc_ssl.models.ScPretrain` that is trained here on the two,
+    without labels, over the genes that they share.
+
+    Parameters
+    ----------
+    adata
+        The cells to annotate, cells × genes with raw counts. Only ``obs`` and ``uns`` are written.
+    reference
+        Cells with types and raw counts, of the same or another species; not changed.
+    labels_key
+        Column of ``reference.obs`` with the types.
+    method
+        ``"finetune"``: a :class:`~sc_ssl.models.CellClassifier`, which also calls cells unknown; ``"knn"``: labelled
+        neighbours in the embedding; ``"logistic"``, ``"svm"``, ``"forest"``: scikit-learn's classifiers on it.
+    model
+        A trained model of this package, or its folder, as the encoder.
+    orthologs
+        As of :func:`sc_ssl.pp.map_orthologs`: needed when the genes are named after different species.
+    unlabeled_category
+        Value of ``reference.obs[labels_key]`` for cells without a type, and the name for unknown cells here.
+    key_added
+        Name of the result, by default ``labels_key``.
+    layer
+        Layer of counts in both; ``None`` takes ``layers["counts"]`` if there, else ``X``.
+    max_epochs
+        Of each training; by default each one's own.
+    random_state
+        Seed, or a generator to draw it from; ``None`` runs on the caller's random state.
+    accelerator
+        ``"auto"``, ``"cpu"``, ``"gpu"``, ….
+    train_kwargs
+        More arguments of the models' ``train``, for example ``{"enable_progress_bar": False}``.
+    copy
+        Write to a copy and return it.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets the following fields, ``<key>`` being ``labels_key`` or ``key_added``:
+
+    ``adata.obs['<key>']`` : categorical of str
+        The most probable type, or ``unlabeled_category`` for unknown cells (``"finetune"`` only).
+    ``adata.obs['<key>_score']`` : float32
+        Its probability.
+    ``adata.uns['<key>']`` : dict
+        ``params``, ``versions``, ``genes``, ``classes``, ``seconds``.
+
+    Raises
+    ------
+    KeyError
+        No such column.
+    ValueError
+        ``obs['<key>']`` is there already; under two types; too few genes in common; other species without
+        ``orthologs``; not raw counts.
+    """
+    start = time.perf_counter()
+    key, score_key = annotation_keys(labels_key, key_added)
+    if method not in METHODS:
+        raise ValueError(f"method is one of {', '.join(map(repr, METHODS))}, found {method!r}.")
+    if key in adata.obs:
+        raise ValueError(f"obs[{key!r}] is there already; name the result with key_added=, or delete the column.")
+    if labels_key not in reference.obs:
+        raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
+    for cells, n_min in ((adata, 1 if model is not None else MIN_CELLS), (reference, MIN_CELLS)):
+        check_cells(cells, min_cells=n_min)
+        find(cells, layer)
+    options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
+    with seeded(random_state) as seed:
+        encoder = _encoder(model, adata, reference, orthologs, layer, options)
+        query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
+        classifier = CellClassifier.from_pretrained(
+            encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
+        )
+        proba, threshold = _probabilities(classifier, query, method, seed, options)
+    top = proba.to_numpy().max(axis=1)
+    name = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]
+    name[top < threshold] = unlabeled_category
+    params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
+    done = record(encoder.var_names, params, classes=np.asarray(classifier.classes, dtype=object))
+    adata = destination(adata, copy=copy)
+    adata.obs[key] = pd.Categorical(name)
+    adata.obs[score_key] = top.astype(np.float32)
+    adata.uns[key] = done | {"seconds": time.perf_counter() - start}
+    return adata if copy else None
+
+
+def _encoder(
+    model: SSLModel | str | Path | None,
+    adata: AnnData,
+    reference: AnnData,
+    orthologs: Any,
+    layer: str | None,
+    options: dict[str, Any],
+) -> SSLModel:
+    """The model that is given, or one that is trained on both."""
+    if model is not None:
+        return model if isinstance(model, SSLModel) else load(model)
+    both = {"reference": reference, "query": adata}
+    encoder = ScPretrain.from_adatas(both, orthologs=orthologs, min_datasets=2, layer=layer)
+    logger.info("Training an encoder on %d genes of both data sets.", len(encoder.var_names))
+    encoder.train(**options)
+    return encoder
+
+
+def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str | None) -> AnnData:
+    """The cells with their counts in ``X`` and genes named as the encoder's, through the orthologs where need be."""
+    wanted, found = describe_names(encoder.var_names).species, describe_names(cells.var_names).species
+    counts = find_counts(cells, layer).matrix
+    size = library_size(cells, counts)
+    if None in (wanted, found) or wanted == found:
+        named = cells.copy() if not cells.isbacked else cells.to_memory()
+        named.X = find_counts(named, layer).matrix.copy()
+        named.layers.clear()
+    elif orthologs is None:
+        raise ValueError(
+            f"the encoder's genes are named as {wanted}, those of the cells as {found} ({cells.var_names[0]!r}); pass "
+            "orthologs=, a table of one-to-one orthologs."
+        )
+    else:
+        named = map_orthologs(cells, orthologs, layer=layer)
+    named.obs[SIZE_FACTOR] = size
+    return named
+
+
+def _probabilities(
+    classifier: CellClassifier, query: AnnData, method: str, seed: int | None, options: dict[str, Any]
+) -> tuple[pd.DataFrame, float]:
+    """Probabilities of the types (n, k), and the one under which a cell is unknown."""
+    if method == "finetune":
+        classifier.train(**options)
+        return classifier.predict(query, soft=True), float(classifier.module.threshold)
+    if method == "knn":
+        return classifier.predict_knn(query, soft=True), 0.0
+    labelled = np.flatnonzero([name is not None for name in classifier.labels])
+    labels = classifier.labels[labelled].astype(str)
+    fitted = fit_off_the_shelf(
+        method, classifier.get_latent_representation(indices=labelled), labels, random_state=seed
+    )
+    proba_nk = fitted.predict_proba(classifier.get_latent_representation(query))
+    return pd.DataFrame(proba_nk, index=query.obs_names, columns=fitted.classes_), 0.0

@@ -1,0 +1,266 @@
+"""Naming cell types with a pretrained encoder."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import softmax
+
+from sc_ssl import models
+from sc_ssl.models import CellClassifier, ContrastiveSC, MaskSC, ScPretrain
+from sc_ssl.models._best_f1 import validation_cells
+
+QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
+SMALL = {
+    ScPretrain: {"n_latent": 8, "cells_per_cluster": [20, 40]},
+    ContrastiveSC: {"n_hidden": [32], "n_latent": 8},
+    MaskSC: {"n_hidden": 16, "n_layers": 1, "n_heads": 2, "n_latent": 8, "patch_size": 16},
+}
+
+
+def pretrain(model_class, counts):
+    torch.manual_seed(0)
+    model_class.setup_anndata(counts)
+    model = model_class(counts, **SMALL[model_class])
+    model.train(15, **QUICK)
+    return model
+
+
+@pytest.fixture(scope="module")
+def cells(build_counts):
+    return build_counts(240)
+
+
+@pytest.fixture(scope="module")
+def pretrained(cells):
+    return pretrain(ScPretrain, cells.copy())
+
+
+def classify(model, adata, epochs=15, seed=0, **options):
+    torch.manual_seed(seed)
+    kwargs = {name: options.pop(name) for name in ("extra_genes", "min_coverage") if name in options}
+    classifier = CellClassifier.from_pretrained(model, adata, labels_key="cell_type", **kwargs)
+    classifier.train(epochs, **QUICK | options)
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def classifier(pretrained, cells):
+    return classify(pretrained, cells.copy())
+
+
+# from a pretrained model
+
+
+@pytest.mark.parametrize("model_class", list(SMALL))
+def test_any_model_can_be_the_encoder(model_class, cells, build_counts):
+    model = pretrain(model_class, cells.copy())
+    found = CellClassifier.from_pretrained(model, cells.copy(), labels_key="cell_type")
+    np.testing.assert_array_equal(found._embed(found._own_cells()), model.get_latent_representation())
+    torch.manual_seed(0)
+    found.train(20, **QUICK)
+    new = build_counts(90)[60:].copy()
+    assert np.mean(found.predict(new, unknown=None) == new.obs["cell_type"]) > 0.7
+
+
+def test_genes_are_matched_by_name(pretrained, cells):
+    shuffled = cells[:, np.random.default_rng(0).permutation(cells.n_vars)].copy()
+    found = CellClassifier.from_pretrained(pretrained, shuffled, labels_key="cell_type")
+    np.testing.assert_allclose(found._embed(found._own_cells()), pretrained.get_latent_representation(), atol=1e-5)
+
+
+def test_appended_genes_come_last_and_leave_the_others_weights(pretrained, cells):
+    more = cells.copy()
+    more.var_names = [*more.var_names[:90], *(f"new_{i}" for i in range(6))]
+    found = CellClassifier.from_pretrained(pretrained, more, labels_key="cell_type", extra_genes="append")
+    assert found.var_names == [*pretrained.var_names, *(f"new_{i}" for i in range(6))]
+    weight = found.module.encoder.encoder.weight
+    assert torch.equal(weight[:, :96], pretrained.module.encoder.weight)
+    assert weight[:, 96:].std() > 0
+    mean = np.log1p(cells.X[:, 90:].toarray() * float(found.module.normalize.target_sum) / cells.X.sum(axis=1)).mean(
+        axis=0
+    )
+    np.testing.assert_allclose(found.module.normalize.mean_bg[0, 96:], np.ravel(mean), rtol=0.1)
+    found.train(2, freeze_encoder=False, **QUICK)
+    assert len(found.predict(more)) == 240
+
+
+def test_genes_cannot_be_appended_to_patches(cells):
+    more = cells.copy()
+    more.var_names = [*more.var_names[:60], *(f"new_{i}" for i in range(36))]
+    with pytest.raises(ValueError, match="no genes can be appended to a MaskSC"):
+        CellClassifier.from_pretrained(
+            pretrain(MaskSC, cells.copy()), more, labels_key="cell_type", extra_genes="append"
+        )
+
+
+def test_the_pretrained_model_and_the_cells_stay_as_they_are(pretrained, cells):
+    weights = {name: tensor.clone() for name, tensor in pretrained.module.state_dict().items()}
+    own = cells.copy()
+    classify(pretrained, own, epochs=2, freeze_encoder=False)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in pretrained.module.state_dict().items())
+    assert own.obs.equals(cells.obs)
+    assert dict(own.uns) == {}
+
+
+# training
+
+
+def test_frozen_encoder_does_not_move_and_unfrozen_does(pretrained, cells):
+    def moved(**options):
+        found = classify(pretrained, cells.copy(), epochs=3, **options)
+        return not torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
+
+    assert not moved(freeze_encoder=True)
+    assert moved(freeze_encoder=False)
+    assert moved()  # 64 labelled cells a type
+    few = cells.copy()
+    few.obs["cell_type"] = few.obs["cell_type"].astype(object).where(np.arange(240) < 45, "Unknown")
+    found = classify(pretrained, few, epochs=3)
+    assert torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
+
+
+def test_encoder_and_head_have_their_own_rates(pretrained, cells):
+    found = classify(pretrained, cells.copy(), epochs=1, freeze_encoder=False, lr_encoder=0.0, lr_head=1e-2)
+    assert torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
+
+
+def test_best_macro_f1_comes_back(pretrained, cells):
+    found = classify(
+        pretrained, cells.copy(), epochs=30, freeze_encoder=True, lr_head=3.0, patience=40, validation_size=0.3
+    )
+    curve = found.history["head_macro_f1_validation"]["head_macro_f1_validation"]
+    torch.manual_seed(0)
+    again = CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type")
+    labelled, label = again._labelled()
+    held_out = validation_cells(label, 0.3)
+    logits = found._map_cells(found.module.logits, cells[held_out].copy(), None)
+    f1 = [
+        2
+        * np.sum((logits.argmax(1) == k) & (label[held_out] == k))
+        / np.sum((logits.argmax(1) == k).astype(int) + (label[held_out] == k))
+        for k in range(3)
+    ]
+    assert np.mean(f1) == pytest.approx(curve.max())
+    assert curve.max() > curve.min()
+
+
+def test_validation_split_is_stratified_and_spares_rare_types():
+    label = np.repeat([0, 1, 2], [50, 10, 2])
+    held_out = validation_cells(label, 0.2)
+    assert np.bincount(label[held_out], minlength=3).tolist() == [10, 2, 0]
+    assert len(validation_cells(label[45:], 0.2)) == 0
+
+
+def test_same_seed_gives_the_same(pretrained, cells, classifier):
+    pd.testing.assert_frame_equal(
+        classify(pretrained, cells.copy()).predict(soft=True), classifier.predict(soft=True), check_exact=True
+    )
+
+
+def test_a_type_of_one_cell_is_trained_on_and_named(pretrained, cells, caplog):
+    rare = cells.copy()
+    rare.obs["cell_type"] = rare.obs["cell_type"].astype(object)
+    rare.obs.iloc[0, rare.obs.columns.get_loc("cell_type")] = "mast"
+    found = CellClassifier.from_pretrained(pretrained, rare, labels_key="cell_type")
+    assert found.classes == ["mast", "type_0", "type_1", "type_2"]
+    found.train(2, **QUICK)
+    assert found.predict(soft=True).shape == (240, 4)
+
+
+# predicting
+
+
+def test_names_probabilities_and_uncertainty_agree(classifier, cells):
+    proba, uncertainty = classifier.predict(cells, soft=True, return_uncertainty=True)
+    assert list(proba.columns) == ["type_0", "type_1", "type_2"]
+    assert proba.index.equals(cells.obs_names)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(uncertainty, 1 - proba.max(axis=1), atol=1e-6)
+    assert (classifier.predict(cells, unknown=None) == proba.idxmax(axis=1)).all()
+    logits = classifier._map_cells(classifier.module.logits, cells, None)
+    np.testing.assert_allclose(proba, softmax(logits / float(classifier.module.temperature), axis=1), atol=1e-5)
+    assert (classifier.predict(cells, [5, 3], unknown=None) == proba.idxmax(axis=1).iloc[[5, 3]]).all()
+
+
+def test_temperature_and_threshold_are_those_of_the_validation_cells(classifier, cells):
+    label = classifier._labelled()[1].copy()
+    label[::10] = (label[::10] + 1) % 3  # a tenth is wrong: certainty does not pay
+    found = classifier
+    before = float(found.module.temperature), float(found.module.threshold)
+    logits = found._map_cells(found.module.logits, cells, None).astype(float)
+    found._calibrate(found._labelled()[0], label, 0.1)
+    t, threshold = float(found.module.temperature), float(found.module.threshold)
+    found.module.temperature.fill_(before[0])
+    found.module.threshold.fill_(before[1])
+
+    def loss(temperature):
+        target = np.eye(3)[label] * (1 - 1 / 242) + 1 / 242 / 3
+        return -(target * np.log(softmax(logits / temperature, axis=1))).sum(axis=1).mean()
+
+    assert loss(t) < min(loss(1.1 * t), loss(t / 1.1))
+    proba = softmax(logits / t, axis=1)
+    right = proba.argmax(axis=1) == label
+    assert threshold == pytest.approx(np.quantile(proba[right].max(axis=1), 0.1), rel=1e-4)
+
+
+def test_cells_unlike_any_type_are_called_unknown_and_few_others_are(pretrained, cells):
+    known = cells[cells.obs["cell_type"] != "type_2"].copy()
+    found = classify(pretrained, known, epochs=30, freeze_encoder=True)
+    odd = cells[cells.obs["cell_type"] == "type_2"].copy()
+    refused = np.mean(found.predict(odd) == "Unknown")
+    assert refused > np.mean(found.predict(known) == "Unknown") + 0.2
+    assert np.mean(found.predict(known) == "Unknown") < 0.15
+    assert not (found.predict(odd, unknown=None) == "Unknown").any()
+
+
+def test_neighbours_vote_and_own_cells_do_not_vote_for_themselves(pretrained, cells):
+    known = cells.copy()
+    known.obs["cell_type"] = pd.Categorical(np.random.default_rng(0).permutation(known.obs["cell_type"]))
+    found = CellClassifier.from_pretrained(pretrained, known, labels_key="cell_type")
+    assert np.mean(found.predict_knn(n_neighbors=1) == known.obs["cell_type"]) < 0.6  # labels are random
+    assert np.mean(found.predict_knn(known, n_neighbors=1) == known.obs["cell_type"]) == 1
+    proba = found.predict_knn(known, soft=True)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert (proba.idxmax(axis=1).to_numpy() == found.predict_knn(known)).all()
+
+
+def test_saved_classifier_predicts_the_same(classifier, cells, tmp_path):
+    classifier.save(tmp_path / "classifier")
+    loaded = models.load(tmp_path / "classifier")
+    pd.testing.assert_frame_equal(
+        loaded.predict(cells, soft=True), classifier.predict(cells, soft=True), check_exact=True
+    )
+    assert (loaded.predict(cells) == classifier.predict(cells)).all()
+    with pytest.raises(ValueError, match="pretrained model is needed, found a 'CellClassifier'"):
+        CellClassifier.from_pretrained(tmp_path / "classifier", cells, labels_key="cell_type")
+
+
+def test_a_saved_model_can_be_the_encoder(pretrained, cells, tmp_path):
+    pretrained.save(tmp_path / "model")
+    found = CellClassifier.from_pretrained(tmp_path / "model", cells.copy(), labels_key="cell_type")
+    np.testing.assert_array_equal(found._embed(found._own_cells()), pretrained.get_latent_representation())
+
+
+# what is refused
+
+
+def test_unusable_labels_are_refused(pretrained, cells):
+    adata = cells.copy()
+    adata.obs["none"] = "Unknown"
+    adata.obs["one"] = "B"
+    with pytest.raises(KeyError, match="'nowhere' is not in adata.obs"):
+        CellClassifier.from_pretrained(pretrained, adata, labels_key="nowhere")
+    with pytest.raises(ValueError, match=r"obs\['none'\] should name at least two types, found none: all cells"):
+        CellClassifier.from_pretrained(pretrained, adata, labels_key="none")
+    with pytest.raises(ValueError, match=r"two types, found \['B'\]"):
+        CellClassifier.from_pretrained(pretrained, adata, labels_key="one")
+    with pytest.raises(ValueError, match="needs 50% of its 96 genes, found 10"):
+        CellClassifier.from_pretrained(pretrained, adata[:, :10].copy(), labels_key="cell_type")
+    with pytest.raises(TypeError, match="use CellClassifier.from_pretrained"):
+        CellClassifier(adata, pretrained={}, classes=[], labels_key="cell_type")
+
+
+def test_untrained_classifier_predicts_nothing(pretrained, cells):
+    with pytest.raises(RuntimeError, match="train the model first"):
+        CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type").predict()

@@ -1,0 +1,106 @@
+"""Cell types of a reference for new cells."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sc_ssl.models import ScPretrain
+from sc_ssl.tl import annotate
+from sc_ssl.tl._off_the_shelf import OFF_THE_SHELF, fit_off_the_shelf
+
+QUICK = {"max_epochs": 15, "accelerator": "cpu", "train_kwargs": {"enable_progress_bar": False, "batch_size": 64}}
+TABLE = pd.DataFrame({"human": [f"GENE{i}" for i in range(96)], "mouse": [f"Gene{i}x" for i in range(96)]})
+
+
+@pytest.fixture
+def reference(build_counts):
+    cells = build_counts(150, depth=6.0)
+    cells.var_names = [f"GENE{i}" for i in range(96)]
+    return cells
+
+
+@pytest.fixture
+def query(build_counts):
+    """Other cells of the same types: fewer and permuted genes, half the depth."""
+    cells = build_counts(210, depth=6.0)[150:].copy()
+    cells.X.data = np.random.default_rng(1).binomial(cells.X.data.astype(int), 0.5).astype(np.float32)
+    cells.var_names = [f"GENE{i}" for i in range(96)]
+    cells = cells[:, np.random.default_rng(0).permutation(96)[:80]].copy()
+    cells.obs = cells.obs.rename(columns={"cell_type": "truth"})
+    return cells
+
+
+@pytest.fixture
+def encoder(reference):
+    torch.manual_seed(0)
+    model = ScPretrain.from_adatas({"reference": reference}, n_latent=32, cells_per_cluster=[20, 40])
+    model.train(40, enable_progress_bar=False, accelerator="cpu")
+    return model
+
+
+@pytest.mark.parametrize("method", ["finetune", "knn", "logistic", "svm", "forest"])
+def test_types_are_found_with_other_genes_order_and_depth(reference, query, encoder, method):
+    before = query.obs.copy()
+    annotate(query, reference, "cell_type", method=method, model=encoder, **QUICK)
+    found = query.obs["cell_type"].astype(str)
+    assert set(found) <= {"type_0", "type_1", "type_2", "Unknown"}
+    known = found != "Unknown"
+    assert known.mean() > 0.6
+    assert np.mean(found[known] == query.obs["truth"].astype(str)[known]) > 0.8
+    score = query.obs["cell_type_score"]
+    assert score.dtype == np.float32
+    assert score.between(1 / 3 - 1e-6, 1).all()
+    pd.testing.assert_frame_equal(query.obs[before.columns], before)
+    assert query.uns["cell_type"]["params"]["method"] == method
+
+
+def test_without_a_model_an_encoder_is_trained_on_both(reference, query):
+    random = np.random.get_state()[1].copy()
+    copy = annotate(query, reference, "cell_type", method="logistic", key_added="mine", copy=True, **QUICK)
+    assert np.mean(copy.obs["mine"] == query.obs["truth"]) > 0.8
+    assert "mine" not in query.obs
+    again = annotate(query, reference, "cell_type", method="logistic", key_added="mine", copy=True, **QUICK)
+    pd.testing.assert_frame_equal(again.obs, copy.obs, check_exact=True)
+    np.testing.assert_array_equal(np.random.get_state()[1], random)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["model given", "model trained here"])
+def test_another_species_needs_a_table_and_is_then_annotated(reference, query, encoder, given):
+    query.var_names = query.var_names.str.replace("GENE", "Gene") + "x"
+    options = {"method": "knn", "model": encoder if given else None, **QUICK}
+    with pytest.raises(ValueError, match="orthologs="):
+        annotate(query, reference, "cell_type", **options)
+    assert "cell_type" not in query.obs
+    annotate(query, reference, "cell_type", orthologs=TABLE, **options)
+    assert np.mean(query.obs["cell_type"] == query.obs["truth"]) > 0.8
+
+
+def test_cells_without_a_type_are_not_learnt_from(reference, query, encoder):
+    reference.obs["cell_type"] = reference.obs["cell_type"].cat.add_categories("Unknown")
+    reference.obs.iloc[:100, reference.obs.columns.get_loc("cell_type")] = "Unknown"
+    annotate(query, reference, "cell_type", method="logistic", model=encoder, **QUICK)
+    assert set(query.obs["cell_type"]) <= {"type_0", "type_1", "type_2"}
+
+
+def test_result_is_written_only_where_nothing_is(reference, query, encoder):
+    query.obs["cell_type"] = "mine"
+    with pytest.raises(ValueError, match=r"obs\['cell_type'\] is there already; name the result with key_added="):
+        annotate(query, reference, "cell_type", model=encoder)
+    with pytest.raises(KeyError, match="'nowhere' is not in reference.obs"):
+        annotate(query, reference, "nowhere", model=encoder)
+    with pytest.raises(ValueError, match="method is one of 'finetune', 'knn'"):
+        annotate(query, reference, "cell_type", method="bayes", key_added="x")
+
+
+@pytest.mark.parametrize("name", list(OFF_THE_SHELF))
+def test_off_the_shelf_classifiers_give_probabilities_also_for_types_of_one_cell(name):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["a", "b", "c"], [20, 20, 1])
+    x = rng.normal(size=(41, 5)) + 4 * np.eye(5)[np.repeat([0, 1, 2], [20, 20, 1])]
+    fitted = fit_off_the_shelf(name, x, labels, random_state=0)
+    proba = fitted.predict_proba(x)
+    assert list(fitted.classes_) == ["a", "b", "c"]
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    assert len(np.unique(proba[:, 0])) > 5  # not decisions
+    assert np.mean(fitted.predict(x)[:40] == labels[:40]) > 0.9
