@@ -4,6 +4,7 @@
 METHODS = {
     "masksc": "MaskSC",
     "contrastive_sc": "ContrastiveSC",
+    "mae": "MaskedAutoencoder",
     "scdeepcluster": "ScDeepCluster",
     "sczidesk": "ScziDesk",
 }

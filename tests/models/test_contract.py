@@ -35,6 +35,7 @@ SMALL = {
         "n_latent": 8,
         "patch_size": 16,
     },
+    "MaskedAutoencoder": {"n_hidden": [32], "n_latent": 8},
     "ScDeepCluster": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
     "ScziDesk": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
 }

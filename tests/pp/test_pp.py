@@ -7,7 +7,7 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from sc_ssl.pp import align_genes, check_counts, select_genes
+from sc_ssl.pp import align_genes, check_counts, read_gmt, select_genes
 
 
 def by_scanpy(counts, batch_key=None):
@@ -185,3 +185,9 @@ def test_too_few_and_repeated_genes_are_refused(counts):
     assert align_genes(counts, ["a", "b", "gene_1"], min_coverage=0).shape == (120, 3)
     with pytest.raises(ValueError, match="unique, found 'gene_1' more than once"):
         align_genes(counts, ["gene_1", "gene_1"])
+
+
+def test_read_gmt_reads_files_and_tables(tmp_path):
+    (tmp_path / "sets.gmt").write_text("UP\t\tA\tB\n")
+    assert read_gmt(tmp_path / "sets.gmt") == {"UP": ["A", "B"]}
+    assert read_gmt(pd.DataFrame({"source": ["UP", "UP"], "target": ["A", "B"]})) == {"UP": ["A", "B"]}

@@ -9,14 +9,17 @@ from .clustering import (
     target_distribution,
 )
 from .contrastive import nt_xent
-from .likelihoods import nb_nll, zinb_nll
-from .reconstruction import squared_error
+from .likelihoods import count_nll, nb_nll, poisson_nll, zinb_nll
+from .reconstruction import scored_weight, squared_error
 
 __all__ = [
     "assignment_kl",
+    "count_nll",
     "nb_nll",
     "nt_xent",
     "pairwise_similarity_kl",
+    "poisson_nll",
+    "scored_weight",
     "soft_kmeans",
     "squared_distance",
     "squared_error",
