@@ -5,6 +5,8 @@ METHODS = {
     "masksc": "MaskSC",
     "contrastive_sc": "ContrastiveSC",
     "mae": "MaskedAutoencoder",
+    "byol": "BYOL",
+    "barlow_twins": "BarlowTwins",
     "scdeepcluster": "ScDeepCluster",
     "sczidesk": "ScziDesk",
 }

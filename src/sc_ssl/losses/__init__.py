@@ -9,13 +9,16 @@ from .clustering import (
     target_distribution,
 )
 from .contrastive import nt_xent
+from .joint_embedding import barlow_twins, negative_cosine, vicreg
 from .likelihoods import count_nll, nb_nll, poisson_nll, zinb_nll
 from .reconstruction import scored_weight, squared_error
 
 __all__ = [
     "assignment_kl",
+    "barlow_twins",
     "count_nll",
     "nb_nll",
+    "negative_cosine",
     "nt_xent",
     "pairwise_similarity_kl",
     "poisson_nll",
@@ -25,5 +28,6 @@ __all__ = [
     "squared_error",
     "student_t_assignment",
     "target_distribution",
+    "vicreg",
     "zinb_nll",
 ]

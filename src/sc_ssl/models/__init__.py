@@ -6,13 +6,15 @@ from ._base import SSLModel
 from ._clustering import ClusteringModel
 from ._storage import check_free, read_config
 from ._training import TrainingDefaults, fit
+from .barlow_twins import BarlowTwins
+from .byol import BYOL
 from .contrastive_sc import ContrastiveSC
 from .masked_autoencoder import MaskedAutoencoder
 from .masksc import MaskSC
 from .scdeepcluster import ScDeepCluster
 from .sczidesk import ScziDesk
 
-__all__ = ["ContrastiveSC", "MaskSC", "MaskedAutoencoder", "ScDeepCluster", "ScziDesk"]
+__all__ = ["BYOL", "BarlowTwins", "ContrastiveSC", "MaskSC", "MaskedAutoencoder", "ScDeepCluster", "ScziDesk"]
 
 
 def load(folder: str | Path) -> SSLModel:
