@@ -39,7 +39,9 @@ class BYOLModule(JointEmbeddingModule):
         online_1, online_2 = self.project(view_1), self.project(view_2)
         # without a moving average the target is the network itself, no gradient (SimSiam)
         target_1, target_2 = (online_1, online_2) if self.target is None else (self.target(view_1), self.target(view_2))
-        cosine = negative_cosine(self.predictor(online_1), target_2) + negative_cosine(self.predictor(online_2), target_1)
+        cosine = negative_cosine(self.predictor(online_1), target_2) + negative_cosine(
+            self.predictor(online_2), target_1
+        )
         return {"byol": 4 + 2 * cosine}
 
     def after_step(self) -> None:

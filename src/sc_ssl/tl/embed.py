@@ -57,8 +57,8 @@ def embed(
         Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written, and clusters to
         ``obs``.
     method
-        ``"masksc"``, ``"contrastive_sc"``, ``"mae"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the
-        folder of a saved one. Or ``"pca_cosine"`` or ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
+        ``"masksc"``, ``"contrastive_sc"``, ``"mae"``, ``"byol"``, ``"barlow_twins"``, ``"scdeepcluster"`` or
+        ``"sczidesk"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
         train nothing and run on the CPU.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
