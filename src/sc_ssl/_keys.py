@@ -29,3 +29,8 @@ def cluster_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
 def cluster_key(use_rep: str, key_added: str | None = None) -> str:
     """The key in ``obs`` and ``uns``: ``<method>_cluster`` for ``X_<method>``, or exactly ``key_added``."""
     return f"{use_rep.removeprefix('X_')}_cluster" if key_added is None else key_added
+
+
+def prediction_key(protein_key: str, key_added: str | None = None) -> str:
+    """The key in ``obsm`` and ``uns``: ``<protein_key>_predicted``, or exactly ``key_added``."""
+    return f"{protein_key}_predicted" if key_added is None else key_added

@@ -1,4 +1,4 @@
-"""What every model promises, whatever its method; a new class in ``models.__all__`` is tested without a word."""
+"""What every embedding model promises, whatever its method; a new class in ``METHODS`` is tested without a word."""
 
 import copy
 import gc
@@ -83,7 +83,7 @@ class Modes(Callback):
             self.training = {name: part.training for name, part in self.module.named_modules()}
 
 
-@pytest.fixture(scope="module", params=models.__all__)
+@pytest.fixture(scope="module", params=METHODS.values())
 def model_class(request):
     return getattr(models, request.param)
 

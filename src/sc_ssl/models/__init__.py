@@ -11,10 +11,20 @@ from .byol import BYOL
 from .contrastive_sc import ContrastiveSC
 from .masked_autoencoder import MaskedAutoencoder
 from .masksc import MaskSC
+from .regressor import ModalityRegressor
 from .scdeepcluster import ScDeepCluster
 from .sczidesk import ScziDesk
 
-__all__ = ["BYOL", "BarlowTwins", "ContrastiveSC", "MaskSC", "MaskedAutoencoder", "ScDeepCluster", "ScziDesk"]
+__all__ = [
+    "BYOL",
+    "BarlowTwins",
+    "ContrastiveSC",
+    "MaskSC",
+    "MaskedAutoencoder",
+    "ModalityRegressor",
+    "ScDeepCluster",
+    "ScziDesk",
+]
 
 
 def load(folder: str | Path) -> SSLModel:
