@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-BENCHMARKS = ("clustering", "n_clusters", "speed")
+BENCHMARKS = ("clustering", "n_clusters", "richter", "speed")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,11 +18,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--methods", nargs="+", help="rows to run (default: all that need no other data set)")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: %(default)s)")
+    parser.add_argument("--task", help="of a benchmark with several, such as richter: knn or protein")
     parser.add_argument("--out", type=Path, required=True, help="folder for CSV, Markdown and PNG")
     args = parser.parse_args(arguments)
     logging.getLogger("sc_ssl").setLevel(logging.WARNING)
     benchmark = import_module(f"sc_ssl.benchmark.{args.name}")
-    benchmark.run(args.datasets or list(benchmark.DATASETS), args.seeds, args.out, args.methods)
+    tasks = getattr(benchmark, "TASKS", {})
+    if args.task is not None and args.task not in tasks:
+        parser.error(f"{args.name} has the tasks {', '.join(tasks) or 'none'}, found {args.task!r}")
+    task = args.task or next(iter(tasks), None)
+    names = args.datasets or list(tasks[task].datasets if task else benchmark.DATASETS)
+    benchmark.run(names, args.seeds, args.out, args.methods, **({"task": task} if task else {}))
     return 0
 
 

@@ -75,16 +75,20 @@ def pca_weighed(adata: AnnData, seed: int) -> np.ndarray:
     return principal_components(cells, n_comps=20, weight_g=gene_weights(cells))
 
 
-def random_encoder(adata: AnnData, seed: int) -> np.ndarray:
-    """The network of ContrastiveSC on the same genes, untrained."""
-    with seeded(seed):
-        cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 4096)].copy()
-        models.ContrastiveSC.setup_anndata(cells)
-        model = models.ContrastiveSC(cells)
-        model.is_trained_ = True
-        embedding = model.get_latent_representation()
-        _compat.release(type(model), cells)
-    return embedding
+def untrained(model_class: type[models.SSLModel]) -> Callable[[AnnData, int], np.ndarray]:
+    """The network of a method on the same genes, untrained."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        with seeded(seed):
+            cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 4096)].copy()
+            model_class.setup_anndata(cells)
+            model = model_class(cells)
+            model.is_trained_ = True
+            embedding = model.get_latent_representation()
+            _compat.release(model_class, cells)
+        return embedding
+
+    return embed
 
 
 def scvi(adata: AnnData, seed: int) -> np.ndarray:
@@ -134,7 +138,7 @@ METHODS: dict[str, Callable[[AnnData, int], np.ndarray]] = {
     "pca_cosine": function("pca_cosine"),
     "nmf": function("nmf"),
     "scvi": scvi,
-    "random_encoder": random_encoder,
+    "random_encoder": untrained(models.ContrastiveSC),
 }
 
 #: rows that are run only when they are asked for by name
