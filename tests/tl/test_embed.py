@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 import torch
+from lightning.pytorch import Callback
 from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
@@ -149,6 +150,41 @@ def test_results_with_unusual_options_survive_writing(counts, tmp_path):
     assert ad.read_h5ad(tmp_path / "cells.h5ad").uns["contrastive_sc"]["params"]["batch_key"] == "donor"
 
 
+class InterruptOnce(Callback):
+    """Ctrl-C in the second epoch of the first fit."""
+
+    def __init__(self):
+        self.done = False
+
+    def on_train_epoch_start(self, trainer, plan):
+        if trainer.current_epoch == 1 and not self.done:
+            self.done = True
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("method", list(SMALL))
+def test_an_interrupted_call_is_finished_by_the_same_call(build_counts, embedded, tmp_path, method):
+    counts, folder = build_counts(), tmp_path / "model"
+    train_kwargs = QUICK["train_kwargs"] | {"callbacks": [InterruptOnce()]}
+    options = {"save_model": folder, "train_kwargs": train_kwargs}
+    before = snapshot(counts)
+    with pytest.raises(KeyboardInterrupt):
+        run(counts, method, **options)
+    assert_same(counts, before)
+    with pytest.raises(ValueError, match=r"unfinished training that differs in n_latent; repeat the call"):
+        run(counts, method, **options, n_latent=7)
+    with pytest.raises(ValueError, match=r"unfinished training that differs in the genes; repeat the call"):
+        run(counts, method, **options, n_top_genes=60)
+    with pytest.raises(ValueError, match="use .*load"):
+        other = next(name for name in SMALL if name != method)
+        run(counts, other, **options)
+    np.testing.assert_array_equal(run(counts, method, **options), embedded.obsm[f"X_{method}"])
+    run(counts, folder, key_added="loaded")
+    np.testing.assert_array_equal(counts.obsm["loaded"], embedded.obsm[f"X_{method}"])
+    with pytest.raises(FileExistsError):
+        run(counts, method, **options)
+
+
 class Wider(models.ContrastiveSC):
     """A method of somebody's own, not known to the package."""
 
@@ -242,6 +278,8 @@ def test_trained_model_reproduces_the_embedding(counts, embedded, folder):
     embed(counts, models.load(folder))
     np.testing.assert_allclose(counts.obsm["X_contrastive_sc"], embedded.obsm["X_contrastive_sc"], atol=1e-5)
     assert_same(counts, before, added_obsm=["X_contrastive_sc"], added_uns=["contrastive_sc"])
+    params = counts.uns["contrastive_sc"]["params"]
+    assert not {"max_epochs", "n_top_genes", "train_kwargs"} & params.keys()
 
 
 @pytest.mark.parametrize("method", list(SMALL))

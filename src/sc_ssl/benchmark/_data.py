@@ -18,4 +18,6 @@ def load(name: str) -> AnnData:
             "the folders that SC_SSL_DATA names."
         )
     adata = anndata.read_h5ad(path)
+    if "cell_type" not in adata.obs:
+        raise ValueError(f"{path} should have the cells' types in obs['cell_type'], but obs has {list(adata.obs)}.")
     return adata[adata.obs["cell_type"].notna()].copy()

@@ -26,7 +26,7 @@ from sc_ssl.models.regressor import modality_values
 from sc_ssl.pp import select_genes
 
 from ._data import load
-from ._rows import QUIET, ours, pca_standard, scvi, untrained
+from ._rows import QUIET, Embed, ours, pca_standard, scvi, untrained
 from ._runs import Runs, mean_sd, provenance
 
 KEYS = ("dataset", "method", "seed")
@@ -35,13 +35,14 @@ MAX_CELLS = 3000
 #: types with fewer cells are left out: they could not be in every fold with neighbours left
 MIN_CELLS_PER_TYPE = 10
 N_FOLDS, N_NEIGHBORS = 5, 15
-DATASETS = ("pbmc_zheng_facs", "pancreas_baron_mouse", "pbmc_3tech_symphony", "pbmc4k", "worm_neuron")
-CITE = ("cbmc_cite_top2000",)
-
-Row = Callable[[AnnData, int], np.ndarray]
+#: of each task
+DATASETS = {
+    "knn": ("pbmc_zheng_facs", "pancreas_baron_mouse", "pbmc_3tech_symphony", "pbmc4k", "worm_neuron"),
+    "protein": ("cbmc_cite_top2000",),
+}
 
 #: embeddings that are scored by their neighbours
-EMBEDDINGS: dict[str, Row] = {
+EMBEDDINGS: dict[str, Embed] = {
     "mae": ours("mae"),
     "mae, nb": ours("mae", likelihood="nb"),
     "byol": ours("byol"),
@@ -55,7 +56,7 @@ EMBEDDINGS: dict[str, Row] = {
     "random byol": untrained(models.BYOL),
 }
 #: rows that are run only when they are asked for by name
-ON_DEMAND: dict[str, Row] = {"scvi": scvi}
+ON_DEMAND: dict[str, Embed] = {"scvi": scvi}
 
 #: as printed: macro F1 and accuracy of 164 types by neighbours; proteins of the NeurIPS data
 PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
@@ -78,23 +79,28 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
     """Do the runs of a task that are missing in ``out/richter_<task>.csv``; write Markdown and a picture beside it."""
     what = TASKS[task]
     runs = Runs(out / f"richter_{task}.csv", KEYS)
-    rows = what.rows | {name: row for name, row in what.on_demand.items() if name in (methods or ())}
+    asked_for = what.rows | {name: row for name, row in what.on_demand.items() if name in (methods or ())}
     wanted = [
         {"dataset": name, "method": method, "seed": seed}
         for seed in range(n_seeds)
         for name in names
-        for method in rows
+        for method in asked_for
         if methods is None or method in methods
     ]
     for this in runs.missing(wanted):
         adata = what.prepare(this["dataset"], this["seed"])
         start = time.perf_counter()
-        scores = rows[this["method"]](adata, this["seed"])
+        scores = asked_for[this["method"]](adata, this["seed"])
         runs.add(this | scores | {"seconds": round(time.perf_counter() - start, 1)})
     table = _table(runs.table(), what.measures, PUBLISHED[task])
     (out / f"richter_{task}.md").write_text(_page(table, runs.table(), task))
     _draw(runs.table(), what.measures[0], out / f"richter_{task}.png")
     print(table.to_string())
+
+
+def rows() -> tuple[str, ...]:
+    """What ``--methods`` takes, of all tasks."""
+    return tuple(dict.fromkeys(row for task in TASKS.values() for row in (*task.rows, *task.on_demand)))
 
 
 # cell types by neighbours
@@ -108,7 +114,7 @@ def labelled(name: str, seed: int) -> AnnData:
     return adata[(n_of_type >= MIN_CELLS_PER_TYPE).to_numpy()].copy()
 
 
-def by_neighbours(embed: Row) -> Callable[[AnnData, int], dict[str, float]]:
+def by_neighbours(embed: Embed) -> Callable[[AnnData, int], dict[str, float]]:
     """Cosine neighbours in an embedding that has seen no label; cross-validated."""
 
     def score(adata: AnnData, seed: int) -> dict[str, float]:
@@ -188,9 +194,8 @@ def _draw_cells(n_cells: int, seed: int) -> np.ndarray:
 
 
 class Task(NamedTuple):
-    """Data, rows and measures of a task."""
+    """How cells are drawn, rows and measures of a task."""
 
-    datasets: tuple[str, ...]
     prepare: Callable[[str, int], AnnData]
     rows: dict[str, Callable[[AnnData, int], dict[str, float]]]
     on_demand: dict[str, Callable[[AnnData, int], dict[str, float]]]
@@ -199,14 +204,12 @@ class Task(NamedTuple):
 
 TASKS = {
     "knn": Task(
-        DATASETS,
         labelled,
         {name: by_neighbours(row) for name, row in EMBEDDINGS.items()} | {"hvg, logistic (supervised)": logistic},
         {name: by_neighbours(row) for name, row in ON_DEMAND.items()},
         ("macro_f1", "accuracy", "seconds"),
     ),
     "protein": Task(
-        CITE,
         with_proteins,
         {
             "mae": regressor("mae"),

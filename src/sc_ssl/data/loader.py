@@ -90,7 +90,7 @@ class CellLoader:
 
     def _expression(self, index: Tensor, on_device: Tensor) -> dict[str, Tensor]:
         if self._normalized is not None:
-            return {"normalized": self._normalized[on_device]}
+            return {"normalized": self._normalized.index_select(0, on_device)}
         return {"X": self._read(index) if self._csr is None else self._densify(*self._csr, index)}
 
     @torch.no_grad()
@@ -138,6 +138,8 @@ class CellDataModule(LightningDataModule):
         Share of the cells held out, in [0, 1), drawn from torch's random state.
     normalize
         The module's normalisation, done once where memory allows; see :class:`CellLoader`.
+    val_idx
+        The held-out cells of an interrupted training, instead of drawing them.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class CellDataModule(LightningDataModule):
         *,
         validation_size: float = 0.0,
         normalize: Callable[[dict[str, Tensor]], Tensor] | None = None,
+        val_idx: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.cells = cells
@@ -154,8 +157,9 @@ class CellDataModule(LightningDataModule):
         self.n_val = int(np.ceil(validation_size * cells.n_cells))
         self.n_train = cells.n_cells - self.n_val
         self.batch_size = min(batch_size, self.n_train)
-        order = torch.randperm(cells.n_cells).numpy() if self.n_val else np.arange(cells.n_cells)
-        self.val_idx, self.train_idx = np.sort(order[: self.n_val]), np.sort(order[self.n_val :])
+        if val_idx is None:
+            val_idx = np.sort(torch.randperm(cells.n_cells)[: self.n_val].numpy()) if self.n_val else np.empty(0, int)
+        self.val_idx, self.train_idx = val_idx, np.setdiff1d(np.arange(cells.n_cells), val_idx)
         self.test_idx = np.empty(0, dtype=int)
 
     def loader(self, index: np.ndarray, *, device: torch.device, training: bool = False) -> CellLoader:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ._base import SSLModel
 from ._clustering import ClusteringModel
-from ._storage import check_free, read_config
+from ._storage import check_free, has_unfinished, read_config
 from ._training import TrainingDefaults, fit
 from .barlow_twins import BarlowTwins
 from .byol import BYOL

@@ -24,8 +24,10 @@ from sc_ssl.data import (
 )
 from sc_ssl.nn import LogNormalize
 
+from ._history import to_history, to_lists
 from ._storage import read_config, read_tensors, write_model
-from ._training import TrainingDefaults, fit, history_frame
+from ._training import TrainingDefaults, fit
+from ._unfinished import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,6 +56,8 @@ class SSLModel(BaseModelClass):
 
     module: SSLModule
     training: TrainingDefaults
+    #: a training that was interrupted and can be finished
+    unfinished: Unfinished | None = None
 
     def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
         super().__init__(adata, registry)
@@ -123,7 +127,9 @@ class SSLModel(BaseModelClass):
     ) -> None:
         """Train on the registered cells; a second call goes on from the first.
 
-        Ctrl-C stops after the current minibatch and raises ``KeyboardInterrupt``; the model is usable as it is then.
+        Ctrl-C raises ``KeyboardInterrupt`` and leaves a model that is usable as it is. The same call once more, also
+        after saving and loading, then finishes the training: it goes back by some seconds, to where an epoch started,
+        and ends bit for bit (on the CPU) where it would have without the interruption.
 
         Parameters
         ----------
@@ -187,16 +193,21 @@ class SSLModel(BaseModelClass):
         return self._map_cells(self.module.embed, adata, indices, batch_size)
 
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
-        """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data."""
+        """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data.
+
+        Of an interrupted training ``unfinished.pt`` keeps what :meth:`train` needs to finish it.
+        """
         config = {
             "class": type(self).__name__,
             "init_params": self.plain_init_params(),
             "registry": self.registry_,
             "training": asdict(self.training),
             "is_trained": self.is_trained_,
-            "history": {name: frame[name].tolist() for name, frame in (self.history_ or {}).items()},
+            "history": to_lists(self.history_),
         }
         write_model(dir_path, config, self.module.state_dict(), overwrite=overwrite)
+        if self.unfinished is not None:
+            self.unfinished.save(dir_path)
 
     @classmethod
     def load(
@@ -222,7 +233,8 @@ class SSLModel(BaseModelClass):
         model.module.eval()
         model.training = TrainingDefaults(**config["training"])
         model.is_trained_ = config["is_trained"]
-        model.history_ = {name: history_frame(name, values) for name, values in config["history"].items()}
+        model.history_ = to_history(config["history"])
+        model.unfinished = Unfinished.load(dir_path)
         model.to_device(_compat.torch_device(accelerator, device))
         if adata is not None:
             model._attach(adata, min_coverage=1.0)

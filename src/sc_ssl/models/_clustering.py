@@ -207,7 +207,8 @@ class ClusteringModel(SSLModel):
         if self.module.clustering:
             return cells
         n_epochs = self.pretraining.epochs(cells.n_cells, min(self.pretraining.batch_size, cells.n_cells))
-        n_left = min(n_epochs, max_epochs or n_epochs) - len((self.history_ or {}).get("pretrain_train_loss", ()))
+        n_done = 0 if self.unfinished else len((self.history_ or {}).get("pretrain_train_loss", ()))
+        n_left = min(n_epochs, max_epochs or n_epochs) - n_done
         if n_left > 0:
             logger.info("Training the autoencoder.")
             options = fit_options | {"max_epochs": n_left, "prefix": "pretrain_"}

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 FORMAT = 1
 TENSORS, CONFIG = "model.safetensors", "model.json"
+#: what is left to train of a model whose training was interrupted
+UNFINISHED = "unfinished.pt"
 
 
 def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor], *, overwrite: bool) -> None:
@@ -19,10 +22,16 @@ def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, T
     if not overwrite:
         check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TENSORS).unlink(missing_ok=True)
+    for name in (TENSORS, UNFINISHED):
+        (folder / name).unlink(missing_ok=True)
     (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, default=_encode, indent=1))
     # cloned: safetensors stores no tensor under two names, and a MaskSC and its teachers have the same patches
     save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / TENSORS)
+
+
+def has_unfinished(folder: str | Path) -> bool:
+    """Whether a model is saved there whose training was interrupted."""
+    return (Path(folder) / UNFINISHED).is_file()
 
 
 def check_free(folder: str | Path) -> None:
@@ -50,7 +59,10 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
     path = Path(folder) / TENSORS
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no complete model: {TENSORS} is missing; save the model again.")
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; save the model again.") from error
 
 
 def _encode(value: Any) -> Any:

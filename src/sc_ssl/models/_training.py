@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 
 from sc_ssl import _compat
@@ -13,10 +12,14 @@ from sc_ssl._logging import logger
 from sc_ssl.data import CellDataModule, CellLoader, Cells
 from sc_ssl.train import SSLTrainingPlan
 
+from ._history import join, to_history, to_lists
+from ._unfinished import Unfinished
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from lightning.pytorch import Callback
+    from scvi.train import TrainRunner
 
     from ._base import SSLModel
     from ._module import SSLModule
@@ -57,28 +60,36 @@ def fit(
     prefix: str = "",
     **trainer_kwargs: Any,
 ) -> None:
-    """Train a module on the model's cells; a model in phases calls it once a phase."""
-    if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-        raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
-    if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):
-        raise ValueError(f"max_epochs is at least 1 and batch_size 2, found {max_epochs} and {batch_size}.")
+    """Train a module on the model's cells; a model in phases calls it once a phase.
+
+    An interrupted training that was asked for in the same words is finished instead.
+    """
+    _check_options(devices, max_epochs, batch_size)
+    batch_size = batch_size or defaults.batch_size
     if validation_size is None:
         validation_size = 0.1 if early_stopping else 0.0
+    plan_options = defaults.plan | (plan_kwargs or {})
+    asked = {"prefix": prefix, "n_cells": cells.n_cells, "max_epochs": max_epochs, "batch_size": batch_size}
+    asked |= {"validation_size": validation_size, "early_stopping": early_stopping, "plan": plan_options}
+    unfinished = model.unfinished if model.unfinished is not None and model.unfinished.is_what_was(asked) else None
     datamodule = CellDataModule(
         cells,
-        batch_size or defaults.batch_size,
+        batch_size,
         validation_size=validation_size,
         normalize=None if module.reads_counts else module.normalize,
+        val_idx=unfinished.held_out.numpy() if unfinished else None,
     )
     if early_stopping:
         trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs
     if datamodule.n_val:
         trainer_kwargs = {"check_val_every_n_epoch": 1} | trainer_kwargs
+    plan = SSLTrainingPlan(module, prefix=prefix, resume=unfinished.snapshot if unfinished else None, **plan_options)
+    max_epochs = max_epochs or defaults.epochs(datamodule.n_train, datamodule.batch_size)
     runner = _compat.train_runner(
         model,
-        training_plan=SSLTrainingPlan(module, prefix=prefix, **(defaults.plan | (plan_kwargs or {}))),
+        training_plan=plan,
         data_splitter=datamodule,
-        max_epochs=max_epochs or defaults.epochs(datamodule.n_train, datamodule.batch_size),
+        max_epochs=max_epochs - (unfinished.n_epochs if unfinished else 0),
         accelerator=accelerator,
         devices=devices,
         early_stopping=early_stopping,
@@ -86,36 +97,49 @@ def fit(
         **{"gradient_clip_val": defaults.gradient_clip_val, "benchmark": False, "log_every_n_steps": 1}
         | trainer_kwargs,
     )
-    earlier = dict(model.history_ or {})
-    model.is_trained_, was_trained = False, model.is_trained_  # the runner then leaves the joining to us
+    if unfinished:
+        logger.info(
+            "Going on with the training that was interrupted, at epoch %d of %d.", unfinished.n_epochs + 1, max_epochs
+        )
+        unfinished.restore(model, module)
+    _run(model, module, runner, datamodule, asked)
+
+
+def _check_options(devices: Any, max_epochs: int | None, batch_size: int | None) -> None:
+    if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+        raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
+    if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):
+        raise ValueError(f"max_epochs is at least 1 and batch_size 2, found {max_epochs} and {batch_size}.")
+
+
+def _run(
+    model: SSLModel, module: SSLModule, runner: TrainRunner, datamodule: CellDataModule, asked: dict[str, Any]
+) -> None:
+    """Train, and leave the model in order however that ends."""
+    earlier, was_trained = to_lists(model.history_), model.is_trained_
+    model.is_trained_, model.unfinished = False, None  # the runner then leaves the joining of histories to us
     finished = None
     try:
         finished = _compat.run(runner)
     finally:
-        model.history_ = join_histories(earlier, model.history_ or {})
+        later, plan = to_lists(model.history_), runner.training_plan
+        model.history_ = to_history(join(earlier, later))
         if not finished:  # lightning has moved the module, and only it, back to the CPU
             model.to_device("cpu")
+            if plan.snapshot is not None:
+                model.unfinished = Unfinished.of(plan, datamodule, asked, earlier, later)
         with torch.no_grad():
-            module.after_fit(CellLoader(cells, datamodule.train_idx, datamodule.batch_size, device=model.device))
+            module.after_fit(
+                CellLoader(datamodule.cells, datamodule.train_idx, datamodule.batch_size, device=model.device)
+            )
         model.module.eval()
-        n_epochs = runner.trainer.current_epoch
         # an earlier phase trains a part of the model, which embeds nothing yet; after an error nothing is trained
-        usable = finished or (finished is not None and n_epochs > 0)
+        usable = finished or (finished is not None and plan.n_epochs > 0)
         model.is_trained_ = was_trained or (module is model.module and usable)
     if not finished:
-        state = "usable as it is" if model.is_trained_ else "not usable before train() has been called again"
-        logger.warning("Training was interrupted after %d epochs; the model is %s.", n_epochs, state)
+        logger.warning(
+            "Training was interrupted after %d epochs; the model is %s, and train() with the same arguments goes on.",
+            plan.n_epochs,
+            "usable as it is" if model.is_trained_ else "not usable yet",
+        )
         raise KeyboardInterrupt
-
-
-def join_histories(earlier: dict[str, pd.DataFrame], later: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    joined = dict(earlier)
-    for name, frame in later.items():
-        values = [*(earlier[name][name] if name in earlier else []), *frame[name]]
-        joined[name] = history_frame(name, values)
-    return joined
-
-
-def history_frame(name: str, values: Sequence[float]) -> pd.DataFrame:
-    """A curve as scvi-tools keeps it: one column, one row an epoch."""
-    return pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"), dtype=float)

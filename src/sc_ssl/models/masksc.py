@@ -14,7 +14,7 @@ from sc_ssl._logging import logger
 from sc_ssl.data import Cells
 from sc_ssl.losses import squared_error
 from sc_ssl.nn import BottleneckDecoder, ConvPatchEmbed, LocalPatchEmbed, LogNormalize, MaskedDecoder, Transformer
-from sc_ssl.views import random_mask, to_patches
+from sc_ssl.views import TokenMask, random_mask, to_patches
 
 from ._base import SSLModel
 from ._diffusion import diffusion_components
@@ -99,7 +99,7 @@ class MaskSCModule(SSLModule):
         x_ng = self.normalize(cells)
         patch_ntp = to_patches(x_ng, self.patch_genes_tp)
         target_ntc = cells["target"][:, None] if self.target == "diffusion" else self.targets(x_ng, patch_ntp)
-        visible_nv, hidden_nm = random_mask(*patch_ntp.shape[:2], self.mask_rate, patch_ntp.device)
+        visible_nv, hidden_nm = self.mask(*patch_ntp.shape[:2], patch_ntp.device)
         encoded = self.encoder(self.tokens(patch_ntp, visible_nv))
         if target_ntc.shape[1] == 1:  # the same target everywhere: a few patches say it all
             hidden_nm = hidden_nm[:, :N_SCORED]
@@ -107,6 +107,13 @@ class MaskSCModule(SSLModule):
         else:
             target_nmc = _take(target_ntc, hidden_nm)
         return {"masked_features": squared_error(self.decoder(encoded, visible_nv, hidden_nm), target_nmc)}
+
+    def mask(self, n_cells: int, n_patches: int, device: torch.device) -> TokenMask:
+        """Which patches are seen and which scored: with a rate of 0, all of them both."""
+        if self.mask_rate > 0:
+            return random_mask(n_cells, n_patches, self.mask_rate, device)
+        every_nt = torch.arange(n_patches, device=device).expand(n_cells, -1)
+        return TokenMask(every_nt, every_nt)
 
     def patches(self, cells: dict[str, Tensor]) -> Tensor:
         """The cell as patches of z-scored, weighed genes, (n, t, p)."""
@@ -159,7 +166,7 @@ class MaskSC(SSLModel):
     teacher_kwargs
         Arguments of :class:`ContrastiveSC` for a teacher that is trained here.
     mask_rate
-        Share of the patches that are hidden, in (0, 1).
+        Share of the patches that are hidden, in [0, 1); with 0 none is, and all are scored: masking left out.
     weigh_genes
         Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
     patch_size
@@ -221,6 +228,8 @@ class MaskSC(SSLModel):
         _check_choice("target", target, TARGETS)
         _check_choice("patch_embed", patch_embed, ("local", "conv"))
         _check_choice("readout", readout, ("prediction", "mean", "cls"))
+        if not 0 <= mask_rate < 1:
+            raise ValueError(f"mask_rate is the share of hidden patches, in [0, 1), found {mask_rate}.")
         n_genes = len(self.var_names)
         patch_size = patch_size or int(max(min(64, n_genes / 32), 1) ** 0.5) ** 2
         patch_genes_tp = gene_patches(n_genes, patch_size, gene_order, self._cells)

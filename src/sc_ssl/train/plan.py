@@ -1,16 +1,23 @@
 """One training plan for every method: it sums, optimises and logs the named terms of ``module.ssl_loss``."""
 
+import copy
+import math
+import time
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from .schedules import warmup_cosine
 
 #: names of parameters that weight decay leaves alone, beside biases and norms
 UNDECAYED = ("position", "token")
+#: seconds between the states that an interrupted training goes on from; they are taken where an epoch starts
+SNAPSHOT_SECONDS = 10.0
 
 
 class SSLTrainingPlan(LightningModule):
@@ -35,6 +42,15 @@ class SSLTrainingPlan(LightningModule):
         Share of the steps over which the rate rises, in [0, 1); only with ``"cosine"``.
     prefix
         Put before every name in the history, for a model that trains in phases.
+    resume
+        A :attr:`snapshot` of an interrupted training, to go on as if it had not been.
+
+    Attributes
+    ----------
+    snapshot
+        All that the rest of the training depends on, as it was where a recent epoch started.
+    n_earlier
+        Epochs before this run.
     """
 
     def __init__(
@@ -47,6 +63,7 @@ class SSLTrainingPlan(LightningModule):
         schedule: Literal["cosine", "constant"] = "cosine",
         warmup_rate: float = 0.0,
         prefix: str = "",
+        resume: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if schedule not in ("cosine", "constant"):
@@ -58,15 +75,43 @@ class SSLTrainingPlan(LightningModule):
         self.schedule = schedule
         self.warmup_rate = warmup_rate
         self.prefix = prefix
+        self.snapshot = resume
+        self.n_earlier = int(resume["n_epochs"]) if resume else 0
+        self._resume = resume
+        self._snapshot_time = -math.inf
+        self._n_steps = 0
+        self._totals: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
+        self._n_cells = {"train": 0, "validation": 0}
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that are complete."""
+        return self.n_earlier + int(self.current_epoch)
 
     def on_fit_start(self) -> None:
         """Back to train mode: scvi-tools leaves a trained or loaded module in eval mode, and lightning keeps that."""
         self.module.train()
 
+    def on_train_start(self) -> None:
+        """Take up the random numbers and the early stopping of an interrupted training where they were."""
+        if self._resume is None:
+            return
+        torch.set_rng_state(self._resume["random_state"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(self._resume["device_random_state"], self.device)
+        for callback, state in zip(self._stoppers(), self._resume["early_stopping"], strict=True):
+            callback.load_state_dict(copy.deepcopy(state))
+
+    def on_train_epoch_start(self) -> None:
+        """Keep what an interrupted training needs, no oftener than it costs nothing."""
+        if time.monotonic() - self._snapshot_time >= SNAPSHOT_SECONDS:
+            self.snapshot = self._take_snapshot()
+            self._snapshot_time = time.monotonic()
+
     def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One minibatch."""
         terms = self.module.ssl_loss(cells)
-        return self._log_terms(terms, "train", len(cells["batch"]))
+        return self._add_terms(terms, "train", len(cells["batch"]))
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Let the module follow the step, a moving average for example."""
@@ -77,14 +122,18 @@ class SSLTrainingPlan(LightningModule):
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(batch_idx)
-            self._log_terms(self.module.ssl_loss(cells), "validation", len(cells["batch"]))
+            self._add_terms(self.module.ssl_loss(cells), "validation", len(cells["batch"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means of the held-out cells."""
+        self._log_means("validation")
 
     def on_train_epoch_end(self) -> None:
-        """Stop at a loss that is no number any more, before the run is spent on it."""
-        loss = self.trainer.callback_metrics.get(f"{self.prefix}train_loss")
-        if loss is not None and not torch.isfinite(loss):
+        """Log the means; stop at a loss that is no number any more, before the run is spent on it."""
+        loss = float(self._log_means("train")[f"{self.prefix}train_loss"])
+        if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the training loss became {float(loss)} in epoch {self.current_epoch + 1}; lower the learning rate "
+                f"the training loss became {loss} in epoch {self.current_epoch + 1}; lower the learning rate "
                 f"(plan_kwargs={{'lr': ...}}, now {self.lr})."
             )
 
@@ -102,22 +151,51 @@ class SSLTrainingPlan(LightningModule):
             betas=self.betas,
             fused=self.device.type in ("cpu", "cuda"),
         )
-        if self.schedule == "constant":
-            return {"optimizer": optimizer}
-        n_steps = int(self.trainer.estimated_stepping_batches)
-        factor = partial(warmup_cosine, n_steps=n_steps, warmup_rate=self.warmup_rate)
+        factor = _constant
+        if self.schedule == "cosine":
+            self._n_steps = self._resume["n_steps"] if self._resume else int(self.trainer.estimated_stepping_batches)
+            factor = partial(warmup_cosine, n_steps=self._n_steps, warmup_rate=self.warmup_rate)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        if self._resume:
+            optimizer.load_state_dict(copy.deepcopy(self._resume["optimizer"]))
+            scheduler.load_state_dict(self._resume["scheduler"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _log_terms(self, terms: dict[str, Tensor], split: str, n_cells: int) -> Tensor:
-        loss = torch.stack(list(terms.values())).sum()
-        logged = {f"{name}_{split}": term.detach() for name, term in terms.items()}
-        logged[f"{split}_loss"] = loss.detach()
-        self.log_dict(
-            {self.prefix + name: value for name, value in logged.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=n_cells,
-            prog_bar=False,
+    def _take_snapshot(self) -> dict[str, Any]:
+        on_gpu = self.device.type == "cuda"
+        (optimizer,), (scheduler,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        return copy.deepcopy(
+            {
+                "n_epochs": self.n_epochs,
+                "n_steps": self._n_steps,
+                "module": self.module.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.scheduler.state_dict(),
+                "random_state": torch.get_rng_state(),
+                "device_random_state": torch.cuda.get_rng_state(self.device) if on_gpu else None,
+                "early_stopping": [callback.state_dict() for callback in self._stoppers()],
+            }
         )
+
+    def _stoppers(self) -> list[EarlyStopping]:
+        return [callback for callback in self.trainer.callbacks if isinstance(callback, EarlyStopping)]
+
+    def _add_terms(self, terms: dict[str, Tensor], split: str, n_cells: int) -> Tensor:
+        """Add a minibatch to the epoch's means, on the device: to log every step costs more than a small step."""
+        loss = torch.stack(list(terms.values())).sum()
+        named = {f"{name}_{split}": term for name, term in terms.items()} | {f"{split}_loss": loss}
+        totals, self._n_cells[split] = self._totals[split], self._n_cells[split] + n_cells
+        for name, value in named.items():
+            totals[name] = totals.get(name, 0.0) + n_cells * value.detach()
         return loss
+
+    def _log_means(self, split: str) -> dict[str, Tensor]:
+        """Log the epoch's mean of each term and start again."""
+        means = {f"{self.prefix}{name}": total / self._n_cells[split] for name, total in self._totals[split].items()}
+        self._totals[split], self._n_cells[split] = {}, 0
+        self.log_dict(means)
+        return means
+
+
+def _constant(step: int) -> float:
+    return 1.0
