@@ -109,11 +109,15 @@ def built(model_class: type[models.SSLModel], adata: AnnData, seed: int) -> Iter
             _compat.release(model_class, cells)
 
 
-def random_encoder(adata: AnnData, seed: int) -> np.ndarray:
-    """The network of ContrastiveSC on the same genes, untrained."""
-    with built(models.ContrastiveSC, adata, seed) as model:
-        model.is_trained_ = True
-        return model.get_latent_representation()
+def untrained(model_class: type[models.SSLModel]) -> Embed:
+    """The network of a method on the same genes, untrained."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        with built(model_class, adata, seed) as model:
+            model.is_trained_ = True
+            return model.get_latent_representation()
+
+    return embed
 
 
 def scvi(adata: AnnData, seed: int) -> np.ndarray:
@@ -176,7 +180,7 @@ METHODS: dict[str, Embed] = {
     "pca_raw": pca_raw,
     "nmf_raw": nmf_raw,
     "scmae": scmae,
-    "random_encoder": random_encoder,
+    "random_encoder": untrained(models.ContrastiveSC),
 }
 
 #: rows whose largest coefficient is the cluster, as in the paper, instead of K-means
