@@ -55,7 +55,7 @@ def test_a_file_without_types_says_what_it_has(build_counts, tmp_path, monkeypat
     del adata.obs["cell_type"]
     adata.write_h5ad(tmp_path / "bare.h5ad")
     monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=r"bare.h5ad should have the cells' types in obs\['cell_type'\].*donor"):
+    with pytest.raises(ValueError, match=r"bare should have the cells' types in obs\['cell_type'\].*donor"):
         load("bare")
 
 

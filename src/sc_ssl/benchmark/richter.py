@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sc_ssl import models, tl
 from sc_ssl._keys import SIZE_FACTOR
@@ -125,7 +125,7 @@ def by_neighbours(embed: Embed) -> Callable[[AnnData, int], dict[str, float]]:
 
 def logistic(adata: AnnData, seed: int) -> dict[str, float]:
     """Logistic regression on the most variable genes: what labels are worth."""
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    classifier = make_pipeline(*_z_scores(), LogisticRegression(C=0.01, max_iter=1000))
     return _classify(classifier, _variable_genes(adata), adata, seed)
 
 
@@ -168,7 +168,7 @@ def ridge_on(features: Callable[[AnnData], np.ndarray]) -> Callable[[AnnData, in
 
     def score(adata: AnnData, seed: int) -> dict[str, float]:
         x, train = features(adata), ~adata.obs["test"].to_numpy()
-        ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11), alpha_per_target=True))
+        ridge = make_pipeline(*_z_scores(), RidgeCV(np.logspace(0, 5, 11), alpha_per_target=True))
         ridge.fit(x[train], adata.obsm["truth"].to_numpy()[train])
         return _correlate(adata, ridge.predict(x))
 
@@ -187,6 +187,11 @@ def _variable_genes(adata: AnnData, n_genes: int = 2000) -> np.ndarray:
     )
     target_sum = float(np.median(cells.size_factor))
     return log_expression(sparse.csr_matrix(cells.matrix), cells.size_factor, target_sum).toarray()
+
+
+def _z_scores() -> tuple[StandardScaler, FunctionTransformer]:
+    """Clipped at 10: a gene that hardly varies among the training cells may be anywhere in others."""
+    return StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -10, "a_max": 10})
 
 
 def _draw_cells(n_cells: int, seed: int) -> np.ndarray:

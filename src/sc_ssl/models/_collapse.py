@@ -8,6 +8,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from sc_ssl._logging import logger
+from sc_ssl.data import evenly_spread
 
 if TYPE_CHECKING:
     from ._base import SSLModel
@@ -33,8 +34,7 @@ class CollapseWatch(Callback):
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Log ``embedding_spread`` and ``effective_rank`` of evenly spread cells."""
         n_cells = self.model._own_cells().n_cells
-        index = np.unique(np.linspace(0, n_cells - 1, min(n_cells, N_SAMPLED)).astype(int))
-        z_nd = self.model._map_cells(plan.module.embed, None, index)
+        z_nd = self.model._map_cells(plan.module.embed, None, evenly_spread(n_cells, N_SAMPLED))
         self._n_latent = z_nd.shape[1]
         self._spread, self._rank = embedding_spread(z_nd), effective_rank(z_nd)
         plan.log("embedding_spread", self._spread)

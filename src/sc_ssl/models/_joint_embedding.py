@@ -70,7 +70,7 @@ class JointEmbeddingModel(SSLModel):
     module: JointEmbeddingModule
 
     def train(self, max_epochs: int | None = None, *, callbacks: Iterable[Callback] = (), **options: Any) -> None:
-        """Train as :meth:`SSLModel.train`; the history also gets ``embedding_spread`` and ``effective_rank``.
+        """Train with the arguments that all models take; the history also gets ``embedding_spread`` and ``effective_rank``.
 
         The first is the mean standard deviation of the embedding's dimensions at length 1 (at most about
         ``1 / sqrt(n_latent)``), the second the exponential of the entropy of its singular values (1 to ``n_latent``).
