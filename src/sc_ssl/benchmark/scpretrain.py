@@ -17,13 +17,13 @@ from ._runs import Runs, provenance
 
 #: labelled data sets whose genes have names; each is left out in turn
 DATASETS = (
-    "pancreas_baron_mouse",
-    "pbmc_zheng_facs",
-    "celllines_mixology",
-    "pollen",
-    "ipsc_cm",
     "gut_mca_mouse",
+    "pollen",
     "bonemarrow_matsushita_mouse",
+    "ipsc_cm",
+    "pancreas_baron_mouse",
+    "celllines_mixology",
+    "pbmc_zheng_facs",
     "brain_zeisel_mouse_subset",
     "pbmc_kang_muscat",
     "pbmc_3tech_symphony",

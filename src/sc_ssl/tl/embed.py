@@ -15,7 +15,7 @@ from sc_ssl import _compat, models
 from sc_ssl._keys import METHODS, SIZE_FACTOR
 from sc_ssl._logging import logger
 from sc_ssl.data import Source, check_cells
-from sc_ssl.models import ClusteringModel, SSLModel, check_free, has_unfinished
+from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel, check_free, has_unfinished
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -199,6 +199,8 @@ def _trained_model(method: str | Path | SSLModel, model_kwargs: dict[str, Any]) 
             f"method is one of {', '.join(map(repr, (*METHODS, *FUNCTIONS)))}, a trained model, or the folder of a "
             f"saved one; found {method!r}."
         )
+    if isinstance(method, CellClassifier):
+        raise ValueError("a CellClassifier names types; use its predict(), or embed with the model that it came from.")
     if model_kwargs:
         raise TypeError(f"a trained model takes no constructor arguments, found {', '.join(model_kwargs)}.")
     return method if isinstance(method, SSLModel) else models.load(method)
