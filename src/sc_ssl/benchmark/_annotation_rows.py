@@ -62,14 +62,16 @@ class Target:
         """Types, (n,)."""
         return self.adata.obs["cell_type"].astype(str).to_numpy()
 
-    def encoder(self, *, trained: bool = True, **options: Any) -> ScPretrain:
-        """A model of the other data sets; no cell of the target is among them."""
-        return self.once(("encoder", trained, str(options)), lambda: self._pretrain(trained, options))
+    def encoder(self, *, trained: bool = True, with_target: bool = False, **options: Any) -> ScPretrain:
+        """A model of the other data sets, and of the target's cells only when that is said; never of labels."""
+        key = "encoder", trained, with_target, str(options)
+        return self.once(key, lambda: self._pretrain(trained, with_target, options))
 
-    def _pretrain(self, trained: bool, options: dict[str, Any]) -> ScPretrain:
-        others = {name: adata[:: -(-adata.n_obs // MAX_CELLS)].copy() for name, adata in self.others.items()}
+    def _pretrain(self, trained: bool, with_target: bool, options: dict[str, Any]) -> ScPretrain:
+        studies = {name: adata[:: -(-adata.n_obs // MAX_CELLS)].copy() for name, adata in self.others.items()}
+        studies |= {"target": self.adata} if with_target else {}
         with seeded(SEED):
-            model = ScPretrain.from_adatas(others, orthologs=self.orthologs, n_top_genes=N_GENES, **options)
+            model = ScPretrain.from_adatas(studies, orthologs=self.orthologs, n_top_genes=N_GENES, **options)
             if trained:
                 model.train(**QUIET)
         return model
@@ -80,9 +82,9 @@ class Target:
             return self.adata
         return self.once("mapped", lambda: map_orthologs(self.adata, self.orthologs))
 
-    def embedding(self) -> np.ndarray:
+    def embedding(self, *, with_target: bool = False) -> np.ndarray:
         """All cells in the pretrained latent space."""
-        return self.once("latent", lambda: self._embed(self.encoder()))
+        return self.once(("latent", with_target), lambda: self._embed(self.encoder(with_target=with_target)))
 
     def _embed(self, model: ScPretrain) -> np.ndarray:
         query = ScPretrain.load_query(model, self.named_as(model), min_coverage=MIN_COVERAGE)
@@ -152,6 +154,11 @@ def published(target: Target) -> ScPretrain:
     return target.encoder(replicate="paper")
 
 
+def with_target(target: Target) -> np.ndarray:
+    """As PCA, which is fitted on all cells of the target: its unlabelled cells are pretrained on too."""
+    return target.embedding(with_target=True)
+
+
 SCRATCH = {"freeze_encoder": False, "freeze_encoder_epochs": 0, "lr_encoder": 1e-3}
 ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "no pretraining": network(untrained, **SCRATCH),
@@ -159,6 +166,8 @@ ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "ScPretrain + logistic": shelf(Target.embedding, "logistic"),
     "ScPretrain + forest": shelf(Target.embedding, "forest"),
     "ScPretrain + SVM": shelf(Target.embedding, "svm"),
+    "ScPretrain with target + logistic": shelf(with_target, "logistic"),
+    "ScPretrain with target + forest": shelf(with_target, "forest"),
     "PCA-50 + logistic": shelf(Target.components, "logistic"),
     "PCA-50 + forest": shelf(Target.components, "forest"),
     "PCA-50 + SVM": shelf(Target.components, "svm"),

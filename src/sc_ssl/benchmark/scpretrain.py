@@ -140,7 +140,7 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
     from matplotlib.figure import Figure
 
     pairs = [(BASE, "ScPretrain fine-tuned"), ("PCA-50 + forest", "ScPretrain + forest")]
-    pairs += [("PCA-50 + logistic", "ScPretrain + logistic")]
+    pairs += [("PCA-50 + forest", "ScPretrain with target + forest")]
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     means = runs.groupby(["method", "n_labels", "dataset"])[["auprc", "auroc"]].mean()
     present = set(means.index.get_level_values("method"))
