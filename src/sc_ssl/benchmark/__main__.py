@@ -18,7 +18,6 @@ def main(arguments: list[str] | None = None) -> int:
     if args.seeds < 1:
         parser.error(f"--seeds is at least 1, found {args.seeds}.")
     benchmark = import_module(f"sc_ssl.benchmark.{args.name}")
-    logging.getLogger("sc_ssl").setLevel(logging.WARNING)  # after the import, which sets it too
     common = {"name", "datasets", "seeds", "out", "methods"}
     options = {option: value for option, value in vars(args).items() if option not in common}
     datasets = benchmark.DATASETS
@@ -31,7 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = sorted(set(args.methods or ()) - set(benchmark.rows()))
     if unknown:
         parser.error(f"no row is named {', '.join(unknown)}; there are {', '.join(benchmark.rows())}.")
-    benchmark.run(names, args.seeds, args.out, args.methods, **options)
+    logger = logging.getLogger("sc_ssl")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        benchmark.run(names, args.seeds, args.out, args.methods, **options)
+    finally:
+        logger.setLevel(level)
     return 0
 
 

@@ -22,8 +22,12 @@ from sc_ssl.tl._off_the_shelf import fit_off_the_shelf
 from sc_ssl.train import seeded
 
 QUIET: dict[str, Any] = {"enable_progress_bar": False}
-#: genes of pretraining, those that vary most over its data sets
-N_GENES = 4000
+#: genes of pretraining, those that vary most over its data sets, and cells of each of them, evenly spread
+N_GENES, MAX_CELLS = 2000, 1000
+#: seed of pretraining: one encoder serves all seeds of a data set, which draw splits, heads and classifiers
+SEED = 0
+#: some data sets hold under 1,000 genes that their authors selected
+MIN_COVERAGE = 0.05
 #: probabilities of types, and their names
 Predicted = tuple[np.ndarray, list[str]]
 
@@ -58,13 +62,16 @@ class Target:
         """Types, (n,)."""
         return self.adata.obs["cell_type"].astype(str).to_numpy()
 
-    def encoder(self, seed: int, *, trained: bool = True, **options: Any) -> ScPretrain:
-        """A model of the other data sets; no cell of the target is among them."""
-        return self.once(("encoder", seed, trained, str(options)), lambda: self._pretrain(seed, trained, options))
+    def encoder(self, *, trained: bool = True, with_target: bool = False, **options: Any) -> ScPretrain:
+        """A model of the other data sets, and of the target's cells only when that is said; never of labels."""
+        key = "encoder", trained, with_target, str(options)
+        return self.once(key, lambda: self._pretrain(trained, with_target, options))
 
-    def _pretrain(self, seed: int, trained: bool, options: dict[str, Any]) -> ScPretrain:
-        with seeded(seed):
-            model = ScPretrain.from_adatas(self.others, orthologs=self.orthologs, n_top_genes=N_GENES, **options)
+    def _pretrain(self, trained: bool, with_target: bool, options: dict[str, Any]) -> ScPretrain:
+        studies = {name: adata[:: -(-adata.n_obs // MAX_CELLS)].copy() for name, adata in self.others.items()}
+        studies |= {"target": self.adata} if with_target else {}
+        with seeded(SEED):
+            model = ScPretrain.from_adatas(studies, orthologs=self.orthologs, n_top_genes=N_GENES, **options)
             if trained:
                 model.train(**QUIET)
         return model
@@ -75,10 +82,13 @@ class Target:
             return self.adata
         return self.once("mapped", lambda: map_orthologs(self.adata, self.orthologs))
 
-    def embedding(self, seed: int) -> np.ndarray:
+    def embedding(self, *, with_target: bool = False) -> np.ndarray:
         """All cells in the pretrained latent space."""
-        model = self.encoder(seed)
-        return self.once(("latent", seed), lambda: model.get_latent_representation(self.named_as(model)))
+        return self.once(("latent", with_target), lambda: self._embed(self.encoder(with_target=with_target)))
+
+    def _embed(self, model: ScPretrain) -> np.ndarray:
+        query = ScPretrain.load_query(model, self.named_as(model), min_coverage=MIN_COVERAGE)
+        return query.get_latent_representation()
 
     def log_counts(self, *, variable: bool) -> np.ndarray:
         """log1p of counts per 10,000, of the 2,000 most variable genes or of all."""
@@ -96,26 +106,26 @@ class Target:
         return self.once("pca", lambda: pca_space(self.adata.X))
 
 
-def shelf(space: Callable[[Target, int], np.ndarray], name: str) -> Callable[[Target, np.ndarray, int], Predicted]:
+def shelf(space: Callable[[Target], np.ndarray], name: str) -> Callable[[Target, np.ndarray, int], Predicted]:
     """An off-the-shelf classifier on a space of all cells."""
 
     def predict(target: Target, train: np.ndarray, seed: int) -> Predicted:
-        x = space(target, seed)
+        x = space(target)
         fitted = fit_off_the_shelf(name, x[train], target.labels[train], random_state=seed)
         return fitted.predict_proba(x), list(fitted.classes_)
 
     return predict
 
 
-def network(pretrained: Callable[[Target, int], ScPretrain], **train_options: Any) -> Callable[..., Predicted]:
+def network(pretrained: Callable[[Target], ScPretrain], **train_options: Any) -> Callable[..., Predicted]:
     """The encoder with a head, fine-tuned."""
 
     def predict(target: Target, train: np.ndarray, seed: int) -> Predicted:
-        model = pretrained(target, seed)
+        model = pretrained(target)
         cells = target.named_as(model).copy()
         cells.obs["benchmark"] = np.where(np.isin(np.arange(cells.n_obs), train), target.labels, "Unknown")
         with seeded(seed):
-            classifier = CellClassifier.from_pretrained(model, cells, labels_key="benchmark", min_coverage=0.05)
+            classifier = CellClassifier.from_pretrained(model, cells, labels_key="benchmark", min_coverage=MIN_COVERAGE)
             classifier.train(**QUIET, **train_options)
             proba = classifier.predict(soft=True)
         return proba.to_numpy(), list(proba.columns)
@@ -126,7 +136,7 @@ def network(pretrained: Callable[[Target, int], ScPretrain], **train_options: An
 def celltypist_style(target: Target, train: np.ndarray, seed: int) -> Predicted:
     """One L2-regularised logistic regression a type on all scaled genes, as CellTypist; its probabilities normalised."""
     x = target.log_counts(variable=False)
-    model = OneVsRestClassifier(LogisticRegression(C=1.0, max_iter=200, random_state=seed))
+    model = OneVsRestClassifier(LogisticRegression(C=1.0, max_iter=100, random_state=seed))
     fitted = make_pipeline(StandardScaler(), model).fit(x[train], target.labels[train])
     proba = fitted.predict_proba(x)
     if proba.ndim == 1 or len(fitted.classes_) == 2 and proba.shape[1] == 1:
@@ -134,27 +144,34 @@ def celltypist_style(target: Target, train: np.ndarray, seed: int) -> Predicted:
     return proba / proba.sum(axis=1, keepdims=True), list(fitted.classes_)
 
 
-def untrained(target: Target, seed: int) -> ScPretrain:
+def untrained(target: Target) -> ScPretrain:
     """The same network with random weights, and the same normalisation."""
-    return target.encoder(seed, trained=False)
+    return target.encoder(trained=False)
 
 
-def published(target: Target, seed: int) -> ScPretrain:
+def published(target: Target) -> ScPretrain:
     """The paper's settings, from beginning to end."""
-    return target.encoder(seed, replicate="paper")
+    return target.encoder(replicate="paper")
+
+
+def with_target(target: Target) -> np.ndarray:
+    """As PCA, which is fitted on all cells of the target: its unlabelled cells are pretrained on too."""
+    return target.embedding(with_target=True)
 
 
 SCRATCH = {"freeze_encoder": False, "freeze_encoder_epochs": 0, "lr_encoder": 1e-3}
 ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "no pretraining": network(untrained, **SCRATCH),
-    "ScPretrain fine-tuned": network(lambda target, seed: target.encoder(seed)),
+    "ScPretrain fine-tuned": network(Target.encoder),
     "ScPretrain + logistic": shelf(Target.embedding, "logistic"),
     "ScPretrain + forest": shelf(Target.embedding, "forest"),
     "ScPretrain + SVM": shelf(Target.embedding, "svm"),
-    "PCA-50 + logistic": shelf(lambda target, seed: target.components(), "logistic"),
-    "PCA-50 + forest": shelf(lambda target, seed: target.components(), "forest"),
-    "PCA-50 + SVM": shelf(lambda target, seed: target.components(), "svm"),
-    "HVG + logistic": shelf(lambda target, seed: target.log_counts(variable=True), "logistic"),
+    "ScPretrain with target + logistic": shelf(with_target, "logistic"),
+    "ScPretrain with target + forest": shelf(with_target, "forest"),
+    "PCA-50 + logistic": shelf(Target.components, "logistic"),
+    "PCA-50 + forest": shelf(Target.components, "forest"),
+    "PCA-50 + SVM": shelf(Target.components, "svm"),
+    "HVG + logistic": shelf(lambda target: target.log_counts(variable=True), "logistic"),
     "CellTypist-style": celltypist_style,
 }
 #: rows that take hours, run when they are named

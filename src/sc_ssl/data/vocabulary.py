@@ -23,8 +23,9 @@ SYMBOL = {
     "human": re.compile(r"(?=.*[A-Z])([A-Z0-9.\-]+|C[0-9XY]+orf\d+)"),
     "mouse": re.compile(r"[A-Z][a-z].*|.*Rik\d*"),
 }
-#: share of the names that must look alike, and share of Ensembl ids among symbols that is no accident
-CLEAR_SHARE, MIXED_SHARE = 0.6, 0.1
+#: share of the names that must look alike; share of the rarer kind from which on names are mixed: below it are the ids
+#: that genes without a symbol keep
+CLEAR_SHARE, MIXED_SHARE = 0.6, 0.25
 
 
 class GeneNames(NamedTuple):
@@ -40,7 +41,7 @@ def describe_names(names: Sequence[str] | pd.Index) -> GeneNames:
     Raises
     ------
     ValueError
-        Symbols and Ensembl ids are mixed: a tenth or more of each.
+        Symbols and Ensembl ids are mixed: a quarter or more of each.
     """
     texts = [str(name) for name in names]
     is_ensembl = [ANY_ENSEMBL.fullmatch(text) is not None for text in texts]

@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from sklearn.metrics import f1_score
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from sc_ssl.data import CellLoader
 
+from ._base import INFERENCE_BATCH_SIZE
+
+if TYPE_CHECKING:
     from torch import Tensor
 
     from sc_ssl.data import Cells
 
-    from ._base import SSLModel
-    from ._module import SSLModule
+    from ._classifier_module import CellClassifierModule, Head
 
 #: fewer cells than this say nothing about which state is the best
 MIN_VALIDATION = 10
@@ -43,15 +44,13 @@ class BestMacroF1(Callback):
 
     def __init__(
         self,
-        model: SSLModel,
-        module: SSLModule,
-        logits: Callable[[dict[str, Tensor]], Tensor],
+        module: Head | CellClassifierModule,
         cells: Cells,
         label_n: np.ndarray,
         patience: int,
         prefix: str = "",
     ) -> None:
-        self.model, self.module, self.logits = model, module, logits
+        self.module = module
         self.cells, self.label_n = cells, label_n
         self.patience, self.prefix = patience, prefix
         self._best: tuple[float, float] | None = None
@@ -62,7 +61,8 @@ class BestMacroF1(Callback):
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Score the state after this epoch."""
         self.module.eval()
-        logit_nk = torch.cat([self.logits(minibatch) for minibatch in self.model._loader(self.cells)]).cpu()
+        loader = CellLoader(self.cells, np.arange(self.cells.n_cells), INFERENCE_BATCH_SIZE, device=plan.device)
+        logit_nk = torch.cat([self.module.logits(minibatch) for minibatch in loader]).cpu()
         self.module.train()
         found = logit_nk.argmax(dim=1).numpy()
         score = f1_score(self.label_n, found, average="macro", zero_division=0)
@@ -76,5 +76,6 @@ class BestMacroF1(Callback):
             trainer.should_stop |= self._n_since >= self.patience
 
     def on_fit_end(self, trainer: Trainer, plan: LightningModule) -> None:
-        """Back to the best state."""
-        self.module.load_state_dict(self._state)
+        """Back to the best state, if an epoch was finished."""
+        if self._best is not None:
+            self.module.load_state_dict(self._state)

@@ -40,17 +40,22 @@ class Head(SSLModule):
         """The embedding as it is given."""
         return cells["X"]
 
-    def logits(self, z_nd: Tensor) -> Tensor:
-        """(n, n_latent) → (n, k)."""
+    def standardize(self, z_nd: Tensor) -> None:
+        """Take the mean and sd of these embeddings."""
+        self.mean_d.copy_(z_nd.mean(dim=0))
+        self.sd_d.copy_(z_nd.std(dim=0).clamp(min=1e-6))
+
+    def classify(self, z_nd: Tensor) -> Tensor:
+        """Embeddings (n, n_latent) to logits (n, k)."""
         return self.layers((z_nd - self.mean_d) / self.sd_d)
+
+    def logits(self, cells: dict[str, Tensor]) -> Tensor:
+        """Of a minibatch whose ``"X"`` is the embedding, (n, k)."""
+        return self.classify(cells["X"])
 
     def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy, cells weighed by their class."""
-        return self.loss_of(self.embed(cells), cells["label"])
-
-    def loss_of(self, z_nd: Tensor, label_n: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy at these embeddings."""
-        return {"cross_entropy": F.cross_entropy(self.logits(z_nd), label_n, weight=self.class_weight_k)}
+        return {"cross_entropy": F.cross_entropy(self.logits(cells), cells["label"], weight=self.class_weight_k)}
 
 
 class CellClassifierModule(SSLModule):
@@ -78,7 +83,7 @@ class CellClassifierModule(SSLModule):
 
     def logits(self, cells: dict[str, Tensor]) -> Tensor:
         """Before calibration, (n, k)."""
-        return self.head.logits(self.embed(cells))
+        return self.head.classify(self.embed(cells))
 
     def proba(self, cells: dict[str, Tensor]) -> Tensor:
         """Calibrated probabilities (n, k); rows sum to 1."""
@@ -86,4 +91,5 @@ class CellClassifierModule(SSLModule):
 
     def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy, cells weighed by their class."""
-        return self.head.loss_of(self.embed(cells), cells["label"])
+        weight_k = self.head.class_weight_k
+        return {"cross_entropy": F.cross_entropy(self.logits(cells), cells["label"], weight=weight_k)}

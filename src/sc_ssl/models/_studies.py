@@ -114,11 +114,11 @@ def _counts(name: str, adata: AnnData, layer: str | None) -> AnnData:
 
 
 def _most_variable(counts: Mapping[str, AnnData], vocabulary: GeneVocabulary, n_genes: int) -> GeneVocabulary:
-    """Genes by their mean rank of variability over the data sets that measured them, from most to least."""
+    """The genes that vary most within some data set: by their best rank, which a gene of one tissue only can reach too."""
     ranks = {}
     for name, cells in counts.items():
         order = select_genes(cells, None)
         ranks[name] = pd.Series(np.arange(len(order)) / len(order), index=order)
     table = pd.DataFrame(ranks).reindex(list(vocabulary.genes)).fillna(1.0)  # not measured, or never seen: last
-    kept = table.mean(axis=1).sort_values(kind="stable").index[:n_genes]
+    kept = table.min(axis=1).sort_values(kind="stable").index[:n_genes]
     return GeneVocabulary(tuple(sorted(kept)), vocabulary.species)

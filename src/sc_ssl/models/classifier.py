@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+    from lightning.pytorch import Callback
 
-    from ._module import SSLModule
 
 #: labelled cells of a typical (median) type from which on the encoder is trained too
 MIN_TO_UNFREEZE = 20
@@ -216,30 +217,20 @@ class CellClassifier(SSLModel):
         self.module.threshold.fill_(0)
         if freeze_encoder is None:
             freeze_encoder = bool(np.median(n_k[n_k > 0]) < MIN_TO_UNFREEZE)
-        options = {"max_epochs": max_epochs, "val_idx": held_out} | fit_options
-        first = max_epochs if freeze_encoder_epochs is None else freeze_encoder_epochs
         z_nd = self._embed(cells)
         if not self.is_trained_:
-            self.module.head.mean_d.copy_(torch.as_tensor(z_nd.mean(axis=0)))
-            self.module.head.sd_d.copy_(torch.as_tensor(z_nd.std(axis=0)).clamp(min=1e-6))
+            self.module.head.standardize(torch.as_tensor(z_nd))
+        first = max_epochs if freeze_encoder_epochs is None else freeze_encoder_epochs
+        options = {"patience": patience, **fit_options}
         if first != 0 or freeze_encoder:
-            embedded = Cells(
-                sparse.csr_matrix(z_nd), np.arange(z_nd.shape[1]), np.ones(len(z_nd), np.float32), cells.batch
-            )
-            self._fit(
-                self.module.head,
-                embedded,
-                label_n,
-                held_out,
-                patience,
-                {"lr": lr_head},
-                "head_",
-                options | {"max_epochs": first},
-            )
+            matrix = sparse.csr_matrix(z_nd)
+            embedded = replace(cells, matrix=matrix, column_g=np.arange(matrix.shape[1]))
+            head, rates = self.module.head, {"lr": lr_head}
+            self._fit(head, embedded, label_n, held_out, rates=rates, prefix="head_", max_epochs=first, **options)
             self.is_trained_ = True
         if not freeze_encoder:
             rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
-            self._fit(self.module, cells, label_n, held_out, patience, rates, "", options)
+            self._fit(self.module, cells, label_n, held_out, rates=rates, prefix="", max_epochs=max_epochs, **options)
         if len(held_out):
             self._calibrate(cells.take(held_out), label_n[held_out], refused_share)
 
@@ -329,23 +320,38 @@ class CellClassifier(SSLModel):
 
     def _fit(
         self,
-        module: SSLModule,
+        module: Head | CellClassifierModule,
         cells: Cells,
         label_n: np.ndarray,
         held_out: np.ndarray,
+        *,
         patience: int,
         rates: dict[str, Any],
-        prefix: str,
-        options: dict[str, Any],
+        callbacks: Iterable[Callback] = (),
+        plan_kwargs: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        labelled = cells.beside(label=label_n)
-        best: Iterable[Any] = ()
+        """One stage of training; when it is interrupted, the best state so far stays, and the stage starts anew."""
         if len(held_out):
-            logits = module.logits if module is self.module else lambda minibatch: module.logits(minibatch["X"])
-            best = [BestMacroF1(self, module, logits, cells.take(held_out), label_n[held_out], patience, prefix)]
-        plan = self.training.plan | rates | options.get("plan_kwargs", {})
-        options = {name: value for name, value in options.items() if name != "plan_kwargs"}
-        fit(self, module, self.training, cells=labelled, plan_kwargs=plan, callbacks=best, prefix=prefix, **options)
+            callbacks = [
+                BestMacroF1(module, cells.take(held_out), label_n[held_out], patience, options["prefix"]),
+                *callbacks,
+            ]
+        plan = self.training.plan | rates | (plan_kwargs or {})
+        labelled = cells.beside(label=label_n)
+        try:
+            fit(
+                self,
+                module,
+                self.training,
+                cells=labelled,
+                val_idx=held_out,
+                plan_kwargs=plan,
+                callbacks=callbacks,
+                **options,
+            )
+        finally:
+            self.unfinished = None  # a split drawn anew would not be the one that it was interrupted with
 
     @torch.inference_mode()
     def _embed(self, cells: Cells) -> np.ndarray:

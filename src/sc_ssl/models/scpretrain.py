@@ -254,7 +254,7 @@ class ScPretrain(SSLModel):
         min_datasets
             Data sets that must have measured a gene.
         n_top_genes
-            Only this many genes, those that vary most within the data sets; ``None`` takes all.
+            Only this many genes, those that vary most within some data set; ``None`` takes all.
         layer
             Layer of counts; ``None`` takes ``layers["counts"]`` if there, else ``X``.
         replicate

@@ -206,6 +206,8 @@ def _trained_model(method: str | Path | SSLModel, model_kwargs: dict[str, Any]) 
             f"method is one of {', '.join(map(repr, (*METHODS, *FUNCTIONS)))}, a trained model, or the folder of a "
             f"saved one; found {method!r}."
         )
+    if isinstance(method, CellClassifier):
+        raise ValueError("a CellClassifier names types; use its predict(), or embed with the model that it came from.")
     if model_kwargs:
         raise TypeError(f"a trained model takes no constructor arguments, found {', '.join(model_kwargs)}.")
     return method if isinstance(method, SSLModel) else models.load(method)
