@@ -15,7 +15,7 @@ from sc_ssl import _compat, models
 from sc_ssl._keys import METHODS, SIZE_FACTOR
 from sc_ssl._logging import logger
 from sc_ssl.data import Source, check_cells, find_programs
-from sc_ssl.models import ClusteringModel, SSLModel, check_free, has_unfinished
+from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel, check_free, has_unfinished
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
