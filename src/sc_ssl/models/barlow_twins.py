@@ -49,7 +49,7 @@ class BarlowTwins(JointEmbeddingModel):
     registry
         Instead of ``adata``: the registry of a saved model.
     augmentations
-        Parts of a view and their strengths, as in :class:`BYOL`; by default ``{"gene_dropout": 0.8}``.
+        Parts of a view and their strengths, as in :class:`BYOL`; by default ``{"gene_dropout": 0.5}``.
     programs
         For ``"program_dropout"``: as in :class:`MaskedAutoencoder`.
     objective
@@ -102,7 +102,7 @@ class BarlowTwins(JointEmbeddingModel):
             raise ValueError(f"objective is 'barlow_twins' or 'vicreg', found {objective!r}.")
         if not redundancy_weight >= 0:
             raise ValueError(f"redundancy_weight is at least 0, found {redundancy_weight}.")
-        augmentations = {"gene_dropout": 0.8} if augmentations is None else dict(augmentations)
+        augmentations = {"gene_dropout": 0.5} if augmentations is None else dict(augmentations)
         programs = self._programs(programs)
         sizes: dict[str, Any] = {"n_hidden": n_hidden, "n_latent": n_latent, "projector": projector, "norm": norm}
         self.module = BarlowTwinsModule(

@@ -77,7 +77,7 @@ class BYOL(JointEmbeddingModel):
     target
         ``"moving_average"``; ``"online"``: the network itself without gradient, which is SimSiam.
     momentum
-        Share of the moving average that stays at each step, in [0, 1).
+        Share of the moving average that stays at each step, in [0, 1); the paper's 0.99 is for far more steps.
     n_hidden
         Widths of the encoder's hidden layers.
     n_latent
@@ -99,7 +99,7 @@ class BYOL(JointEmbeddingModel):
         max_epochs=60,
         batch_size=256,
         min_steps=400,
-        plan={"lr": 3e-3, "weight_decay": 1e-4, "warmup_rate": 0.05},
+        plan={"lr": 1e-2, "weight_decay": 1e-4, "warmup_rate": 0.05},
         gradient_clip_val=1.0,
     )
     module: BYOLModule
@@ -112,7 +112,7 @@ class BYOL(JointEmbeddingModel):
         augmentations: Mapping[str, float] | None = None,
         programs: str | Path | Mapping[str, Sequence[str]] | pd.DataFrame | None = None,
         target: Literal["moving_average", "online"] = "moving_average",
-        momentum: float = 0.99,
+        momentum: float = 0.95,
         n_hidden: Sequence[int] = (256,),
         n_latent: int = 64,
         projector: Sequence[int] = (256, 64),
