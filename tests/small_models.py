@@ -16,7 +16,7 @@ SMALL = {
         "n_latent": 8,
         "patch_size": 16,
     },
-    "ScPretrain": {"n_latent": 8, "cells_per_cluster": [20, 40], "recluster_every": 3},
+    "ScPretrain": {"n_latent": 8, "cells_per_cluster": [20, 40], "recluster_every": 100},
     "MaskedAutoencoder": {"n_hidden": [32], "n_latent": 8},
     "ScDeepCluster": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
     "ScziDesk": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},

@@ -19,15 +19,17 @@ def log_expression(counts_ng: sparse.csr_matrix, size_factor_n: np.ndarray, targ
     return sparse.csr_matrix((value, counts_ng.indices, counts_ng.indptr), shape=counts_ng.shape)
 
 
-def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> tuple[float, np.ndarray, np.ndarray]:
+def gene_statistics(
+    cells: Cells, *, n_batch: int, log_input: bool, target_sum: float | None = None
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Target library size, and each gene's mean and sd of log-expression, in one pass over the sparse counts.
 
     Returns
     -------
-    The median library size (counts), and mean and sd (1 + n_batch, g) of ``log1p(target · x / library)``: first over
+    The target: ``target_sum``, or the median library size (counts). And mean and sd (1 + n_batch, g) of ``log1p(target · x / library)``: first over
     all cells, then within each batch. The sd of a gene that does not vary is 1.
     """
-    target_sum = float(np.median(cells.size_factor))
+    target_sum = target_sum or float(np.median(cells.size_factor))
     total, squares = np.zeros((n_batch, cells.n_genes)), np.zeros((n_batch, cells.n_genes))
     for rows, chunk in cells.chunks():
         row_of_value = np.repeat(np.arange(rows.start, rows.stop), np.diff(chunk.indptr))

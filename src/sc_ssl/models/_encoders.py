@@ -48,9 +48,12 @@ def copy_encoder(source: SSLModel, classifier: CellClassifier) -> None:
         cells = classifier._own_cells()
         log_input = classifier.setup_arguments["input"] == "log1p"
         one_batch = Cells(cells.matrix, cells.column_g, cells.size_factor, np.zeros_like(cells.batch))
-        _, mean_bg, sd_bg = gene_statistics(one_batch, n_batch=1, log_input=log_input)
-        state["normalize.mean_bg"][:] = torch.as_tensor(mean_bg[:1])
-        state["normalize.sd_bg"][:] = torch.as_tensor(sd_bg[:1])
+        target_sum = float(source.module.normalize.target_sum)
+        _, mean_bg, sd_bg = gene_statistics(one_batch, n_batch=1, log_input=log_input, target_sum=target_sum)
+        if old["normalize.mean_bg"].any():  # else the model does not centre, or does not scale
+            state["normalize.mean_bg"][:] = torch.as_tensor(mean_bg[:1])
+        if (old["normalize.sd_bg"] != 1).any():
+            state["normalize.sd_bg"][:] = torch.as_tensor(sd_bg[:1])
     for name, tensor in old.items():
         fits = name.endswith("_extra_state") or all(
             a == b or (a, b) == (n_old, n_new) for a, b in zip(tensor.shape, state[name].shape, strict=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sc_ssl import _compat
 from sc_ssl._keys import SIZE_FACTOR
-from sc_ssl.data import principal_components
+from sc_ssl.data import gene_statistics, principal_components
 from sc_ssl.nn import MLP, LogNormalize
 
 from ._base import SSLModel
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: principal components in which the first labels are made
 N_COMPONENTS = 50
+#: counts per cell after normalisation
+TARGET_SUM = 1e4
 #: what the paper chose; `ScPretrain.paper`
 PAPER: dict[str, Any] = {
     "n_latent": 200,
@@ -123,7 +125,7 @@ class ScPretrain(SSLModel):
     Each batch (data set) is clustered by itself into groups of 50, 100 and 200 cells on average, and a shared encoder
     with a head for each learns to predict them all. Then cells are clustered anew in the latent space, heads start
     again, and so on. Departs from the paper where that made sense or measured better on development data: genes are
-    z-scored log1p of library-size-normalised counts instead of log1p of raw counts, first clusters come from principal
+    centred log1p of counts per 10,000 instead of log1p of raw counts, first clusters come from principal
     components instead of raw counts, each task is weighed by 1 / ln k, small data sets are drawn more often, and the
     learning rate is ten times higher with far fewer epochs. Logits enter the cross-entropy as they are, as the paper
     says; its code squashes them by a second sigmoid, which leaves at most one nat to learn. :meth:`paper` gives the
@@ -140,8 +142,9 @@ class ScPretrain(SSLModel):
     encoder
         ``"linear"``: one linear layer, as published; ``"mlp"``: one hidden layer of 512 units with layer norm.
     scale
-        What the encoder sees of counts: ``"zscore"``, z-scored log1p of normalised counts, ``"cp10k"``, log1p of counts
-        per 10,000, or ``"log1p"`` of raw counts, as published.
+        What the encoder sees of counts: ``"cp10k"``, log1p of counts per 10,000 less its mean; ``"zscore"``, the same
+        over its standard deviation; or ``"log1p"`` of raw counts, as published, where a gene that was not measured
+        cannot be told from a zero.
     gate
         Between embedding and heads: ``"sigmoid"``, as published, or ``"relu"`` with layer norm.
     cells_per_cluster
@@ -165,7 +168,7 @@ class ScPretrain(SSLModel):
     """
 
     module: ScPretrainModule
-    training = TrainingDefaults(max_epochs=60, batch_size=256, min_steps=600, plan={"lr": 1e-3})
+    training = TrainingDefaults(max_epochs=40, batch_size=256, min_steps=600, plan={"lr": 1e-3})
     takes_new_batches = True
 
     def __init__(
@@ -175,13 +178,13 @@ class ScPretrain(SSLModel):
         *,
         n_latent: int = 200,
         encoder: Literal["linear", "mlp"] = "linear",
-        scale: Literal["zscore", "cp10k", "log1p"] = "zscore",
+        scale: Literal["cp10k", "zscore", "log1p"] = "cp10k",
         gate: Literal["sigmoid", "relu"] = "sigmoid",
         cells_per_cluster: Sequence[int] = (50, 100, 200),
         cluster_on: Literal["pca", "raw"] = "pca",
         task_weight: Literal["log_k", "none"] = "log_k",
         sampling_exponent: float = 0.5,
-        recluster_every: int = 20,
+        recluster_every: int = 10,
         n_clusters: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(adata, registry)
@@ -373,22 +376,20 @@ class ScPretrain(SSLModel):
 
     def _scaled(self, scale: str) -> LogNormalize:
         """The normalisation. One mean and sd of a gene serve all data sets, taken over those that measured it."""
-        n_batch, log_input = self.summary_stats.n_batch, self.setup_arguments["input"] == "log1p"
-        if scale != "zscore":
-            normalize = LogNormalize(
-                len(self.var_names), n_batch, clip=math.inf, log_input=log_input, by_library=scale == "cp10k"
-            )
-            ones_bg = torch.ones_like(normalize.sd_bg)
-            normalize.set_statistics(1e4 if scale == "cp10k" else 1.0, torch.zeros_like(ones_bg), ones_bg)
+        n_genes, n_batch = len(self.var_names), self.summary_stats.n_batch
+        log_input, clip = self.setup_arguments["input"] == "log1p", 10.0 if scale == "zscore" else math.inf
+        normalize = LogNormalize(n_genes, n_batch, clip=clip, log_input=log_input, by_library=scale != "log1p")
+        if scale == "log1p" or self._cells is None:  # the first needs no statistics, else they come with the tensors
             return normalize
-        normalize = self._normalizer(weigh_genes=False)
-        if self._cells is not None:
-            n_b = np.bincount(self._cells.batch, minlength=n_batch)
-            measured_bg = torch.ones(n_batch, len(self.var_names), dtype=torch.bool)
-            if MEASURED in self._adata.varm:
-                of = self._adata.varm[MEASURED][_compat.registered_batches(self.registry_)]
-                measured_bg = torch.as_tensor(of.to_numpy(dtype=bool).T.copy())
-            pool_statistics(normalize, torch.as_tensor(n_b), measured_bg)
+        _, mean_bg, sd_bg = gene_statistics(self._cells, n_batch=n_batch, log_input=log_input, target_sum=TARGET_SUM)
+        normalize.set_statistics(TARGET_SUM, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg))
+        measured_bg = torch.ones(n_batch, n_genes, dtype=torch.bool)
+        if MEASURED in self._adata.varm:
+            of = self._adata.varm[MEASURED][_compat.registered_batches(self.registry_)]
+            measured_bg = torch.as_tensor(of.to_numpy(dtype=bool).T.copy())
+        pool_statistics(normalize, torch.as_tensor(np.bincount(self._cells.batch, minlength=n_batch)), measured_bg)
+        if scale == "cp10k":
+            normalize.sd_bg.fill_(1.0)
         return normalize
 
 
@@ -407,7 +408,7 @@ def pool_statistics(normalize: LogNormalize, n_b: Tensor, measured_bg: Tensor) -
 
 CHOICES = {
     "encoder": ("linear", "mlp"),
-    "scale": ("zscore", "cp10k", "log1p"),
+    "scale": ("cp10k", "zscore", "log1p"),
     "gate": ("sigmoid", "relu"),
     "cluster_on": ("pca", "raw"),
     "task_weight": ("log_k", "none"),

@@ -29,14 +29,17 @@ OFF_THE_SHELF: dict[str, Callable[[int | None], BaseEstimator]] = {
 }
 
 
-def fit_off_the_shelf(name: str, embedding: np.ndarray, labels: np.ndarray, *, random_state: int | None) -> Pipeline:
+def fit_off_the_shelf(
+    name: str, embedding: np.ndarray, labels: np.ndarray, *, random_state: int | None, standardize: bool = True
+) -> Pipeline:
     """Standardise the embedding (n, d) and fit; the result has ``classes_`` and ``predict_proba``.
 
-    Other than in scPretrain's evaluation, areas under curves can be taken from these probabilities, not from decisions.
+    Principal components are better left as they are: those with little variance are mostly noise. Other than in scPretrain's evaluation, areas under curves can be taken from these probabilities, not from decisions.
     """
     if name == "svm":
         rare = [np.flatnonzero(labels == c) for c in np.unique(labels) if np.sum(labels == c) < N_FOLDS]
         repeated = [np.resize(rows, N_FOLDS - len(rows)) for rows in rare]
         index = np.concatenate([np.arange(len(labels)), *repeated])
         embedding, labels = embedding[index], labels[index]
-    return make_pipeline(StandardScaler(), OFF_THE_SHELF[name](random_state)).fit(embedding, labels)
+    scaler = StandardScaler() if standardize else "passthrough"
+    return make_pipeline(scaler, OFF_THE_SHELF[name](random_state)).fit(embedding, labels)
