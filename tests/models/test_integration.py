@@ -45,5 +45,5 @@ def accuracy(z_nd, labels: pd.Series) -> float:
 @pytest.mark.parametrize("model_class", SMALL)
 def test_batches_mix_when_they_are_named_and_types_stay_apart(batches, model_class):
     without, named = (embed(model_class, batches.copy(), key) for key in (None, "donor"))
-    assert accuracy(named, batches.obs["donor"]) < accuracy(without, batches.obs["donor"]) - 0.1
+    assert accuracy(named, batches.obs["donor"]) < accuracy(without, batches.obs["donor"]) - 0.05
     assert accuracy(named, batches.obs["cell_type"]) > 0.8
