@@ -36,7 +36,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
 ]
-exclude_patterns = ["_build", "benchmarks/**", "**.ipynb_checkpoints"]  # benchmarks.md includes what lies in its folder
+# what benchmarks.md includes
+INCLUDED = [*(f"benchmarks/{name}.md" for name in ("clustering", "n_clusters", "speed")), "benchmarks/development/**"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints", *INCLUDED]
 templates_path = ["_templates"]
 
 autosummary_generate = True

@@ -7,6 +7,7 @@ import anndata as ad
 import numpy as np
 import pytest
 
+from sc_ssl import models
 from sc_ssl.__main__ import main
 
 QUICK = ["--method", "contrastive_sc", "--max-epochs", "1", "--accelerator", "cpu"]
@@ -84,6 +85,25 @@ def test_mistakes_in_options_are_told(cells, tmp_path, capsys, options, message)
 def test_missing_folder_is_told_before_anything_is_done(tmp_path, capsys):
     assert run(tmp_path / "nowhere.h5ad", "--out", tmp_path / "missing" / "out.h5ad") == 2
     assert "for --out does not exist; make it first" in last_line(capsys)
+
+
+def test_a_damaged_model_is_told(cells, tmp_path, capsys):
+    folder = tmp_path / "model"
+    assert run(cells, "--out", tmp_path / "out.h5ad", *QUICK, "--save-model", folder) == 0
+    tensors = folder / "model.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:100])
+    assert run(cells, "--out", tmp_path / "out.h5ad", "--method", folder) == 2
+    assert "model.safetensors is damaged" in last_line(capsys)
+
+
+def test_an_interruption_ends_with_a_line(cells, tmp_path, capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models.ContrastiveSC, "train", interrupt)
+    monkeypatch.setattr(models.MaskSC, "train", interrupt)
+    assert run(cells, "--out", tmp_path / "out.h5ad", *QUICK) == 130
+    assert "with --save-model the same command goes on" in last_line(capsys)
 
 
 def test_a_file_that_is_no_h5ad_is_told(tmp_path, capsys):

@@ -6,13 +6,16 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 0 when it worked, 2 with one line on stderr when the user has to change something."""
+    """Run the command; 0 when it worked, 2 with one line on stderr when the user has to change something, 130 on Ctrl-C."""
     args = _parser().parse_args(arguments)
     try:
         _embed(args)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, ArithmeticError) as error:
         print(f"sc_ssl: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("sc_ssl: interrupted; with --save-model the same command goes on where it stopped.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -46,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--max-epochs", type=int, help="times through the cells")
     embed.add_argument("--random-state", type=int, default=0, help="seed (default: %(default)s)")
     embed.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, ... (default: %(default)s)")
-    embed.add_argument("--save-model", type=Path, help="folder to save the trained model to")
+    embed.add_argument(
+        "--save-model", type=Path, help="folder to save the trained model to, or, when interrupted, the unfinished one"
+    )
     return parser
 
 

@@ -5,6 +5,9 @@ METHODS = {
     "masksc": "MaskSC",
     "contrastive_sc": "ContrastiveSC",
     "scpretrain": "ScPretrain",
+    "mae": "MaskedAutoencoder",
+    "byol": "BYOL",
+    "barlow_twins": "BarlowTwins",
     "scdeepcluster": "ScDeepCluster",
     "sczidesk": "ScziDesk",
 }
@@ -33,3 +36,8 @@ def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str,
     """The keys in ``obs``: ``<key>`` (also in ``uns``) and ``<key>_score``, after the reference's key or ``key_added``."""
     key = key_added or labels_key
     return key, f"{key}_score"
+
+
+def prediction_key(protein_key: str, key_added: str | None = None) -> str:
+    """The key in ``obsm`` and ``uns``: ``<protein_key>_predicted``, or exactly ``key_added``."""
+    return f"{protein_key}_predicted" if key_added is None else key_added

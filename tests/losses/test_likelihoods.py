@@ -4,7 +4,7 @@ import pytest
 import torch
 from scvi.distributions import NegativeBinomial, ZeroInflatedNegativeBinomial
 
-from sc_ssl.losses import nb_nll, zinb_nll
+from sc_ssl.losses import count_nll, nb_nll, zinb_nll
 
 
 def random_parameters(per_gene, *, n=40, g=30, dtype=torch.float32):
@@ -78,3 +78,17 @@ def test_extreme_parameters_give_finite_losses_and_gradients(mean, dispersion, l
 def test_cells_without_counts_have_a_loss():
     x, mean, dispersion, logits = random_parameters(per_gene=True)
     assert torch.isfinite(zinb_nll(torch.zeros_like(x), mean, dispersion, logits))
+
+
+@pytest.mark.parametrize("per_gene", [True, False])
+def test_weights_make_the_weighted_sum_of_each_entrys_value(per_gene):
+    x, mean, dispersion, logits = random_parameters(per_gene, dtype=torch.float64)
+    weight = torch.rand_like(mean)
+    for parameters, distribution in (
+        ((mean, dispersion, logits), ZeroInflatedNegativeBinomial(mu=mean, theta=dispersion, zi_logits=logits)),
+        ((mean, dispersion, None), NegativeBinomial(mu=mean, theta=dispersion)),
+        ((mean, None, None), torch.distributions.Poisson(mean)),
+    ):
+        expected = -distribution.log_prob(x)
+        torch.testing.assert_close(count_nll(x, *parameters, weight), (weight * expected).sum(), atol=1e-3, rtol=1e-5)
+        torch.testing.assert_close(count_nll(x, *parameters), expected.mean(), atol=1e-5, rtol=1e-5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from sc_ssl.losses import nt_xent, squared_error
+from sc_ssl.losses import nt_xent, scored_weight, squared_error
 
 
 def nt_xent_by_hand(a, b, temperature):
@@ -44,3 +44,12 @@ def test_squared_error_passes_no_gradient_to_its_target():
     predicted, target = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
     squared_error(predicted, target).backward()
     assert predicted.grad is not None and target.grad is None
+
+
+def test_weighted_squared_error_is_the_mean_over_cells_of_what_each_has_scored():
+    predicted, target = torch.randn(2, 4, 6)
+    scored = torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]]).bool()
+    error = (predicted - target) ** 2
+    expected = (error[0, :2].mean() + error[1].mean() + error[3, 5]) / 3
+    torch.testing.assert_close(squared_error(predicted, target, scored_weight(scored)), expected)
+    assert not scored_weight(scored[2:3]).any()

@@ -68,6 +68,7 @@ def trained(build_counts):
         ({"gene_order": "random"}, 50),
         ({"patch_embed": "conv"}, 50),
         ({"mask_rate": 0.5, "weigh_genes": False}, 50),
+        ({"mask_rate": 0.0, "target": "patch", "readout": "mean"}, 16),
         ({"patch_size": 7}, 50),  # the last patch is not full
         ({"patch_size": None}, 50),
         ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}}, 50),
@@ -89,6 +90,18 @@ def test_every_option_trains_and_survives_saving(counts, tmp_path, options, n_la
 def test_unknown_choices_are_refused_with_the_list(counts, name):
     with pytest.raises(ValueError, match=rf"{name} is one of .*, found 'wrong'"):
         build(counts, **{name: "wrong"})
+
+
+@pytest.mark.parametrize("mask_rate", [-0.1, 1, 1.5])
+def test_a_share_of_hidden_patches_that_is_none_is_refused(counts, mask_rate):
+    with pytest.raises(ValueError, match=rf"share of hidden patches, in \[0, 1\), found {mask_rate}"):
+        build(counts, mask_rate=mask_rate)
+
+
+def test_without_masking_every_patch_is_seen_and_scored(counts):
+    module = build(counts, mask_rate=0.0).module
+    visible_nv, hidden_nm = module.mask(3, 6, torch.device("cpu"))
+    assert visible_nv.tolist() == hidden_nm.tolist() == [[0, 1, 2, 3, 4, 5]] * 3
 
 
 @pytest.mark.parametrize(("target", "is_unit"), [("diffusion", True), ("global", True), ("components", False)])

@@ -53,3 +53,18 @@ def test_overflowing_outputs_stay_finite_with_finite_gradients():
 def test_unknown_dispersion_is_refused():
     with pytest.raises(ValueError, match="'gene' or 'entry', found 'cell'"):
         build(dispersion_per="cell")
+
+
+def test_poisson_has_a_mean_and_nothing_else():
+    decoder = build(dispersion_per=None, zero_inflated=False)
+    parameters = decoder(torch.randn(5, 4), torch.ones(5, 1))
+    assert parameters.dispersion is None
+    assert torch.equal(parameters.expected_ng, parameters.mean_ng)
+    assert len(list(decoder.parameters())) == len(list(decoder.network.parameters()))
+    with pytest.raises(ValueError, match="Poisson .* is not zero-inflated"):
+        build(dispersion_per=None)
+
+
+def test_expected_counts_are_what_is_left_of_the_mean():
+    mean, _, logits = parameters = build()(torch.randn(5, 4), torch.ones(5, 1))
+    torch.testing.assert_close(parameters.expected_ng, mean * (1 - logits.sigmoid()))

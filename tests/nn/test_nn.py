@@ -50,7 +50,7 @@ def test_mlp_has_nothing_after_its_output_and_refuses_an_unknown_norm():
     mlp = MLP(5, [8, 4], 3, norm="layer")
     assert [type(layer).__name__ for layer in mlp] == ["Linear", "LayerNorm", "ReLU"] * 2 + ["Linear"]
     assert mlp(torch.randn(2, 5)).shape == (2, 3)
-    with pytest.raises(ValueError, match="norm is one of batch, layer, found 'group'"):
+    with pytest.raises(ValueError, match="norm is one of batch, layer, none, found 'group'"):
         MLP(5, [8], 3, norm="group")
 
 
@@ -95,3 +95,16 @@ def test_decoder_predicts_each_hidden_token_from_its_own_position():
     predicted = decoder(encoded[:1].repeat(2, 1, 1), visible, hidden)
     torch.testing.assert_close(predicted[0], predicted[1].flip(0), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(predicted[0, 0], predicted[0, 1])
+
+
+def test_z_scores_are_undone_before_their_weights():
+    normalize = LogNormalize(3, n_batch=2)
+    normalize.set_statistics(50.0, torch.rand(3, 3), torch.rand(3, 3) + 1, torch.tensor([1.0, 2.0, 3.0]))
+    cells = minibatch(torch.tensor([[4.0, 0, 3], [1, 2, 5]]), batch=torch.tensor([[1], [-1]]))
+    unweighed = normalize(cells) / normalize.weight_g
+    torch.testing.assert_close(normalize.unstandardize(unweighed, cells), normalize.log_expression(cells))
+
+
+def test_mlp_layers_without_norm_with_dropout():
+    mlp = MLP(5, [8], 3, norm="none", activation="selu", dropout_rate=0.2)
+    assert [type(layer).__name__ for layer in mlp] == ["Linear", "SELU", "Dropout", "Linear"]

@@ -7,7 +7,7 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from sc_ssl.pp import align_genes, check_counts, select_genes
+from sc_ssl.pp import align_genes, check_counts, read_gmt, select_genes
 
 
 def by_scanpy(counts, batch_key=None):
@@ -191,3 +191,9 @@ def test_alignment_sums_columns_of_one_name(counts):
     counts.var_names = ["gene_1", *counts.var_names[1:]]
     aligned = align_genes(counts, ["gene_1", "gene_2"])
     np.testing.assert_array_equal(aligned.X.toarray()[:, 0], counts.X[:, :2].sum(axis=1).A1)
+
+
+def test_read_gmt_reads_files_and_tables(tmp_path):
+    (tmp_path / "sets.gmt").write_text("UP\t\tA\tB\n")
+    assert read_gmt(tmp_path / "sets.gmt") == {"UP": ["A", "B"]}
+    assert read_gmt(pd.DataFrame({"source": ["UP", "UP"], "target": ["A", "B"]})) == {"UP": ["A", "B"]}

@@ -278,6 +278,8 @@ def test_trained_model_reproduces_the_embedding(counts, embedded, folder):
     embed(counts, models.load(folder))
     np.testing.assert_allclose(counts.obsm["X_contrastive_sc"], embedded.obsm["X_contrastive_sc"], atol=1e-5)
     assert_same(counts, before, added_obsm=["X_contrastive_sc"], added_uns=["contrastive_sc"])
+    params = counts.uns["contrastive_sc"]["params"]
+    assert not {"max_epochs", "n_top_genes", "train_kwargs"} & params.keys()
 
 
 @pytest.mark.parametrize("method", list(SMALL))

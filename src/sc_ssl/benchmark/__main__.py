@@ -6,24 +6,62 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-BENCHMARKS = ("clustering", "n_clusters", "scpretrain", "speed")
+from ._data import load
+
+BENCHMARKS = ("clustering", "masksc", "n_clusters", "richter", "scpretrain", "speed")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a benchmark; what is in the output folder already is not run again."""
-    parser = argparse.ArgumentParser("python -m sc_ssl.benchmark", description=__doc__)
-    parser.add_argument("name", choices=BENCHMARKS)
-    parser.add_argument(
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.seeds < 1:
+        parser.error(f"--seeds is at least 1, found {args.seeds}.")
+    benchmark = import_module(f"sc_ssl.benchmark.{args.name}")
+    common = {"name", "datasets", "seeds", "out", "methods"}
+    options = {option: value for option, value in vars(args).items() if option not in common}
+    datasets = benchmark.DATASETS
+    names = args.datasets or list(datasets[args.task] if isinstance(datasets, dict) else datasets)
+    try:
+        for name in names:  # before anything is trained
+            load(name)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    unknown = sorted(set(args.methods or ()) - set(benchmark.rows()))
+    if unknown:
+        parser.error(f"no row is named {', '.join(unknown)}; there are {', '.join(benchmark.rows())}.")
+    logger = logging.getLogger("sc_ssl")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        benchmark.run(names, args.seeds, args.out, args.methods, **options)
+    finally:
+        logger.setLevel(level)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
         "--datasets", nargs="+", help="names in sc_ssl.datasets, or of h5ad files (default: those of the benchmark)"
     )
-    parser.add_argument("--methods", nargs="+", help="rows to run (default: all that need no other data set)")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for CSV, Markdown and PNG")
-    args = parser.parse_args(arguments)
-    logging.getLogger("sc_ssl").setLevel(logging.WARNING)
-    benchmark = import_module(f"sc_ssl.benchmark.{args.name}")
-    benchmark.run(args.datasets or list(benchmark.DATASETS), args.seeds, args.out, args.methods)
-    return 0
+    common.add_argument(
+        "--methods", nargs="+", help="rows to run (default: all that take minutes and need no other data set)"
+    )
+    common.add_argument("--seeds", type=int, default=5, help="number of seeds (default: %(default)s)")
+    common.add_argument("--out", type=Path, required=True, help="folder for CSV, Markdown and PNG")
+    parser = argparse.ArgumentParser("python -m sc_ssl.benchmark", description=__doc__)
+    benchmarks = parser.add_subparsers(dest="name", required=True, metavar=f"{{{','.join(BENCHMARKS)}}}")
+    parsers = {name: benchmarks.add_parser(name, parents=[common]) for name in BENCHMARKS}
+    masksc = parsers["masksc"]
+    masksc.add_argument("--table", type=int, nargs="+", choices=(1, 2), help="tables of the paper")
+    masksc.add_argument("--figure", type=int, nargs="+", choices=(4, 5, 6), help="figures of the paper")
+    masksc.add_argument(
+        "--quick", action="store_true", help="1,000 cells of each data set, one seed and fewer settings: ten minutes"
+    )
+    richter = parsers["richter"]
+    richter.add_argument("--task", choices=("knn", "protein"), default="knn", help="task of the paper (%(default)s)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from sc_ssl.datasets._fetch import find_local
 def load(name: str) -> AnnData:
     """Raw counts with ``obs["cell_type"]``; cells without a type are left out."""
     adata = load_all(name)
+    if "cell_type" not in adata.obs:
+        raise ValueError(f"{name} should have the cells' types in obs['cell_type'], but obs has {list(adata.obs)}.")
     return adata[adata.obs["cell_type"].notna()].copy()
 
 

@@ -1,6 +1,7 @@
 """The rows of a clustering table: each turns raw counts into an embedding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
-from sklearn.decomposition import TruncatedSVD
+from sklearn.decomposition import NMF, PCA, TruncatedSVD
 
 from sc_ssl import _compat, models, tl
 from sc_ssl._keys import SIZE_FACTOR
@@ -18,12 +19,15 @@ from sc_ssl.metrics import pca_space
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
+from . import _scmae
 from ._data import load
 
+#: raw counts and a seed to an embedding
+Embed = Callable[[AnnData, int], np.ndarray]
 QUIET: dict[str, Any] = {"enable_progress_bar": False}
 
 
-def ours(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
+def ours(method: str, **options: Any) -> Embed:
     """A method of this package at its defaults, or with other options."""
 
     def embed(adata: AnnData, seed: int) -> np.ndarray:
@@ -33,7 +37,7 @@ def ours(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
     return embed
 
 
-def clustering_model(method: str) -> Callable[[AnnData, int], np.ndarray]:
+def clustering_model(method: str) -> Embed:
     """The latent space of a model that is told the annotated number of clusters, as K-means is."""
 
     def embed(adata: AnnData, seed: int) -> np.ndarray:
@@ -42,7 +46,7 @@ def clustering_model(method: str) -> Callable[[AnnData, int], np.ndarray]:
     return embed
 
 
-def function(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray]:
+def function(method: str, **options: Any) -> Embed:
     """A method of this package that is a function: nothing is trained."""
 
     def embed(adata: AnnData, seed: int) -> np.ndarray:
@@ -52,7 +56,7 @@ def function(method: str, **options: Any) -> Callable[[AnnData, int], np.ndarray
     return embed
 
 
-def nmf_from(name: str) -> Callable[[AnnData, int], np.ndarray]:
+def nmf_from(name: str) -> Embed:
     """NMF with the programmes of another data set, for data whose genes have the same kind of names."""
 
     def embed(adata: AnnData, seed: int) -> np.ndarray:
@@ -67,6 +71,24 @@ def pca_standard(adata: AnnData, seed: int) -> np.ndarray:
     return pca_space(adata.X)
 
 
+def pca_raw(adata: AnnData, seed: int) -> np.ndarray:
+    """Two components of raw counts, neither normalised nor logged: what the mask-sc paper's row "PCA" is."""
+    return PCA(2, svd_solver="arpack", random_state=seed).fit_transform(adata.X)
+
+
+def nmf_raw(adata: AnnData, seed: int) -> np.ndarray:
+    """Non-negative factors of raw counts, as many as annotated types: what the mask-sc paper's row "scRNA" is.
+
+    The penalties are those of the original scripts (alpha 1), which leave the factors nearly as they are.
+    """
+    genes_by_cells, n_types = adata.X.T.tocsr(), adata.obs["cell_type"].nunique()
+    n_genes, n_cells = genes_by_cells.shape
+    penalty = {"alpha_W": 1 / n_cells, "alpha_H": 1 / n_genes, "l1_ratio": 0.75}  # alpha = 1 before scikit-learn 1.2
+    model = NMF(n_types, init="nndsvdar", tol=0, max_iter=100, random_state=seed, **penalty)
+    model.fit(genes_by_cells)
+    return np.ascontiguousarray(model.components_.T)
+
+
 def pca_weighed(adata: AnnData, seed: int) -> np.ndarray:
     """20 components of 4,096 genes weighed as in MaskSC: what the weights alone are worth; the same for every seed."""
     genes = list(select_genes(adata, 4096))
@@ -75,16 +97,27 @@ def pca_weighed(adata: AnnData, seed: int) -> np.ndarray:
     return principal_components(cells, n_comps=20, weight_g=gene_weights(cells))
 
 
-def random_encoder(adata: AnnData, seed: int) -> np.ndarray:
-    """The network of ContrastiveSC on the same genes, untrained."""
+@contextmanager
+def built(model_class: type[models.SSLModel], adata: AnnData, seed: int) -> Iterator[models.SSLModel]:
+    """A model of this package on its 4,096 genes, not trained yet; inside the block random numbers follow the seed."""
     with seeded(seed):
         cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 4096)].copy()
-        models.ContrastiveSC.setup_anndata(cells)
-        model = models.ContrastiveSC(cells)
-        model.is_trained_ = True
-        embedding = model.get_latent_representation()
-        _compat.release(type(model), cells)
-    return embedding
+        model_class.setup_anndata(cells)
+        try:
+            yield model_class(cells)
+        finally:
+            _compat.release(model_class, cells)
+
+
+def untrained(model_class: type[models.SSLModel]) -> Embed:
+    """The network of a method on the same genes, untrained."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        with built(model_class, adata, seed) as model:
+            model.is_trained_ = True
+            return model.get_latent_representation()
+
+    return embed
 
 
 def scvi(adata: AnnData, seed: int) -> np.ndarray:
@@ -100,18 +133,29 @@ def scvi(adata: AnnData, seed: int) -> np.ndarray:
         return model.get_latent_representation()
 
 
+def scmae(adata: AnnData, seed: int) -> np.ndarray:
+    """Masking in the style of scMAE, on its 1,000 genes."""
+    x_ng = log_normalized(adata, 1000, scaled=True)
+    with seeded(seed):
+        return _scmae.train(x_ng)
+
+
+def log_normalized(adata: AnnData, n_genes: int, *, scaled: bool) -> np.ndarray:
+    """The most variable genes, log1p of counts per median library; z-scored and clipped at 10 on demand."""
+    genes = select_genes(adata, n_genes)
+    cells = AnnData(sparse.csr_matrix(adata.X, copy=True), var=adata.var[[]])
+    with threads_kept():
+        sc.pp.normalize_total(cells)
+        sc.pp.log1p(cells)
+        x_ng = cells[:, genes].X.toarray()
+        return sc.pp.scale(x_ng, max_value=10) if scaled else x_ng
+
+
 def pca_grid(adata: AnnData) -> dict[str, np.ndarray]:
     """PCA over a grid of settings, from which only labels can pick the best: no method, but one to be measured by."""
     embeddings = {}
     for n_genes, scaled in product((500, 1000, 2000, 4096), (True, False)):
-        genes = select_genes(adata, n_genes)
-        cells = AnnData(sparse.csr_matrix(adata.X, copy=True), var=adata.var[[]])
-        with threads_kept():
-            sc.pp.normalize_total(cells)
-            sc.pp.log1p(cells)
-            x = cells[:, genes].X.toarray()
-            if scaled:
-                x = sc.pp.scale(x, max_value=10)
+        x = log_normalized(adata, n_genes, scaled=scaled)
         x = x - x.mean(axis=0)
         components = TruncatedSVD(50, random_state=0).fit_transform(x)
         for n_components, cosine in product((10, 20, 50), (False, True)):
@@ -124,7 +168,7 @@ def pca_grid(adata: AnnData) -> dict[str, np.ndarray]:
     return embeddings
 
 
-METHODS: dict[str, Callable[[AnnData, int], np.ndarray]] = {
+METHODS: dict[str, Embed] = {
     "masksc": ours("masksc"),
     "contrastive_sc": ours("contrastive_sc"),
     "scdeepcluster": clustering_model("scdeepcluster"),
@@ -133,11 +177,16 @@ METHODS: dict[str, Callable[[AnnData, int], np.ndarray]] = {
     "pca_weighed": pca_weighed,
     "pca_cosine": function("pca_cosine"),
     "nmf": function("nmf"),
-    "scvi": scvi,
-    "random_encoder": random_encoder,
+    "pca_raw": pca_raw,
+    "nmf_raw": nmf_raw,
+    "scmae": scmae,
+    "random_encoder": untrained(models.ContrastiveSC),
 }
 
-#: rows that are run only when they are asked for by name
-ON_DEMAND: dict[str, Callable[[AnnData, int], np.ndarray]] = {
+#: rows whose largest coefficient is the cluster, as in the paper, instead of K-means
+BY_LARGEST = ("nmf_raw",)
+
+#: rows that are run only when they are asked for by name: they take ten minutes, or need another data set
+ON_DEMAND: dict[str, Embed] = {"scvi": scvi} | {
     f"nmf_from_{name}": nmf_from(name) for name in ("pbmc_zheng_facs", "pbmc_donorA_mudan")
 }

@@ -3,13 +3,14 @@
 import csv
 import datetime
 import platform
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 PACKAGES = ("sc_ssl", "scvi-tools", "torch", "scanpy", "anndata", "scikit-learn", "numpy")
 
@@ -35,12 +36,13 @@ class Runs:
         return pd.read_csv(self.path) if self.path.exists() else pd.DataFrame(columns=list(self.keys))
 
     def missing(self, wanted: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The wanted runs that are not there yet, with a line of progress each."""
+        """The wanted runs that are not there yet, with a bar that says which one is on and how much time is left."""
         done = {tuple(map(str, row)) for row in self.table()[list(self.keys)].itertuples(index=False)}
         todo = [run for run in wanted if tuple(str(run[key]) for key in self.keys) not in done]
-        for i, run in enumerate(todo):
-            print(f"[{i + 1}/{len(todo)}] {' '.join(str(run[key]) for key in self.keys)}", file=sys.stderr, flush=True)
-            yield run
+        with tqdm(todo, desc=self.path.stem, unit="run", disable=not todo) as bar:
+            for run in bar:
+                bar.set_postfix_str(" ".join(str(run[key]) for key in self.keys))
+                yield run
 
     def add(self, run: dict[str, Any]) -> None:
         """Append a run; it is on disk when this returns."""
@@ -52,6 +54,16 @@ class Runs:
             writer.writerow(run)
 
 
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array in this file; where there is none, it is made and saved first."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npy")
+        np.save(part, make())
+        part.replace(path)  # a run that is killed while it writes leaves no half array
+    return np.load(path)
+
+
 def provenance() -> str:
     """Date, Python and package versions, in a line."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
@@ -61,3 +73,13 @@ def provenance() -> str:
 def mean_sd(values: pd.Series) -> str:
     """``mean ± sd`` over seeds."""
     return f"{values.mean():.3f} ± {values.std(ddof=0):.3f}" if len(values) > 1 else f"{values.mean():.3f}"
+
+
+def markdown(table: pd.DataFrame, index: str) -> list[str]:
+    """Lines of a Markdown table, floats with three digits; ``index`` heads the column of row names."""
+
+    def text(value: object) -> str:
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    rows = [f"| {name} | " + " | ".join(map(text, row)) + " |" for name, *row in table.itertuples()]
+    return [f"| {index} | " + " | ".join(map(str, table.columns)) + " |", "|---" * (1 + table.shape[1]) + "|", *rows]

@@ -13,7 +13,7 @@ from sc_ssl.tl.cluster import MAX_JUDGED, default_range, draw
 from ._criteria import CRITERIA, Judged
 from ._data import load
 from ._rows import METHODS
-from ._runs import Runs, provenance
+from ._runs import Runs, kept, markdown, provenance
 
 KEYS = ("dataset", "embedding", "seed", "n_clusters")
 EMBEDDINGS = ("pca_cosine", "contrastive_sc")
@@ -62,6 +62,11 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
     (out / "n_clusters.md").write_text(_page(choices, references(runs.table())))
     _figure(choices, out / "n_clusters.png")
     print(_means(choices).to_string())
+
+
+def rows() -> tuple[str, ...]:
+    """What ``--methods`` takes."""
+    return tuple(METHODS)
 
 
 def choose(runs: pd.DataFrame) -> pd.DataFrame:
@@ -114,10 +119,7 @@ def _cells(name: str):
 def _judged(name: str, method: str, seed: int, out: Path) -> tuple[Judged, np.ndarray]:
     """The cells that are judged, as many as ``tl.cluster`` judges, and the whole embedding."""
     path = out / "embeddings" / f"{name}.{method}.{seed}.npy"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        np.save(path, METHODS[method](_cells(name).copy(), seed))
-    space_nd = np.load(path)
+    space_nd = kept(path, lambda: METHODS[method](_cells(name).copy(), seed))
     return Judged(space_nd[draw(len(space_nd), MAX_JUDGED, np.random.default_rng(seed))], seed), space_nd
 
 
@@ -142,7 +144,7 @@ def _page(choices: pd.DataFrame, by_label: dict[str, float]) -> str:
     means, held = _means(choices), left_out(choices)
     best = means.index[0]
     lines = [f"<!-- written by python -m sc_ssl.benchmark n_clusters -->\n{provenance()}.\n"]
-    lines += _markdown(means, "criterion")
+    lines += markdown(means, "criterion")
     lines += [
         f"\nLeft out in turn, a data set is best served by what is best on the others with a mean ARI of "
         f"{held['ari'].mean():.3f}; chosen: "
@@ -156,16 +158,8 @@ def _page(choices: pd.DataFrame, by_label: dict[str, float]) -> str:
         "dataset", kind="stable", key=lambda names: names.isin(REPORT)
     )
     lines += [f"\nEach data set with {best}; {' and '.join(REPORT)} were never used to choose:\n"]
-    lines += _markdown(each.set_index("dataset"), "data set")
+    lines += markdown(each.set_index("dataset"), "data set")
     return "\n".join(lines) + "\n"
-
-
-def _markdown(table: pd.DataFrame, index: str) -> list[str]:
-    def text(value: object) -> str:
-        return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-    rows = [f"| {name} | " + " | ".join(map(text, row)) + " |" for name, *row in table.itertuples()]
-    return [f"| {index} | " + " | ".join(map(str, table.columns)) + " |", "|---" * (1 + table.shape[1]) + "|", *rows]
 
 
 def _figure(choices: pd.DataFrame, path: Path) -> None:

@@ -50,16 +50,21 @@ PUBLISHED = {
 BASE = "no pretraining"
 
 
+def rows() -> tuple[str, ...]:
+    """What ``--methods`` takes."""
+    return (*ROWS, *ON_DEMAND)
+
+
 def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
     """Do the runs that are missing in ``out/scpretrain.csv`` and write ``scpretrain.md`` and ``scpretrain.png``."""
     runs = Runs(out / "scpretrain.csv", KEYS)
-    rows = ROWS | {method: row for method, row in ON_DEMAND.items() if method in (methods or ())}
+    wanted_rows = ROWS | {method: row for method, row in ON_DEMAND.items() if method in (methods or ())}
     wanted = [
         {"dataset": name, "n_labels": n, "method": method, "seed": seed}
         for name in names
         for seed in range(n_seeds)
         for n in N_LABELS
-        for method in rows
+        for method in wanted_rows
         if methods is None or method in methods
     ]
     target, of = None, None
@@ -68,7 +73,7 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
             of, target = this["dataset"], left_out(this["dataset"])
         start = time.perf_counter()
         train = split(target.labels, this["n_labels"], this["seed"])
-        proba_nk, classes = rows[this["method"]](target, train, this["seed"])
+        proba_nk, classes = wanted_rows[this["method"]](target, train, this["seed"])
         test = np.setdiff1d(np.arange(len(target.labels)), train)
         score = classification(target.labels[test], proba_nk[test], classes)
         seconds = time.perf_counter() - start

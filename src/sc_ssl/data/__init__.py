@@ -5,7 +5,8 @@ from .counts import Source, check_cells, check_kind, check_values, describe_matr
 from .loader import CellDataModule, CellLoader
 from .neighbors import nearest_cells
 from .principal_components import principal_components
-from .rows import is_backed, iter_chunks, take_rows, to_csr
+from .programs import find_programs, program_members, read_programs, regulon_members
+from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
 from .vocabulary import GeneNames, GeneVocabulary, describe_names
 
@@ -21,8 +22,10 @@ __all__ = [
     "check_values",
     "describe_matrix",
     "describe_names",
+    "evenly_spread",
     "find_counts",
     "find_matrix",
+    "find_programs",
     "gene_statistics",
     "gene_weights",
     "in_order",
@@ -34,6 +37,9 @@ __all__ = [
     "nearest_cells",
     "obs_categories",
     "principal_components",
+    "program_members",
+    "read_programs",
+    "regulon_members",
     "take_rows",
     "to_csr",
 ]

@@ -13,7 +13,7 @@ from scipy import sparse
 from sc_ssl._logging import logger
 
 from .counts import check_cells, check_kind, check_values, find_matrix
-from .rows import is_backed, iter_chunks, take_rows, to_csr
+from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -102,6 +102,12 @@ class Cells:
         return replace(
             self, matrix=rows, size_factor=self.size_factor[index], batch=self.batch[index], extra={}, weight=None
         )
+
+    def spread(self, max_cells: int) -> Self:
+        """All cells, or evenly spread ones when there are more than this."""
+        if self.n_cells <= max_cells:
+            return self
+        return self.take(evenly_spread(self.n_cells, max_cells))
 
     def rows(self, index: np.ndarray) -> sparse.csr_matrix:
         """Counts of these cells in the model's gene order, in the order of ``index``."""

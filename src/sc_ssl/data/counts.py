@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from anndata import AnnData
 
-from .rows import iter_chunks, take_rows
+from .rows import evenly_spread, iter_chunks, take_rows
 
 Kind = Literal["counts", "log1p", "scaled"]
 #: rows and values looked at to tell counts from normalised data
@@ -41,8 +41,7 @@ def describe_matrix(matrix: Any) -> Kind:
 
     ``"counts"``: non-negative integers. ``"scaled"``: some negative values. ``"log1p"``: non-negative fractions.
     """
-    index = np.unique(np.linspace(0, matrix.shape[0] - 1, N_SAMPLED_ROWS).astype(int))
-    values = take_rows(matrix, index).data
+    values = take_rows(matrix, evenly_spread(matrix.shape[0], N_SAMPLED_ROWS)).data
     values = values[:: max(1, len(values) // N_SAMPLED_VALUES)]
     if (values < 0).any():
         return "scaled"

@@ -37,6 +37,11 @@ def take_rows(matrix: Any, index: np.ndarray) -> sparse.csr_matrix:
     return to_csr(matrix[unique])[inverse]
 
 
+def evenly_spread(n: int, at_most: int) -> np.ndarray:
+    """Positions of at most so many of n rows, the first and the last among them; always the same."""
+    return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(int))
+
+
 def iter_chunks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_matrix]]:
     """All rows in order, a chunk at a time: ``(rows, CSR)``."""
     if sparse.issparse(matrix):

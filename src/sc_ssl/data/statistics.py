@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from .cells import Cells
+from .rows import evenly_spread
 
 #: more cells than this do not change how much a gene varies; evenly spread ones are taken
 MAX_CELLS = 20_000
@@ -55,7 +56,7 @@ def gene_weights(cells: Cells) -> np.ndarray:
     own batch, so that a gene which differs between batches only gains nothing. The exponent lies between z-scores,
     where a gene of pure noise counts as much as a marker, and the residuals themselves, which a few genes dominate.
     """
-    index = np.unique(np.linspace(0, cells.n_cells - 1, min(cells.n_cells, MAX_CELLS)).astype(int))
+    index = evenly_spread(cells.n_cells, MAX_CELLS)
     batch, clip = cells.batch[index], len(index) ** 0.5
     squares = np.zeros(cells.n_genes)
     for code in np.unique(batch):

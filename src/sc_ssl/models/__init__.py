@@ -6,14 +6,29 @@ from ._base import SSLModel
 from ._clustering import ClusteringModel
 from ._storage import check_free, has_unfinished, read_config
 from ._training import TrainingDefaults, fit
+from .barlow_twins import BarlowTwins
+from .byol import BYOL
 from .classifier import CellClassifier
 from .contrastive_sc import ContrastiveSC
+from .masked_autoencoder import MaskedAutoencoder
 from .masksc import MaskSC
+from .regressor import ModalityRegressor
 from .scdeepcluster import ScDeepCluster
 from .scpretrain import ScPretrain
 from .sczidesk import ScziDesk
 
-__all__ = ["CellClassifier", "ContrastiveSC", "MaskSC", "ScDeepCluster", "ScPretrain", "ScziDesk"]
+__all__ = [
+    "BYOL",
+    "BarlowTwins",
+    "CellClassifier",
+    "ContrastiveSC",
+    "MaskSC",
+    "MaskedAutoencoder",
+    "ModalityRegressor",
+    "ScDeepCluster",
+    "ScPretrain",
+    "ScziDesk",
+]
 
 
 def load(folder: str | Path) -> SSLModel:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sc_ssl.losses import nb_nll, zinb_nll
+from sc_ssl.losses import count_nll
 from sc_ssl.views import gaussian_noise
 
 from ._module import SSLModule
@@ -55,9 +55,8 @@ class CountAutoencoder(SSLModule):
             measured_g = cells["measured"]
             x_ng, mean_ng, dispersion = x_ng[:, measured_g], mean_ng[:, measured_g], dispersion[..., measured_g]
             zero_logits_ng = None if zero_logits_ng is None else zero_logits_ng[:, measured_g]
-        if zero_logits_ng is None:
-            return {"nb": nb_nll(x_ng, mean_ng, dispersion)}
-        terms = {"zinb": zinb_nll(x_ng, mean_ng, dispersion, zero_logits_ng)}
-        if self.zero_ridge_weight:
+        name = "nb" if zero_logits_ng is None else "zinb"
+        terms = {name: count_nll(x_ng, mean_ng, dispersion, zero_logits_ng)}
+        if zero_logits_ng is not None and self.zero_ridge_weight:
             terms["zero_ridge"] = self.zero_ridge_weight * zero_logits_ng.sigmoid().square().mean()
         return terms

@@ -9,6 +9,7 @@ import torch
 from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor
 
+from sc_ssl.data import evenly_spread
 from sc_ssl.views import interleaved, patch_layout
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def cross_context(n_patches: int) -> Tensor:
 
 def _coexpression_order(cells: Cells, *, max_cells: int = 5000) -> np.ndarray:
     """Leaves of average linkage on the correlation of genes (log1p of counts per median library), (g,)."""
-    index = np.unique(np.linspace(0, cells.n_cells - 1, max_cells).astype(int))
+    index = evenly_spread(cells.n_cells, max_cells)
     per_library = np.median(cells.size_factor) / cells.size_factor[index]
     logged = np.log1p(cells.rows(index).toarray() * per_library[:, None])
     z = (logged - logged.mean(0)) / np.maximum(logged.std(0), 1e-6)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -58,7 +59,10 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
     path = Path(folder) / TENSORS
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no complete model: {TENSORS} is missing; save the model again.")
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; save the model again.") from error
 
 
 def _encode(value: Any) -> Any:

@@ -10,24 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sc_ssl._logging import logger
-from sc_ssl.data import Cells
 from sc_ssl.losses import squared_error
 from sc_ssl.nn import BottleneckDecoder, ConvPatchEmbed, LocalPatchEmbed, LogNormalize, MaskedDecoder, Transformer
-from sc_ssl.views import random_mask, to_patches
+from sc_ssl.views import TokenMask, random_mask, to_patches
 
 from ._base import SSLModel
+from ._components import MAX_CELLS, FrozenComponents
 from ._diffusion import diffusion_components
-from ._frozen import MAX_CELLS, FrozenComponents, FrozenTeacher
-from ._layout import GeneOrder, cross_context, gene_patches
+from ._layout import GeneOrder, gene_patches
 from ._module import SSLModule
-from ._training import TrainingDefaults, fit
-from .contrastive_sc import ContrastiveSC
+from ._teacher import FrozenTeacher, build_teacher, check_teacher, train_teacher
+from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
+
+    from sc_ssl.data import Cells
+
+    from .contrastive_sc import ContrastiveSC
 
 #: the published settings; batch 256 and 1,600 epochs of AdamW stand in :meth:`MaskSC.paper`
 PAPER: dict[str, Any] = {
@@ -99,7 +101,7 @@ class MaskSCModule(SSLModule):
         x_ng = self.normalize(cells)
         patch_ntp = to_patches(x_ng, self.patch_genes_tp)
         target_ntc = cells["target"][:, None] if self.target == "diffusion" else self.targets(x_ng, patch_ntp)
-        visible_nv, hidden_nm = random_mask(*patch_ntp.shape[:2], self.mask_rate, patch_ntp.device)
+        visible_nv, hidden_nm = self.mask(*patch_ntp.shape[:2], patch_ntp.device)
         encoded = self.encoder(self.tokens(patch_ntp, visible_nv))
         if target_ntc.shape[1] == 1:  # the same target everywhere: a few patches say it all
             hidden_nm = hidden_nm[:, :N_SCORED]
@@ -107,6 +109,13 @@ class MaskSCModule(SSLModule):
         else:
             target_nmc = _take(target_ntc, hidden_nm)
         return {"masked_features": squared_error(self.decoder(encoded, visible_nv, hidden_nm), target_nmc)}
+
+    def mask(self, n_cells: int, n_patches: int, device: torch.device) -> TokenMask:
+        """Which patches are seen and which scored: with a rate of 0, all of them both."""
+        if self.mask_rate > 0:
+            return random_mask(n_cells, n_patches, self.mask_rate, device)
+        every_nt = torch.arange(n_patches, device=device).expand(n_cells, -1)
+        return TokenMask(every_nt, every_nt)
 
     def patches(self, cells: dict[str, Tensor]) -> Tensor:
         """The cell as patches of z-scored, weighed genes, (n, t, p)."""
@@ -159,7 +168,7 @@ class MaskSC(SSLModel):
     teacher_kwargs
         Arguments of :class:`ContrastiveSC` for a teacher that is trained here.
     mask_rate
-        Share of the patches that are hidden, in (0, 1).
+        Share of the patches that are hidden, in [0, 1); with 0 none is, and all are scored: masking left out.
     weigh_genes
         Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
     patch_size
@@ -221,6 +230,8 @@ class MaskSC(SSLModel):
         _check_choice("target", target, TARGETS)
         _check_choice("patch_embed", patch_embed, ("local", "conv"))
         _check_choice("readout", readout, ("prediction", "mean", "cls"))
+        if not 0 <= mask_rate < 1:
+            raise ValueError(f"mask_rate is the share of hidden patches, in [0, 1), found {mask_rate}.")
         n_genes = len(self.var_names)
         patch_size = patch_size or int(max(min(64, n_genes / 32), 1) ** 0.5) ** 2
         patch_genes_tp = gene_patches(n_genes, patch_size, gene_order, self._cells)
@@ -230,15 +241,21 @@ class MaskSC(SSLModel):
                 f"{n_genes} genes make {n_patches} patch of {patch_size}; masking needs 2: lower patch_size."
             )
         given, teacher = teacher, None
-        if given is not None:
-            self._check_teacher(given, target)
-            teacher_kwargs = given.plain_init_params()
         normalize = self._normalizer(weigh_genes=weigh_genes)
+        if given is not None:
+            if target in ("diffusion", "components", "raw"):
+                raise ValueError(
+                    f"target={target!r} needs no teacher; leave it out, or take target='global' or 'cross'."
+                )
+            check_teacher(self, given)
+            teacher_kwargs = given.plain_init_params()
+            normalize.load_state_dict(given.module.normalize.state_dict())
         frozen: FrozenComponents | FrozenTeacher | None = None
         if target in ("diffusion", "components"):
             frozen = FrozenComponents(n_genes, n_components)
         elif target != "raw":
-            frozen = self._build_teacher(normalize, given, teacher_kwargs or {}, target, patch_genes_tp)
+            frozen = build_teacher(self, given, teacher_kwargs or {}, target, patch_genes_tp)
+            frozen.contrastive.normalize.load_state_dict(normalize.state_dict())
         n_output = {"diffusion": N_DIFFUSION, "raw": patch_size}.get(target) or frozen.n_features
         embed_class = LocalPatchEmbed if patch_embed == "local" else ConvPatchEmbed
         self.module = MaskSCModule(
@@ -342,15 +359,15 @@ class MaskSC(SSLModel):
         """Prepare what is predicted: fit the frozen encoder, and find each cell's place in the neighbour graph."""
         cells, frozen = self._own_cells(), self.module.frozen
         if isinstance(frozen, FrozenComponents) and not frozen.loading_gc.any():
-            frozen.fit(torch.cat([x_ng.cpu() for x_ng in self._normalized(_spread(cells, MAX_CELLS))]))
+            frozen.fit(torch.cat([x_ng.cpu() for x_ng in self._normalized(cells.spread(MAX_CELLS))]))
         elif isinstance(frozen, FrozenTeacher):
             if not frozen.is_trained:
-                self._train_teacher(cells, frozen, **fit_options)
+                train_teacher(self, frozen, cells, **fit_options)
             minibatches = self._normalized(cells)
             frozen.fit_scale((x_ng, to_patches(x_ng, self.module.patch_genes_tp)) for x_ng in minibatches)
         if self.module.target != "diffusion":
             return cells
-        cells = _spread(cells, MAX_GRAPH_CELLS)
+        cells = cells.spread(MAX_GRAPH_CELLS)
         components = torch.cat([(x_ng @ frozen.loading_gc).cpu() for x_ng in self._normalized(cells)]).numpy()
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
         place = diffusion_components(components, n_neighbors, N_DIFFUSION)
@@ -361,63 +378,10 @@ class MaskSC(SSLModel):
         for minibatch in self._loader(cells):
             yield self.module.normalize(minibatch)
 
-    def _train_teacher(
-        self, cells: Cells, frozen: FrozenTeacher, *, max_epochs: int | None, **fit_options: Any
-    ) -> None:
-        logger.info("Training the contrastive teacher.")
-        epochs = ContrastiveSC.training.epochs(cells.n_cells, ContrastiveSC.training.batch_size)
-        fit_options |= {"max_epochs": min(epochs, max_epochs or epochs), "prefix": "teacher_"}
-        with frozen.unfrozen() as contrastive:
-            fit(self, contrastive, ContrastiveSC.training, cells=cells, **fit_options)
-        frozen.is_trained.fill_(True)
-        logger.info("Training the masked model.")
-
-    def _check_teacher(self, teacher: ContrastiveSC, target: str) -> None:
-        if target in ("diffusion", "components", "raw"):
-            raise ValueError(f"target={target!r} needs no teacher; leave it out, or take target='global' or 'cross'.")
-        if not teacher.is_trained_:
-            raise ValueError("the teacher must be trained; call its train() first.")
-        genes = self.var_names
-        if teacher.var_names != genes:
-            raise ValueError(
-                f"the teacher must know the model's {len(genes)} genes in the same order, found "
-                f"{len(teacher.var_names)} genes of its own; set both up with the same AnnData."
-            )
-        theirs = teacher.summary_stats.n_batch, teacher.setup_arguments["input"]
-        ours = self.summary_stats.n_batch, self.setup_arguments["input"]
-        if theirs != ours:
-            raise ValueError(f"the teacher must have the model's number of batches and input {ours}, found {theirs}.")
-
-    def _build_teacher(
-        self,
-        normalize: LogNormalize,
-        given: ContrastiveSC | None,
-        teacher_kwargs: dict[str, Any],
-        target: str,
-        patch_genes_tp: Tensor,
-    ) -> FrozenTeacher:
-        """A contrastive encoder of this model's normalised genes; a given one is copied, with its normalisation."""
-        contrastive = ContrastiveSC(None, registry=self.registry_, **teacher_kwargs).module
-        if given is not None:
-            contrastive.load_state_dict(given.module.state_dict())
-            normalize.load_state_dict(given.module.normalize.state_dict())
-        else:
-            contrastive.normalize.load_state_dict(normalize.state_dict())
-        n_patches = len(patch_genes_tp)
-        context = {"cross": cross_context(n_patches), "patch": torch.eye(n_patches, dtype=torch.bool)}.get(target)
-        return FrozenTeacher(contrastive, patch_genes_tp, context, is_trained=given is not None)
-
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, found {value!r}.")
-
-
-def _spread(cells: Cells, max_cells: int) -> Cells:
-    """All cells, or evenly spread ones when there are more than this."""
-    if cells.n_cells <= max_cells:
-        return cells
-    return cells.take(np.unique(np.linspace(0, cells.n_cells - 1, max_cells).astype(int)))
 
 
 def _take(token_ntd: Tensor, position_nm: Tensor) -> Tensor:

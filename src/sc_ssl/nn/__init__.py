@@ -1,6 +1,7 @@
 """How a cell is encoded: normalisation, multilayer perceptrons, transformers. Torch only."""
 
 from .bottleneck_decoder import BottleneckDecoder
+from .ema import MovingAverage
 from .likelihoods import CountDecoder, CountParameters
 from .mae_decoder import MaskedDecoder
 from .mlp import MLP
@@ -17,5 +18,6 @@ __all__ = [
     "LocalPatchEmbed",
     "LogNormalize",
     "MaskedDecoder",
+    "MovingAverage",
     "Transformer",
 ]

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "selu": nn.SELU}
 
 
 class MLP(nn.Sequential):
-    """Linear → norm → ReLU for each hidden layer, then a linear output with nothing after.
+    """Linear → norm → activation → dropout for each hidden layer, then a linear output with nothing after.
 
     Parameters
     ----------
@@ -18,15 +19,37 @@ class MLP(nn.Sequential):
     n_hidden
         Widths of the hidden layers.
     norm
-        ``"batch"`` (as contrastive-sc) or ``"layer"`` (independent of the other cells of the minibatch).
+        ``"batch"`` (as contrastive-sc), ``"layer"`` (independent of the other cells of the minibatch) or ``"none"``.
+    activation
+        ``"relu"`` or ``"selu"``.
+    dropout_rate
+        Share of the hidden units that training sets to 0, in [0, 1).
     """
 
-    def __init__(self, n_input: int, n_hidden: Sequence[int], n_output: int, *, norm: str = "batch") -> None:
-        if norm not in NORMS:
-            raise ValueError(f"norm is one of {', '.join(NORMS)}, found {norm!r}.")
+    def __init__(
+        self,
+        n_input: int,
+        n_hidden: Sequence[int],
+        n_output: int,
+        *,
+        norm: str = "batch",
+        activation: str = "relu",
+        dropout_rate: float = 0.0,
+    ) -> None:
+        if norm not in (*NORMS, "none"):
+            raise ValueError(f"norm is one of {', '.join(NORMS)}, none, found {norm!r}.")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, found {activation!r}.")
+        if not 0 <= dropout_rate < 1:
+            raise ValueError(f"dropout_rate lies in [0, 1), found {dropout_rate}.")
         layers: list[nn.Module] = []
         for width in n_hidden:
-            layers += [nn.Linear(n_input, width), NORMS[norm](width), nn.ReLU()]
+            layers.append(nn.Linear(n_input, width))
+            if norm != "none":
+                layers.append(NORMS[norm](width))
+            layers.append(ACTIVATIONS[activation]())
+            if dropout_rate:
+                layers.append(nn.Dropout(dropout_rate))
             n_input = width
         layers.append(nn.Linear(n_input, n_output))
         super().__init__(*layers)

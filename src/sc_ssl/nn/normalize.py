@@ -58,13 +58,27 @@ class LogNormalize(nn.Module):
         """
         if "normalized" in cells:
             return cells["normalized"]
-        x_ng = cells["X"]
-        if not self.log_input:
-            x_ng = torch.log1p(x_ng * (self.target_sum / (cells["size_factor"] if self.by_library else 1)))
-        if len(self.mean_bg) == 2:
-            mean, sd = self.mean_bg[0], self.sd_bg[0]
-        else:
-            row_n = cells["batch"].flatten() + 1
-            mean, sd = self.mean_bg[row_n], self.sd_bg[row_n]
-        z_ng = ((x_ng - mean) / sd).clamp(-self.clip, self.clip) * self.weight_g
+        return self.standardize(self.log_expression(cells), cells)
+
+    def log_expression(self, cells: dict[str, Tensor]) -> Tensor:
+        """``log1p(target_sum · x / library)``, or the input where it is log-normalised already; (n, g), ≥ 0."""
+        if self.log_input:
+            return cells["X"]
+        return torch.log1p(cells["X"] * (self.target_sum / (cells["size_factor"] if self.by_library else 1)))
+
+    def standardize(self, log_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
+        """Weighed z-scores of log-expression, (n, g), of these cells' batches."""
+        mean, sd = self._statistics(cells)
+        z_ng = ((log_ng - mean) / sd).clamp(-self.clip, self.clip) * self.weight_g
         return torch.where(cells["measured"], z_ng, 0.0) if "measured" in cells else z_ng
+
+    def unstandardize(self, z_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
+        """Log-expression that has these z-scores, before they are weighed; (n, g)."""
+        mean, sd = self._statistics(cells)
+        return z_ng * sd + mean
+
+    def _statistics(self, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        if len(self.mean_bg) == 2:
+            return self.mean_bg[0], self.sd_bg[0]
+        row_n = cells["batch"].flatten() + 1
+        return self.mean_bg[row_n], self.sd_bg[row_n]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def attention(
     for panel, expression_rc, overlay_rc, label in zip(axes, expression_nrc, overlay_nrc, labels, strict=True):
         panel.imshow(expression_rc, cmap="gray_r", vmin=0, vmax=3, interpolation="nearest")
         drawn = panel.imshow(overlay_rc, cmap=fading, vmin=0, vmax=1, interpolation="nearest")
-        panel.set_title(str(label), fontsize="small")
+        panel.set_title(textwrap.fill(str(label), 18), fontsize="small")
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_color("lightgray")
     bar = axes[0].figure.colorbar(drawn, ax=axes, shrink=0.6, aspect=25, ticks=[0, 1])

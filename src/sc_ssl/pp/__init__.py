@@ -1,8 +1,9 @@
-"""Preparing counts: what a matrix holds, which genes vary, genes in a model's order or another species' names."""
+"""Preparing counts: what a matrix holds, which genes vary, genes in a model's order, orthologs, gene programmes."""
 
 from .align_genes import align_genes
 from .check_counts import check_counts
 from .map_orthologs import map_orthologs
+from .read_gmt import read_gmt
 from .select_genes import select_genes
 
-__all__ = ["align_genes", "check_counts", "map_orthologs", "select_genes"]
+__all__ = ["align_genes", "check_counts", "map_orthologs", "read_gmt", "select_genes"]

@@ -5,5 +5,6 @@ from .cluster import cluster
 from .embed import embed
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
+from .predict_modality import predict_modality
 
-__all__ = ["annotate", "cluster", "embed", "nmf_transfer", "pca_cosine"]
+__all__ = ["annotate", "cluster", "embed", "nmf_transfer", "pca_cosine", "predict_modality"]

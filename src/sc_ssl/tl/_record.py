@@ -28,8 +28,10 @@ def record(genes: Sequence[str] | None, params: Mapping[str, Any], **more: Any) 
 def storable(value: Any) -> Any:
     """Plain values; what has none, such as a callback, by its text; entries that are None are left out.
 
-    h5ad has no lists of dictionaries or of lists: these are kept as JSON.
+    h5ad has no lists of dictionaries or of lists, and no names with a slash: these are kept as JSON.
     """
+    if isinstance(value, Mapping) and any("/" in str(name) for name in value):
+        return json.dumps({str(name): storable(entry) for name, entry in value.items()}, default=str)
     if isinstance(value, Mapping):
         return {str(name): storable(entry) for name, entry in value.items() if entry is not None}
     if isinstance(value, list | tuple):

@@ -14,7 +14,7 @@ from anndata import AnnData
 from sc_ssl import _compat, models
 from sc_ssl._keys import METHODS, SIZE_FACTOR
 from sc_ssl._logging import logger
-from sc_ssl.data import Source, check_cells
+from sc_ssl.data import Source, check_cells, find_programs
 from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel, check_free, has_unfinished
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
@@ -58,8 +58,9 @@ def embed(
         Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written, and clusters to
         ``obs``.
     method
-        ``"masksc"``, ``"contrastive_sc"``, ``"scpretrain"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a
-        saved one. Or ``"pca_cosine"`` or ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
+        ``"masksc"``, ``"contrastive_sc"``, ``"scpretrain"``, ``"mae"``, ``"byol"``, ``"barlow_twins"``,
+        ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or
+        ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
         train nothing and run on the CPU.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
@@ -129,6 +130,8 @@ def embed(
         if trained is not None:
             model, embedding = trained, _embed_query(trained, adata, source, batch_key)
         else:
+            if model_kwargs.get("programs") is not None:  # those in the user's varm and uns stay there
+                model_kwargs = model_kwargs | {"programs": find_programs(model_kwargs["programs"], adata)}
             genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
             cells = private_cells(adata, source, genes, batch_key=batch_key)
             model_class = getattr(models, METHODS[method])
@@ -143,6 +146,10 @@ def embed(
     names = {class_name: name for name, class_name in METHODS.items()}
     name = next(names[base.__name__] for base in type(model).__mro__ if base.__name__ in names)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
+    if trained is not None:  # what only a training looks at
+        params = {
+            name: value for name, value in params.items() if name not in ("n_top_genes", "max_epochs", "train_kwargs")
+        }
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     if save_model is not None:

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl._keys import SIZE_FACTOR
-from sc_ssl.data import Cells, check_cells, library_size, obs_categories
+from sc_ssl.data import Cells, check_cells, evenly_spread, library_size, obs_categories
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -206,8 +206,7 @@ def _types(source: AnnData, labels_key: str | None, n_components: int) -> np.nda
 
 
 def _spread(rows: Any, at_most: int) -> Any:
-    """Evenly spread rows, all where there are no more."""
-    return rows[:: -(-rows.shape[0] // at_most)]
+    return rows[evenly_spread(rows.shape[0], at_most)]
 
 
 def _check_options(source: AnnData | None, n_components: int, theta: float | None, labels_key: str | None) -> None:

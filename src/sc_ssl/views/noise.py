@@ -56,3 +56,52 @@ def gene_subset(x_ng: Tensor, rate: float) -> tuple[Tensor, Tensor]:
     n_shown = max(round(n_genes * (1 - rate)), 1)
     genes_k = torch.randperm(n_genes, device=x_ng.device)[:n_shown]
     return x_ng.index_select(1, genes_k) * (n_genes / n_shown), genes_k
+
+
+def binomial_thinning(x_ng: Tensor, keep_n1: Tensor) -> Tensor:
+    """Keep each molecule of a cell with this probability: the cell as a shallower sequencing would have seen it.
+
+    Parameters
+    ----------
+    x_ng
+        Raw counts, (n, g).
+    keep_n1
+        Probability for each cell, (n, 1), in (0, 1].
+    """
+    cell_m, gene_m = x_ng.nonzero(as_tuple=True)
+    thinned_ng = torch.zeros_like(x_ng)
+    thinned_ng[cell_m, gene_m] = torch.binomial(x_ng[cell_m, gene_m], keep_n1.flatten()[cell_m])
+    return thinned_ng
+
+
+def negative_binomial_noise(x_ng: Tensor, dispersion: float) -> Tensor:
+    """Draw each count anew from a negative binomial around itself, variance ``x + x² / θ``; a zero stays a zero.
+
+    Richter et al. add noise of one level to every gene, expressed or not, which makes nine entries in ten positive.
+
+    Parameters
+    ----------
+    x_ng
+        Raw counts, (n, g).
+    dispersion
+        θ, > 0; the smaller, the noisier.
+    """
+    cell_m, gene_m = x_ng.nonzero(as_tuple=True)
+    count_m = x_ng[cell_m, gene_m]
+    rate_m = torch.distributions.Gamma(torch.full_like(count_m, dispersion), dispersion / count_m).sample()
+    noisy_ng = torch.zeros_like(x_ng)
+    noisy_ng[cell_m, gene_m] = torch.poisson(rate_m)
+    return noisy_ng
+
+
+def gaussian_noise_on_expressed(log_ng: Tensor, sd: float) -> Tensor:
+    """Add a normal deviate to the log-expression of each gene that a cell expresses; none falls below 0.
+
+    Parameters
+    ----------
+    log_ng
+        Log-normalised expression, (n, g), ≥ 0.
+    sd
+        Standard deviation, ≥ 0, in units of log-expression.
+    """
+    return torch.where(log_ng > 0, gaussian_noise(log_ng, sd).clamp(min=0), log_ng)

@@ -1,53 +1,25 @@
-"""The frozen encoders whose features MaskSC predicts: principal components, or a contrastive encoder."""
+"""The contrastive teacher whose features MaskSC predicts when it is asked to: built, trained, frozen."""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from .contrastive_sc import ContrastiveSCModule
+from sc_ssl._logging import logger
 
-#: more cells than this do not change the leading components; evenly spread ones are taken
-MAX_CELLS = 20_000
-#: a component of standard deviation s is scaled to s to the power of 1 − this
-WHITENING = 0.25
+from ._layout import cross_context
+from ._training import fit
+from .contrastive_sc import ContrastiveSC, ContrastiveSCModule
 
+if TYPE_CHECKING:
+    from sc_ssl.data import Cells
 
-class FrozenComponents(nn.Module):
-    """Principal components of a cell's weighed z-scores, a quarter of the way to equal variance.
-
-    Components of equal variance (the limit that contrastive features come close to) put a batch or a cell's depth on a
-    par with its type; bare components leave subtle types to the noise.
-
-    Parameters
-    ----------
-    n_genes, n_components
-        g and c; components that the data do not have are 0.
-    """
-
-    loading_gc: Tensor
-
-    def __init__(self, n_genes: int, n_components: int) -> None:
-        super().__init__()
-        self.n_features = min(n_components, n_genes)
-        self.register_buffer("loading_gc", torch.zeros(n_genes, self.n_features))
-
-    def fit(self, x_ng: Tensor) -> None:
-        """Find the components of these cells."""
-        found = PCA(min(self.n_features, len(x_ng) - 1), svd_solver="randomized", random_state=0).fit(x_ng.numpy())
-        sd_c = np.sqrt(np.maximum(found.explained_variance_, 1e-12))
-        loading_cg = found.components_ * sd_c[:, None] ** -WHITENING
-        loading_cg /= np.sqrt(np.mean((sd_c ** (1 - WHITENING)) ** 2))
-        self.loading_gc.zero_()
-        self.loading_gc[:, : len(sd_c)] = torch.as_tensor(loading_cg.T)
-
-    def forward(self, x_ng: Tensor, patch_ntp: Tensor) -> Tensor:
-        """Components of whole cells, (n, 1, c), with a mean variance of 1."""
-        return (x_ng @ self.loading_gc)[:, None]
+    from ._base import SSLModel
 
 
 class FrozenTeacher(nn.Module):
@@ -90,7 +62,7 @@ class FrozenTeacher(nn.Module):
         self.register_buffer("mean_td", torch.zeros(shape))
         self.register_buffer("sd_td", torch.ones(shape))
 
-    def train(self, mode: bool = True) -> "FrozenTeacher":
+    def train(self, mode: bool = True) -> FrozenTeacher:
         """Always in eval mode: no dropout, batch norm fixed."""
         return super().train(False)
 
@@ -128,3 +100,44 @@ class FrozenTeacher(nn.Module):
         for layer in rest:
             h = layer(h)
         return F.normalize(h, dim=1).view(*h_nth.shape[:2], -1)
+
+
+def check_teacher(model: SSLModel, teacher: ContrastiveSC) -> None:
+    """Refuse a teacher that does not know this model's genes, batches and input."""
+    if not teacher.is_trained_:
+        raise ValueError("the teacher must be trained; call its train() first.")
+    genes = model.var_names
+    if teacher.var_names != genes:
+        raise ValueError(
+            f"the teacher must know the model's {len(genes)} genes in the same order, found "
+            f"{len(teacher.var_names)} genes of its own; set both up with the same AnnData."
+        )
+    theirs = teacher.summary_stats.n_batch, teacher.setup_arguments["input"]
+    ours = model.summary_stats.n_batch, model.setup_arguments["input"]
+    if theirs != ours:
+        raise ValueError(f"the teacher must have the model's number of batches and input {ours}, found {theirs}.")
+
+
+def build_teacher(
+    model: SSLModel, given: ContrastiveSC | None, teacher_kwargs: dict[str, Any], target: str, patch_genes_tp: Tensor
+) -> FrozenTeacher:
+    """A contrastive encoder over the model's genes that is still to be trained, or a copy of a given one."""
+    contrastive = ContrastiveSC(None, registry=model.registry_, **teacher_kwargs).module
+    if given is not None:
+        contrastive.load_state_dict(given.module.state_dict())
+    n_patches = len(patch_genes_tp)
+    context = {"cross": cross_context(n_patches), "patch": torch.eye(n_patches, dtype=torch.bool)}.get(target)
+    return FrozenTeacher(contrastive, patch_genes_tp, context, is_trained=given is not None)
+
+
+def train_teacher(
+    model: SSLModel, teacher: FrozenTeacher, cells: Cells, *, max_epochs: int | None, **fit_options: Any
+) -> None:
+    """Train it on the model's cells; the history's names begin with ``teacher_``."""
+    logger.info("Training the contrastive teacher.")
+    epochs = ContrastiveSC.training.epochs(cells.n_cells, ContrastiveSC.training.batch_size)
+    fit_options |= {"max_epochs": min(epochs, max_epochs or epochs), "prefix": "teacher_"}
+    with teacher.unfrozen() as contrastive:
+        fit(model, contrastive, ContrastiveSC.training, cells=cells, **fit_options)
+    teacher.is_trained.fill_(True)
+    logger.info("Training the masked model.")

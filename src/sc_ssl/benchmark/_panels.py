@@ -1,0 +1,35 @@
+"""Figure 4 of the mask-sc paper: t-SNE of each method's embedding."""
+
+import matplotlib.pyplot as plt
+
+from sc_ssl import pl
+
+from ._folder import Folder
+
+TABLE = "masksc_figure_4"
+ROWS = ("pca_raw", "pca_standard", "nmf", "scdeepcluster", "sczidesk", "contrastive_sc", "masksc")
+
+
+def fill(folder: Folder, names: list[str], n_seeds: int) -> None:
+    """Make the embeddings that are missing, with the first seed; ``n_seeds`` changes nothing."""
+    runs = folder.runs(TABLE)
+    for this in runs.missing([{"dataset": name, "method": row, "seed": 0} for name in names for row in ROWS]):
+        runs.add(this | {"n_dims": folder.embedding(this["dataset"], this["method"], 0).shape[1]})
+
+
+def section(folder: Folder) -> list[str]:
+    """Draws a figure for each data set."""
+    lines = [
+        "t-SNE (perplexity 30, started from principal components) of the embeddings of one seed, by annotated type.\n"
+    ]
+    for name, runs in folder.table(TABLE).groupby("dataset", sort=False):
+        adata = folder.cells(name)
+        keys = [method for method in ROWS if method in set(runs["method"])]
+        for method in keys:
+            adata.obsm[method] = folder.embedding(name, method, 0)
+        figure = pl.embedding_compare(adata, keys, color="cell_type", return_fig=True)
+        file = f"{TABLE}_{name}.png"
+        figure.savefig(folder.path / file, dpi=120)
+        plt.close(figure)
+        lines += [f"![t-SNE of {name} in {len(keys)} embeddings]({file})"]
+    return lines

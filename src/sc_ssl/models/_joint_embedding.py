@@ -1,0 +1,132 @@
+"""What methods without negatives share: two random views of each cell, a projector on the embedding, no collapse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from sc_ssl.data import find_programs, program_members
+from sc_ssl.nn import MLP
+from sc_ssl.views import (
+    Augmentation,
+    Augmentations,
+    BinomialThinning,
+    GaussianNoise,
+    GeneDropout,
+    GenePrograms,
+    NegativeBinomialNoise,
+    ProgramDropout,
+)
+
+from ._base import SSLModel
+from ._collapse import CollapseWatch
+from ._module import SSLModule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lightning.pytorch import Callback
+
+    from sc_ssl.nn import LogNormalize
+
+AUGMENTATIONS = ("gene_dropout", "binomial_thinning", "nb_noise", "gaussian_noise", "program_dropout")
+
+
+class JointEmbeddingModule(SSLModule):
+    """An encoder whose embedding is projected to where two views of a cell are compared."""
+
+    def __init__(self, *, normalize: LogNormalize, augment: Augmentations, encoder: MLP, projector: MLP) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.augment = augment
+        self.encoder = encoder
+        self.projector = projector
+        self.reads_counts = augment.reads_counts
+
+    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+        """The encoder's output (n, n_latent), before the projector, of cells as they are."""
+        return self.encoder(self.normalize(cells))
+
+    def view(self, cells: dict[str, Tensor]) -> Tensor:
+        """A random view of each cell, (n, g)."""
+        return self.augment(cells, self.normalize)
+
+    def project(self, x_ng: Tensor) -> Tensor:
+        """Where views are compared, (n, d)."""
+        return self.projector(self.encoder(x_ng))
+
+    def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
+        """Batch norm has seen views, noisier than the cells it will embed: count anew."""
+        # a last minibatch of one cell has no variance
+        update_bn((self.normalize(cells) for cells in minibatches if len(cells["batch"]) > 1), self.encoder)
+
+
+class JointEmbeddingModel(SSLModel):
+    """A model of a :class:`JointEmbeddingModule`; its training is watched for collapse."""
+
+    module: JointEmbeddingModule
+
+    def train(self, max_epochs: int | None = None, *, callbacks: Iterable[Callback] = (), **options: Any) -> None:
+        """Train with the arguments that all models take; the history also gets ``embedding_spread`` and ``effective_rank``.
+
+        The first is the mean standard deviation of the embedding's dimensions at length 1 (at most about
+        ``1 / sqrt(n_latent)``), the second the exponential of the entropy of its singular values (1 to ``n_latent``).
+        Where all cells come to the same point the log says so.
+        """
+        super().train(max_epochs, callbacks=[*callbacks, CollapseWatch(self)], **options)
+
+    def _parts(
+        self,
+        augmentations: Mapping[str, float] | None,
+        programs: Mapping[str, Sequence[str]] | None,
+        *,
+        n_hidden: Sequence[int],
+        n_latent: int,
+        projector: Sequence[int],
+        norm: str,
+        weigh_genes: bool,
+    ) -> dict[str, Any]:
+        """Normalisation, views, encoder and projector."""
+        if not projector:
+            raise ValueError("projector holds the widths of its layers, the last one its output; found none.")
+        log_input = self.setup_arguments["input"] == "log1p"
+        return {
+            "normalize": self._normalizer(weigh_genes=weigh_genes),
+            "augment": build_augmentations(augmentations or {}, programs, self.var_names, log_input=log_input),
+            "encoder": MLP(len(self.var_names), n_hidden, n_latent, norm=norm),
+            "projector": MLP(n_latent, projector[:-1], projector[-1], norm="batch"),
+        }
+
+    def _programs(self, programs: Any) -> dict[str, list[str]] | None:
+        return None if programs is None else find_programs(programs, self._adata)
+
+
+def build_augmentations(
+    strengths: Mapping[str, float],
+    programs: Mapping[str, Sequence[str]] | None,
+    genes: Sequence[str],
+    *,
+    log_input: bool = False,
+) -> Augmentations:
+    """The parts of these names and strengths."""
+    unknown = [name for name in strengths if name not in AUGMENTATIONS]
+    if unknown:
+        raise ValueError(f"augmentations are {', '.join(map(repr, AUGMENTATIONS))}, found {unknown[0]!r}.")
+    if log_input and {"binomial_thinning", "nb_noise"} & set(strengths):
+        raise ValueError("binomial_thinning and nb_noise act on raw counts, found input='log1p'; leave them out.")
+    if "program_dropout" in strengths and programs is None:
+        raise ValueError("program_dropout needs programs: a GMT file, a dictionary or a key of varm or uns.")
+    build = {
+        "gene_dropout": GeneDropout,
+        "binomial_thinning": BinomialThinning,
+        "nb_noise": NegativeBinomialNoise,
+        "gaussian_noise": GaussianNoise,
+    }
+    parts: list[Augmentation] = [build[name](strength) for name, strength in strengths.items() if name in build]
+    if programs is not None and "program_dropout" in strengths:
+        member_pg = torch.as_tensor(program_members(programs, genes)[1])
+        parts.append(ProgramDropout(GenePrograms(member_pg, strengths["program_dropout"])))
+    return Augmentations(parts)

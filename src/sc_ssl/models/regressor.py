@@ -1,0 +1,288 @@
+"""From RNA to another modality, such as the surface proteins of CITE-seq, on any encoder of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from sc_ssl import _compat
+from sc_ssl.losses import scored_weight, squared_error
+from sc_ssl.nn import MLP
+
+from ._base import SSLModel
+from ._module import SSLModule
+from ._training import TrainingDefaults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+
+    from sc_ssl.data import Cells
+    from sc_ssl.nn import LogNormalize
+
+
+class PlainEncoder(SSLModule):
+    """An MLP on normalised genes, for want of a pretrained encoder."""
+
+    def __init__(self, *, normalize: LogNormalize, encoder: MLP) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.encoder = encoder
+
+    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+        """(n, n_latent)."""
+        return self.encoder(self.normalize(cells))
+
+    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """It learns nothing by itself."""
+        raise NotImplementedError("a plain encoder is trained only together with what stands on it.")
+
+
+class ModalityRegressorModule(SSLModule):
+    """Predict the z-scored values of a cell's other modality from its embedding."""
+
+    mean_f: Tensor
+    sd_f: Tensor
+
+    def __init__(self, *, encoder: SSLModule, head: nn.Module, n_features: int, freeze_encoder: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.freeze_encoder = freeze_encoder
+        self.register_buffer("mean_f", torch.zeros(n_features))
+        self.register_buffer("sd_f", torch.ones(n_features))
+        embedding_parameters = set() if freeze_encoder else set(_of_embedding(encoder))
+        for parameter in encoder.parameters():  # a decoder or a projector is not on the way to the prediction
+            parameter.requires_grad_(parameter in embedding_parameters)
+
+    @property
+    def normalize(self) -> LogNormalize:  # type: ignore[override]
+        """The encoder's."""
+        return self.encoder.normalize
+
+    def train(self, mode: bool = True) -> ModalityRegressorModule:
+        """A frozen encoder stays in eval mode."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
+
+    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+        """The encoder's embedding (n, d)."""
+        return self.encoder.embed(cells)
+
+    def predict(self, cells: dict[str, Tensor]) -> Tensor:
+        """Values in the units of the training cells, (n, f)."""
+        return self.head(self.embed(cells)) * self.sd_f + self.mean_f
+
+    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Squared error of z-scores, over what was measured."""
+        target_nf = (cells["modality"] - self.mean_f) / self.sd_f
+        measured_nf = ~target_nf.isnan()
+        predicted_nf = self.head(self.embed(cells))
+        return {"mse": squared_error(predicted_nf, target_nf.nan_to_num(), scored_weight(measured_nf))}
+
+
+class ModalityRegressor(SSLModel):
+    """Predict proteins, or any values that were measured beside RNA, from RNA.
+
+    A head on the embedding of a pretrained model, which is trained further with it or kept frozen; or the same network
+    from scratch. Richter et al. (2024) give both the decoder of their autoencoder; here a small head stands on the
+    embedding, of any method. :func:`sc_ssl.tl.predict_modality` does it in one call,
+    :func:`sc_ssl.metrics.pearson` scores it.
+
+    Parameters
+    ----------
+    adata
+        Cells registered with :meth:`setup_anndata`, over the encoder's genes in its order where there is one.
+    registry
+        Instead of ``adata``: the registry of a saved model.
+    protein_key
+        Name in ``obsm`` of what is to be predicted, (n_obs, f), a DataFrame or array; best log-normalised or CLR, since
+        the error is squared. NaN where it was not measured.
+    protein_names
+        Names of the f columns; by default those of the DataFrame, or ``<protein_key>_0``, ….
+    encoder
+        A model of this package, which stays as it is: its encoder is copied. ``None`` starts from scratch.
+    freeze_encoder
+        Train the head alone.
+    n_hidden, n_latent
+        Widths of the encoder's hidden layers and of its embedding, from scratch.
+    head
+        Widths of the head's hidden layers.
+    dropout_rate
+        Of the head's hidden units while training, in [0, 1).
+    norm
+        ``"layer"`` or ``"batch"`` norm in the hidden layers.
+
+    References
+    ----------
+    Richter et al. (2024), Delineating the effective use of self-supervised learning in single-cell genomics, Nature
+    Machine Intelligence 7:68.
+    """
+
+    training = TrainingDefaults(
+        max_epochs=60,
+        batch_size=256,
+        min_steps=400,
+        plan={"lr": 1e-3, "weight_decay": 0.01, "warmup_rate": 0.05},
+        gradient_clip_val=1.0,
+    )
+    module: ModalityRegressorModule
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict[str, Any] | None = None,
+        *,
+        protein_key: str = "protein",
+        protein_names: Sequence[str] | None = None,
+        encoder: SSLModel | dict[str, Any] | None = None,
+        freeze_encoder: bool = False,
+        n_hidden: Sequence[int] = (512, 256),
+        n_latent: int = 64,
+        head: Sequence[int] = (128,),
+        dropout_rate: float = 0.1,
+        norm: Literal["layer", "batch"] = "layer",
+    ) -> None:
+        super().__init__(adata, registry)
+        if freeze_encoder and encoder is None:
+            raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
+        values = None if adata is None else modality_values(adata, protein_key, protein_names)
+        protein_names = list(protein_names or ()) if values is None else list(values.columns)
+        given, encoder = encoder, _plain(encoder)
+        source: SSLModule
+        if encoder is None:
+            network = MLP(len(self.var_names), n_hidden, n_latent, norm=norm)
+            source = PlainEncoder(normalize=self._normalizer(), encoder=network)
+        else:
+            source = self._copied(encoder)
+            if isinstance(given, SSLModel):
+                source.load_state_dict(given.module.state_dict())
+        width = source.eval().embed(_empty_cells(source)).shape[1]
+        self.module = ModalityRegressorModule(
+            encoder=source,
+            # embeddings differ in scale between methods
+            head=nn.Sequential(
+                nn.BatchNorm1d(width, affine=False),
+                MLP(width, head, len(protein_names), norm=norm, dropout_rate=dropout_rate),
+            ),
+            n_features=len(protein_names),
+            freeze_encoder=freeze_encoder,
+        )
+        if values is not None:
+            self.module.mean_f.copy_(torch.as_tensor(np.nanmean(values, axis=0)))
+            self.module.sd_f.copy_(torch.as_tensor(np.maximum(np.nanstd(values, axis=0), 1e-6)))
+        self.protein_names = protein_names
+        self.protein_key = protein_key
+        self.init_params_ = self._get_init_params(locals())
+
+    def get_prediction(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> pd.DataFrame:
+        """Predict the other modality of cells from their RNA.
+
+        Parameters
+        ----------
+        adata, indices, batch_size
+            Cells, as in :meth:`get_latent_representation`; the other modality is not needed.
+
+        Returns
+        -------
+        Cells × proteins, in the units of the training cells.
+        """
+        self._check_if_trained(warn=False)
+        values = self._map_cells(self.module.predict, adata, indices, batch_size)
+        names = (self.adata if adata is None else adata).obs_names
+        index = names if indices is None else names[np.asarray(indices)]
+        return pd.DataFrame(values, index=index, columns=self.protein_names)
+
+    def _training_cells(self, **fit_options: Any) -> Cells:
+        """The cells with what is to be predicted beside them."""
+        values = modality_values(self.adata, self.protein_key, self.protein_names)
+        return self._own_cells().beside(modality=values.to_numpy(np.float32))
+
+    def _copied(self, encoder: dict[str, Any]) -> SSLModule:
+        """A module like the encoder's, after a look at whether these cells fit it."""
+        known = {subclass.__name__: subclass for subclass in _subclasses(SSLModel)}
+        model = known[encoder["class"]](None, registry=encoder["registry"], **encoder["params"])
+        if model.var_names != self.var_names:
+            raise ValueError(
+                f"the encoder knows {len(model.var_names)} genes and the cells are registered with {len(self.var_names)} "
+                "in another order or of other names; register adata[:, encoder.var_names]."
+            )
+        batches, own = (_compat.registered_batches(registry) for registry in (model.registry_, self.registry_))
+        if len(batches) > 1 and batches != own:
+            raise ValueError(
+                f"the encoder was trained with the batches {', '.join(batches[:5])}, the cells are registered with "
+                f"{', '.join(own[:5])}; register them with the encoder's batch_key, or train the encoder without."
+            )
+        return model.module
+
+
+def modality_values(adata: AnnData, key: str, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """``obsm[key]`` as a table with names, cells × features; NaN where not measured."""
+    if key not in adata.obsm:
+        raise KeyError(f"{key!r} is not in adata.obsm, which has {', '.join(adata.obsm) or 'none'}.")
+    matrix = adata.obsm[key]
+    if isinstance(matrix, pd.DataFrame):
+        values = matrix.astype(np.float32)
+    else:
+        matrix = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
+        columns = [f"{key}_{i}" for i in range(matrix.shape[1])] if names is None else list(names)
+        if len(columns) != matrix.shape[1]:
+            raise ValueError(f"obsm[{key!r}] has {matrix.shape[1]} columns, found {len(columns)} protein_names.")
+        values = pd.DataFrame(matrix.astype(np.float32), index=adata.obs_names, columns=columns)
+    if names is not None and list(values.columns) != list(names):
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise ValueError(
+                f"obsm[{key!r}] must have the column {missing[0]!r}; it has {', '.join(values.columns[:5])}, …."
+            )
+        values = values[list(names)]
+    bad = np.isinf(values.to_numpy())
+    if bad.any():
+        n, f = np.argwhere(bad)[0]
+        raise ValueError(
+            f"obsm[{key!r}] must be finite or NaN, found inf in cell {adata.obs_names[n]!r}, {values.columns[f]!r}."
+        )
+    empty = values.columns[values.notna().sum(axis=0) < 2]
+    if len(empty):
+        raise ValueError(
+            f"obsm[{key!r}] must have values in at least 2 cells for each column, found fewer in {empty[0]!r}."
+        )
+    return values
+
+
+def _plain(encoder: SSLModel | dict[str, Any] | None) -> dict[str, Any] | None:
+    """All that is needed to build the encoder again, as plain data."""
+    if not isinstance(encoder, SSLModel):
+        return encoder
+    return {"class": type(encoder).__name__, "registry": encoder.registry_, "params": encoder.plain_init_params()}
+
+
+def _subclasses(parent: type) -> Iterator[type]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _empty_cells(module: SSLModule) -> dict[str, Tensor]:
+    n_genes = len(module.normalize.weight_g)
+    return {"X": torch.zeros(2, n_genes), "size_factor": torch.ones(2, 1), "batch": torch.zeros(2, 1, dtype=torch.long)}
+
+
+def _of_embedding(module: SSLModule) -> list[nn.Parameter]:
+    """The parameters that the embedding depends on."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(module.embed(_empty_cells(module)).sum(), parameters, allow_unused=True)
+    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

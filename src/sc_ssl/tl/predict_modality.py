@@ -1,0 +1,171 @@
+"""From RNA to proteins, in one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from sc_ssl import _compat, models
+from sc_ssl._keys import METHODS, SIZE_FACTOR, prediction_key
+from sc_ssl.data import check_cells
+from sc_ssl.models import ModalityRegressor, SSLModel
+from sc_ssl.models.regressor import modality_values
+from sc_ssl.pp import select_genes
+from sc_ssl.train import seeded
+
+from ._cells import MIN_CELLS, find, private_cells
+from ._record import destination, record
+from .embed import N_TOP_GENES
+
+
+def predict_modality(
+    adata: AnnData,
+    protein_key: str = "protein",
+    *,
+    encoder: str | Path | SSLModel | None = "mae",
+    rna_key: str = "rna",
+    layer: str | None = None,
+    n_top_genes: int | None = N_TOP_GENES,
+    key_added: str | None = None,
+    max_epochs: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    accelerator: str = "auto",
+    train_kwargs: Mapping[str, Any] | None = None,
+    encoder_kwargs: Mapping[str, Any] | None = None,
+    copy: bool = False,
+    **model_kwargs: Any,
+) -> AnnData | None:
+    """Learn from cells with RNA and proteins to predict the proteins of all cells from their RNA.
+
+    Cells whose proteins are all NaN are those to predict: an encoder that is trained here sees their RNA too, the
+    regressor does not see them.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes with raw counts, and proteins in ``obsm``; or a MuData with a modality of each.
+    protein_key
+        Name of the proteins in ``obsm``, (n_obs, f), best log-normalised or CLR; of a MuData, the modality whose ``X``
+        holds them.
+    encoder
+        What the regressor stands on: the name of a method, which is then trained first, without proteins; a trained
+        model, or the folder of a saved one; ``None`` trains the network from scratch.
+    rna_key
+        Of a MuData, the modality that holds the RNA.
+    layer
+        Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``.
+    n_top_genes
+        Most variable genes to train on; ``None`` takes all. A trained encoder has its own.
+    key_added
+        Name of the result in ``obsm`` and ``uns``, by default ``<protein_key>_predicted``.
+    max_epochs
+        Times through the cells, of the regressor.
+    random_state
+        Seed, or a generator to draw it from; the caller's random state is left alone.
+    accelerator
+        ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"gpu"``, ….
+    train_kwargs
+        More arguments of ``train``, of the encoder and of the regressor.
+    encoder_kwargs
+        Arguments of the encoder's constructor.
+    copy
+        Write to a copy and return it.
+    **model_kwargs
+        Arguments of :class:`sc_ssl.models.ModalityRegressor`, for example ``freeze_encoder``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets the following fields, of a MuData in its RNA modality:
+
+    ``adata.obsm['<protein_key>_predicted' | key_added]`` : DataFrame, (n_obs, f)
+        The prediction for every cell; for those with proteins too, which were trained on.
+    ``adata.uns['<protein_key>_predicted' | key_added]`` : dict
+        ``params``, ``versions``, ``genes``, ``history``, ``seconds``.
+
+    Raises
+    ------
+    KeyError
+        A key, layer or modality that is not there.
+    ValueError
+        Not raw counts; proteins that are infinite or not there; modalities of other cells.
+    """
+    start = time.perf_counter()
+    params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
+    rna, proteins = _modalities(adata, protein_key, rna_key)
+    with_proteins = proteins.notna().any(axis=1).to_numpy()
+    check_cells(rna, min_cells=MIN_CELLS)
+    source = find(rna, layer)
+    if with_proteins.sum() < MIN_CELLS:
+        raise ValueError(f"at least {MIN_CELLS} cells with {protein_key!r} are needed, found {with_proteins.sum()}.")
+    options = {"accelerator": accelerator, **(train_kwargs or {})}
+    with seeded(random_state):
+        trained = _find_encoder(encoder)
+        genes = select_genes(rna, n_top_genes, layer=layer) if trained is None else trained.var_names
+        cells = private_cells(rna, source, genes)
+        cells.obsm[protein_key] = proteins
+        if isinstance(encoder, str) and trained is None:
+            trained = _train(getattr(models, METHODS[encoder]), cells, dict(encoder_kwargs or {}), None, options)
+        training_cells = cells[with_proteins].copy()
+        regressor_kwargs = {"protein_key": protein_key, "encoder": trained, **model_kwargs}
+        model = _train(ModalityRegressor, training_cells, regressor_kwargs, max_epochs, options)
+        prediction = model.get_prediction(cells)
+    history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
+    done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
+    key = prediction_key(protein_key, key_added)
+    written = destination(adata, copy=copy)
+    result = written.mod[rna_key] if hasattr(written, "mod") else written
+    result.obsm[key] = prediction
+    result.uns[key] = done
+    return written if copy else None
+
+
+def _modalities(adata: Any, protein_key: str, rna_key: str) -> tuple[AnnData, pd.DataFrame]:
+    """The RNA and the proteins of the same cells in the same order."""
+    if not hasattr(adata, "mod"):
+        check_cells(adata)
+        return adata, modality_values(adata, protein_key)
+    for key in (rna_key, protein_key):
+        if key not in adata.mod:
+            raise KeyError(f"{key!r} is no modality of the MuData, which has {', '.join(adata.mod)}.")
+    rna, other = adata.mod[rna_key], adata.mod[protein_key]
+    if not rna.obs_names.isin(other.obs_names).any():
+        raise ValueError(
+            f"modalities {rna_key!r} and {protein_key!r} have no cell in common, found for example {rna.obs_names[0]!r} "
+            f"and {other.obs_names[0]!r}."
+        )
+    if not other.obs_names.is_unique:
+        raise ValueError(f"the cells of modality {protein_key!r} must have unique names.")
+    light = AnnData(obs=other.obs[[]], obsm={protein_key: other.X})
+    values = modality_values(light, protein_key, list(other.var_names))
+    return rna, values.reindex(rna.obs_names)  # cells without proteins are to be predicted
+
+
+def _find_encoder(encoder: str | Path | SSLModel | None) -> SSLModel | None:
+    """A trained model, or ``None`` where one has to be trained or none is wanted."""
+    if encoder is None or isinstance(encoder, SSLModel) or encoder in METHODS:
+        return encoder if isinstance(encoder, SSLModel) else None
+    if isinstance(encoder, str | Path) and Path(encoder).is_dir():
+        return models.load(encoder)
+    raise ValueError(
+        f"encoder is one of {', '.join(map(repr, METHODS))}, a trained model, the folder of a saved one, or None; found "
+        f"{encoder!r}."
+    )
+
+
+def _train(
+    model_class: type[SSLModel], cells: AnnData, kwargs: dict[str, Any], max_epochs: int | None, options: dict[str, Any]
+) -> Any:
+    """A model of private cells; scvi-tools keeps no reference to them."""
+    try:
+        model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR)
+        model = model_class(cells, **kwargs)
+        model.train(max_epochs, **options)
+    finally:
+        _compat.release(model_class, cells)
+    return model

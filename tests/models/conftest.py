@@ -1,0 +1,48 @@
+"""A trained model of each class in ``METHODS``, for what every model promises."""
+
+import logging
+
+import pytest
+from small_models import fit
+
+from sc_ssl import models
+from sc_ssl._keys import METHODS
+
+
+@pytest.fixture(scope="module", params=list(METHODS.values()))
+def model_class(request):
+    return getattr(models, request.param)
+
+
+@pytest.fixture(scope="module")
+def cells(build_counts):
+    """The cells that the shared model is trained on; not to be changed."""
+    return build_counts()
+
+
+@pytest.fixture(scope="module")
+def trained(model_class, cells):
+    """A model after two epochs; not to be changed."""
+    return fit(model_class, cells.copy())
+
+
+@pytest.fixture(scope="module")
+def embedding(trained):
+    return trained.get_latent_representation()
+
+
+@pytest.fixture
+def warnings_logged(caplog):
+    """Lines that sc_ssl's logger says at level warning."""
+    logger = logging.getLogger("sc_ssl")
+    logger.addHandler(caplog.handler)
+    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
+    """``trained``, saved."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    trained.save(folder)
+    return folder

@@ -1,0 +1,135 @@
+"""ModalityRegressor: what it learns from, what it trains, what it refuses."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sc_ssl import models
+from sc_ssl.metrics import pearson
+from sc_ssl.models import BYOL, ContrastiveSC, MaskedAutoencoder, ModalityRegressor
+
+QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
+SMALL = {
+    BYOL: {"n_hidden": [32], "n_latent": 8, "projector": [8]},
+    ContrastiveSC: {"n_hidden": [32], "n_latent": 8},
+    MaskedAutoencoder: {"n_hidden": [32], "n_latent": 8},
+}
+
+
+def add_proteins(adata, *, noise=0.3, seed=0):
+    """Proteins of different scale that follow the cell type, which RNA tells."""
+    rng = np.random.default_rng(seed)
+    level = rng.normal(size=(3, 5))[adata.obs["cell_type"].cat.codes]
+    values = (level + noise * rng.normal(size=level.shape)) * [1, 1, 5, 20, 1] + [0, 3, 0, 100, 0]
+    adata.obsm["protein"] = pd.DataFrame(values, index=adata.obs_names, columns=[f"CD{i}" for i in range(5)])
+    return adata
+
+
+@pytest.fixture
+def cite(counts):
+    return add_proteins(counts)
+
+
+def build(adata, **options):
+    torch.manual_seed(0)
+    ModalityRegressor.setup_anndata(adata)
+    return ModalityRegressor(adata, **{"n_hidden": [32], "n_latent": 8, "head": [16]} | options)
+
+
+def fit(adata, *, max_epochs=30, **options):
+    model = build(adata, **options)
+    model.train(max_epochs, **QUICK)
+    return model
+
+
+def pretrained(model_class, adata, **setup):
+    torch.manual_seed(0)
+    model_class.setup_anndata(adata, **setup)
+    model = model_class(adata, **SMALL[model_class])
+    model.train(2, **QUICK)
+    return model
+
+
+def test_prediction_follows_the_proteins_of_other_cells_in_their_units(build_counts):
+    train, test = (add_proteins(build_counts(240))[rows].copy() for rows in (slice(0, 160), slice(160, 240)))
+    prediction = fit(train, max_epochs=80).get_prediction(test)
+    assert list(prediction.columns) == [f"CD{i}" for i in range(5)]
+    assert prediction.index.equals(test.obs_names)
+    assert pearson(test.obsm["protein"], prediction)["per_feature"] > 0.7
+    np.testing.assert_allclose(prediction.mean(), test.obsm["protein"].mean(), atol=4)
+
+
+@pytest.mark.parametrize("model_class", SMALL)
+@pytest.mark.parametrize("freeze_encoder", [True, False])
+def test_any_encoder_is_copied_and_trained_or_frozen(cite, tmp_path, model_class, freeze_encoder):
+    source = pretrained(model_class, cite.copy())
+    before = copy.deepcopy(source.module.state_dict())
+    model = build(cite, encoder=source, freeze_encoder=freeze_encoder)
+    np.testing.assert_array_equal(model._map_cells(model.module.embed, None, None), source.get_latent_representation())
+    model.train(3, **QUICK)
+    unchanged = {name: torch.equal(tensor, before[name]) for name, tensor in model.module.encoder.state_dict().items()}
+    if freeze_encoder:
+        assert all(unchanged.values())
+    else:
+        assert not any(unchanged[name] for name in unchanged if name.startswith("encoder.") and "num_b" not in name)
+    assert not [name for name, p in model.module.named_parameters() if p.requires_grad and "encoder.projector" in name]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in source.module.state_dict().items())
+    model.save(tmp_path / "model")
+    loaded = models.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(loaded.get_prediction(cite), model.get_prediction(), atol=1e-5)
+
+
+def test_every_parameter_that_is_trained_gets_a_gradient(cite):
+    model = build(cite, encoder=pretrained(BYOL, cite.copy()))
+    model.module.train()
+    model.module.ssl_loss(next(iter(model._loader(model._training_cells(), None, 40))))["mse"].backward()
+    assert not [name for name, p in model.module.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_loss_is_of_z_scores_and_leaves_out_what_was_not_measured(cite):
+    cite.obsm["protein"].iloc[::3, 1] = np.nan
+    model = fit(cite, max_epochs=3)
+    cells = next(iter(model._loader(model._training_cells(), None, 40)))
+    target = cite.obsm["protein"].to_numpy()[:40]
+    z = (target - np.nanmean(cite.obsm["protein"], axis=0)) / np.nanstd(cite.obsm["protein"], axis=0)
+    with torch.no_grad():
+        error = (model.module.head(model.module.embed(cells)).numpy() - z) ** 2
+    loss = model.module.ssl_loss(cells)["mse"].item()
+    assert loss == pytest.approx(np.mean(np.nanmean(error, axis=1)), rel=1e-4)
+
+
+def test_arrays_get_names_and_order_follows_the_names(cite):
+    model = fit(cite, max_epochs=1)
+    loaded = ModalityRegressor.load_query(model, cite)
+    cite.obsm["protein"] = cite.obsm["protein"].iloc[:, ::-1]
+    values = loaded._training_cells().extra["modality"]
+    np.testing.assert_allclose(values[:, ::-1], cite.obsm["protein"], rtol=1e-5)
+    cite.obsm["protein"] = cite.obsm["protein"].to_numpy()
+    assert list(fit(cite, max_epochs=1).get_prediction().columns) == [f"protein_{i}" for i in range(5)]
+
+
+def test_prediction_of_some_cells_keeps_their_names(cite):
+    model = fit(cite, max_epochs=1)
+    some = model.get_prediction(indices=[7, 3])
+    pd.testing.assert_frame_equal(some, model.get_prediction().iloc[[7, 3]], atol=1e-5)
+
+
+def test_bad_input_is_refused_with_names(cite):
+    with pytest.raises(KeyError, match="'adt' is not in adata.obsm, which has protein"):
+        build(cite, protein_key="adt")
+    with pytest.raises(ValueError, match="needs a trained encoder"):
+        build(cite, freeze_encoder=True)
+    with pytest.raises(ValueError, match="encoder knows 96 genes .* registered with 90"):
+        build(cite[:, :90].copy(), encoder=pretrained(BYOL, cite.copy()))
+    with pytest.raises(ValueError, match="batches donor_0, donor_1"):
+        cite.obs["donor"] = [f"donor_{i % 2}" for i in range(120)]
+        build(cite, encoder=pretrained(BYOL, cite.copy(), batch_key="donor"))
+    cite.obsm["protein"].iloc[4, 2] = np.inf
+    with pytest.raises(ValueError, match="found inf in cell 'cell_4', 'CD2'"):
+        build(cite)
+    cite.obsm["protein"]["CD2"] = np.nan
+    with pytest.raises(ValueError, match="at least 2 cells for each column, found fewer in 'CD2'"):
+        build(cite)

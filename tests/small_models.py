@@ -1,0 +1,50 @@
+"""Every embedding model at a size that trains in milliseconds."""
+
+import torch
+
+from sc_ssl._keys import METHODS
+
+#: small models, so that a test takes milliseconds; a class that is not here is built with its own defaults
+SMALL = {
+    "BYOL": {"n_hidden": [32], "n_latent": 8, "projector": [16, 8]},
+    "BarlowTwins": {"n_hidden": [32], "n_latent": 8, "projector": [16, 16]},
+    "ContrastiveSC": {"n_hidden": [32], "n_latent": 8},
+    "MaskSC": {
+        "n_hidden": 16,
+        "n_layers": 1,
+        "n_heads": 2,
+        "n_latent": 8,
+        "patch_size": 16,
+    },
+    "ScPretrain": {"n_latent": 8, "cells_per_cluster": [20, 40], "recluster_every": 100},
+    "MaskedAutoencoder": {"n_hidden": [32], "n_latent": 8},
+    "ScDeepCluster": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
+    "ScziDesk": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
+}
+QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
+
+
+def build(model_class, adata, *, seed=0, **setup):
+    torch.manual_seed(seed)
+    model_class.setup_anndata(adata, **setup)
+    return model_class(adata, **SMALL.get(model_class.__name__, {}))
+
+
+def fit(model_class, adata, *, seed=0, max_epochs=2, setup=None, **options):
+    model = build(model_class, adata, seed=seed, **(setup or {}))
+    model.train(max_epochs, **QUICK | options)
+    return model
+
+
+def method_of(model_class):
+    return {class_name: method for method, class_name in METHODS.items()}[model_class.__name__]
+
+
+def assert_unchanged(found, before):
+    """An AnnData as it was."""
+    for name in ("obs", "var"):
+        assert getattr(found, name).equals(getattr(before, name))
+    assert dict(found.uns) == dict(before.uns)
+    assert set(found.obsm) == set(before.obsm)
+    assert set(found.layers) == set(before.layers)
+    assert (found.X != before.X).nnz == 0
