@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-METHODS = ("finetune", "knn", *OFF_THE_SHELF)
+METHODS = ("finetune", *OFF_THE_SHELF)
 
 
 def annotate(
@@ -39,6 +39,7 @@ def annotate(
     unlabeled_category: str = "Unknown",
     key_added: str | None = None,
     layer: str | None = None,
+    center: bool | None = None,
     max_epochs: int | None = None,
     random_state: int | np.random.Generator | None = 0,
     accelerator: str = "auto",
@@ -71,6 +72,10 @@ def annotate(
         Name of the result, by default ``labels_key``.
     layer
         Layer of counts in both; ``None`` takes ``layers["counts"]`` if there, else ``X``.
+    center
+        Take the mean off each data set's embedding first, which removes what sets all cells of one apart from all of
+        the other; of use where platform or species differ, of harm where types do. By default when species differ; not
+        with ``"finetune"``.
     max_epochs
         Of each training; by default each one's own.
     random_state
@@ -119,7 +124,12 @@ def annotate(
         classifier = CellClassifier.from_pretrained(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
         )
-        proba, threshold = _probabilities(classifier, query, method, seed, options)
+        if method == "finetune":
+            classifier.train(**options)
+            proba, threshold = classifier.predict(query, soft=True), float(classifier.module.threshold)
+        else:
+            center = _differ(adata, reference) if center is None else center
+            proba, threshold = _off_the_shelf(classifier, query, method, seed, center=center), 0.0
     top = proba.to_numpy().max(axis=1)
     name = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]
     name[top < threshold] = unlabeled_category
@@ -170,19 +180,20 @@ def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str |
     return named
 
 
-def _probabilities(
-    classifier: CellClassifier, query: AnnData, method: str, seed: int | None, options: dict[str, Any]
-) -> tuple[pd.DataFrame, float]:
-    """Probabilities of the types (n, k), and the one under which a cell is unknown."""
-    if method == "finetune":
-        classifier.train(**options)
-        return classifier.predict(query, soft=True), float(classifier.module.threshold)
-    if method == "knn":
-        return classifier.predict_knn(query, soft=True), 0.0
+def _differ(adata: AnnData, reference: AnnData) -> bool:
+    """Whether the genes are named after two species."""
+    species = {describe_names(cells.var_names).species for cells in (adata, reference)}
+    return len(species - {None}) == 2
+
+
+def _off_the_shelf(
+    classifier: CellClassifier, query: AnnData, method: str, seed: int | None, *, center: bool
+) -> pd.DataFrame:
+    """Probabilities of the types (n, k) by a classifier on embeddings."""
+    known_nd, query_nd = classifier.get_latent_representation(), classifier.get_latent_representation(query)
+    if center:
+        known_nd, query_nd = known_nd - known_nd.mean(axis=0), query_nd - query_nd.mean(axis=0)
     labelled = np.flatnonzero([name is not None for name in classifier.labels])
     labels = classifier.labels[labelled].astype(str)
-    fitted = fit_off_the_shelf(
-        method, classifier.get_latent_representation(indices=labelled), labels, random_state=seed
-    )
-    proba_nk = fitted.predict_proba(classifier.get_latent_representation(query))
-    return pd.DataFrame(proba_nk, index=query.obs_names, columns=fitted.classes_), 0.0
+    fitted = fit_off_the_shelf(method, known_nd[labelled], labels, random_state=seed)
+    return pd.DataFrame(fitted.predict_proba(query_nd), index=query.obs_names, columns=fitted.classes_)
