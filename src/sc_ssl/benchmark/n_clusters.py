@@ -16,7 +16,7 @@ from ._rows import METHODS
 from ._runs import Runs, kept, markdown, provenance
 
 KEYS = ("dataset", "embedding", "seed", "n_clusters")
-EMBEDDINGS = ("pca_cosine", "contrastive_sc")
+EMBEDDINGS = ("pca_cosine", "contrastive_sc", "masksc")
 #: never used to choose: the number of clusters is only reported on them
 REPORT = ("pbmc4k", "worm_neuron")
 #: labelled studies; pancreas_baron_hs_mm_cider is left out, for it shares cells with pancreas_baron_mouse

@@ -19,7 +19,7 @@ def explained_variance(measured: Matrix, predicted: Matrix, *, weighted: bool = 
     """Share of the genes' variance that a prediction explains, ``1 − Var(x − x̂) / Var(x)``; at most 1.
 
     A shift of a whole gene is not counted as an error. Entries where the prediction is NaN are left out, as
-    :meth:`sc_ssl.models.MaskedAutoencoder.get_reconstruction` marks those that a mask does not score; genes that do not
+    ``MaskedAutoencoder.get_reconstruction`` marks those that a mask does not score; genes that do not
     vary, or have under two entries, are left out.
 
     Parameters
