@@ -5,25 +5,17 @@ import pandas as pd
 import pytest
 import torch
 from scipy.special import softmax
+from small_models import QUICK, fit
 
 from sc_ssl import models
-from sc_ssl.models import CellClassifier, ContrastiveSC, MaskSC, ScPretrain
+from sc_ssl._keys import METHODS
+from sc_ssl.models import CellClassifier, MaskSC, ScPretrain
 from sc_ssl.models._best_f1 import validation_cells
-
-QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
-SMALL = {
-    ScPretrain: {"n_latent": 8, "cells_per_cluster": [20, 40]},
-    ContrastiveSC: {"n_hidden": [32], "n_latent": 8},
-    MaskSC: {"n_hidden": 16, "n_layers": 1, "n_heads": 2, "n_latent": 8, "patch_size": 16},
-}
+from sc_ssl.tl import embed
 
 
 def pretrain(model_class, counts):
-    torch.manual_seed(0)
-    model_class.setup_anndata(counts)
-    model = model_class(counts, **SMALL[model_class])
-    model.train(15, **QUICK)
-    return model
+    return fit(model_class, counts, max_epochs=15)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +44,9 @@ def classifier(pretrained, cells):
 # from a pretrained model
 
 
-@pytest.mark.parametrize("model_class", list(SMALL))
-def test_any_model_can_be_the_encoder(model_class, cells, build_counts):
-    model = pretrain(model_class, cells.copy())
+@pytest.mark.parametrize("name", list(METHODS.values()))
+def test_any_model_can_be_the_encoder(name, cells, build_counts):
+    model = pretrain(getattr(models, name), cells.copy())
     found = CellClassifier.from_pretrained(model, cells.copy(), labels_key="cell_type")
     np.testing.assert_array_equal(found._embed(found._own_cells()), model.get_latent_representation())
     torch.manual_seed(0)
@@ -264,3 +256,8 @@ def test_unusable_labels_are_refused(pretrained, cells):
 def test_untrained_classifier_predicts_nothing(pretrained, cells):
     with pytest.raises(RuntimeError, match="train the model first"):
         CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type").predict()
+
+
+def test_a_classifier_is_no_embedding_method(classifier, cells):
+    with pytest.raises(ValueError, match="names types; use its predict"):
+        embed(cells.copy(), classifier)

@@ -7,7 +7,7 @@ import torch
 
 from sc_ssl.models import ScPretrain
 from sc_ssl.tl import annotate
-from sc_ssl.tl._off_the_shelf import OFF_THE_SHELF, fit_off_the_shelf
+from sc_ssl.tl._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 
 QUICK = {"max_epochs": 15, "accelerator": "cpu", "train_kwargs": {"enable_progress_bar": False, "batch_size": 64}}
 TABLE = pd.DataFrame({"human": [f"GENE{i}" for i in range(96)], "mouse": [f"Gene{i}x" for i in range(96)]})
@@ -110,14 +110,13 @@ def test_result_is_written_only_where_nothing_is(reference, query, encoder):
 
 
 @pytest.mark.parametrize("name", list(OFF_THE_SHELF))
-def test_off_the_shelf_classifiers_give_probabilities_also_for_types_of_one_cell(name):
+def test_off_the_shelf_classifiers_give_probabilities_also_for_types_of_one_cell_and_numbers_as_names(name):
     rng = np.random.default_rng(0)
-    labels = np.repeat(["a", "b", "c"], [20, 20, 1])
-    x = rng.normal(size=(41, 5)) + 4 * np.eye(5)[np.repeat([0, 1, 2], [20, 20, 1])]
-    fitted = fit_off_the_shelf(name, x, labels, random_state=0)
-    x = x + 0.5 * rng.normal(size=x.shape)
-    proba = fitted.predict_proba(x)
-    assert list(fitted.classes_) == ["a", "b", "c"]
+    type_n = np.repeat([0, 1, 2], [20, 20, 1])
+    labels = np.array(["2338", "2339", "c"], dtype=object)[type_n]
+    known, query = (4 * np.eye(5)[type_n] + rng.normal(size=(41, 5)) for _ in range(2))
+    proba, classes = predict_off_the_shelf(name, known, labels, query, random_state=0)
+    assert classes == ["2338", "2339", "c"]
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     assert len(np.unique(proba.round(6))) > 5  # not decisions
-    assert np.mean(fitted.predict(x)[:40] == labels[:40]) > 0.9
+    assert np.mean(proba.argmax(axis=1)[:40] == type_n[:40]) > 0.9

@@ -63,3 +63,16 @@ def test_weight_decay_spares_biases_norms_tokens_and_positions():
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match="schedule is 'cosine' or 'constant', found 'step'"):
         SSLTrainingPlan(torch.nn.Linear(1, 1), schedule="step")
+
+
+def test_parameters_can_have_rates_of_their_own():
+    module = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
+    plan = SSLTrainingPlan(module, lr=0.1, weight_decay=0.5, schedule="constant", lr_factor={"encoder.": 0.01})
+    optimizer = plan.configure_optimizers()["optimizer"]
+    settings = {
+        id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]
+    }
+    assert settings[id(module["encoder"].weight)] == pytest.approx((0.001, 0.5))
+    assert settings[id(module["encoder"].bias)] == pytest.approx((0.001, 0))
+    assert settings[id(module["head"].weight)] == pytest.approx((0.1, 0.5))
+    assert settings[id(module["head"].bias)] == pytest.approx((0.1, 0))

@@ -18,7 +18,7 @@ from sc_ssl.data import describe_names, log_expression, to_csr
 from sc_ssl.metrics import pca_space
 from sc_ssl.models import CellClassifier, ScPretrain
 from sc_ssl.pp import map_orthologs, select_genes
-from sc_ssl.tl._off_the_shelf import fit_off_the_shelf
+from sc_ssl.tl._off_the_shelf import predict_off_the_shelf
 from sc_ssl.train import seeded
 
 QUIET: dict[str, Any] = {"enable_progress_bar": False}
@@ -117,8 +117,8 @@ def shelf(
 
     def predict(target: Target, train: np.ndarray, seed: int) -> Predicted:
         x = space(target)
-        fitted = fit_off_the_shelf(name, x[train], target.labels[train], random_state=seed, standardize=standardize)
-        return fitted.predict_proba(x), list(fitted.classes_)
+        labels = target.labels[train]
+        return predict_off_the_shelf(name, x[train], labels, x, random_state=seed, standardize=standardize)
 
     return predict
 
@@ -145,8 +145,6 @@ def celltypist_style(target: Target, train: np.ndarray, seed: int) -> Predicted:
     model = OneVsRestClassifier(LogisticRegression(C=1.0, max_iter=100, random_state=seed))
     fitted = make_pipeline(StandardScaler(), model).fit(x[train], target.labels[train])
     proba = fitted.predict_proba(x)
-    if proba.ndim == 1 or len(fitted.classes_) == 2 and proba.shape[1] == 1:
-        proba = np.column_stack([1 - proba.ravel(), proba.ravel()])
     return proba / proba.sum(axis=1, keepdims=True), list(fitted.classes_)
 
 

@@ -12,6 +12,9 @@ from sc_ssl.data import Cells, gene_statistics
 from ._base import SSLModel
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ._module import SSLModule
     from .classifier import CellClassifier
 
 
@@ -26,16 +29,17 @@ def class_named(name: str) -> type[SSLModel]:
     return found[name]
 
 
+def empty_cells(module: SSLModule) -> dict[str, Tensor]:
+    """Two cells without counts, to see what a module makes of them."""
+    n_genes = len(module.normalize.weight_g)
+    return {"X": torch.zeros(2, n_genes), "size_factor": torch.ones(2, 1), "batch": torch.zeros(2, 1, dtype=torch.long)}
+
+
 @torch.no_grad()
 def latent_width(model: SSLModel) -> int:
-    """Width of the embedding, by embedding an empty cell."""
-    cell = {
-        "X": torch.zeros(1, len(model.var_names)),
-        "size_factor": torch.ones(1, 1),
-        "batch": torch.zeros(1, 1).long(),
-    }
+    """Dimension of the embedding."""
     model.module.eval()
-    return int(model.module.embed(cell).shape[1])
+    return int(model.module.embed(empty_cells(model.module)).shape[1])
 
 
 @torch.no_grad()

@@ -14,11 +14,12 @@ from sc_ssl.losses import scored_weight, squared_error
 from sc_ssl.nn import MLP
 
 from ._base import SSLModel
+from ._encoders import class_named, empty_cells
 from ._module import SSLModule
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -164,7 +165,7 @@ class ModalityRegressor(SSLModel):
             source = self._copied(encoder)
             if isinstance(given, SSLModel):
                 source.load_state_dict(given.module.state_dict())
-        width = source.eval().embed(_empty_cells(source)).shape[1]
+        width = source.eval().embed(empty_cells(source)).shape[1]
         self.module = ModalityRegressorModule(
             encoder=source,
             # embeddings differ in scale between methods
@@ -212,8 +213,7 @@ class ModalityRegressor(SSLModel):
 
     def _copied(self, encoder: dict[str, Any]) -> SSLModule:
         """A module like the encoder's, after a look at whether these cells fit it."""
-        known = {subclass.__name__: subclass for subclass in _subclasses(SSLModel)}
-        model = known[encoder["class"]](None, registry=encoder["registry"], **encoder["params"])
+        model = class_named(encoder["class"])(None, registry=encoder["registry"], **encoder["params"])
         if model.var_names != self.var_names:
             raise ValueError(
                 f"the encoder knows {len(model.var_names)} genes and the cells are registered with {len(self.var_names)} "
@@ -269,20 +269,9 @@ def _plain(encoder: SSLModel | dict[str, Any] | None) -> dict[str, Any] | None:
     return {"class": type(encoder).__name__, "registry": encoder.registry_, "params": encoder.plain_init_params()}
 
 
-def _subclasses(parent: type) -> Iterator[type]:
-    for child in parent.__subclasses__():
-        yield child
-        yield from _subclasses(child)
-
-
-def _empty_cells(module: SSLModule) -> dict[str, Tensor]:
-    n_genes = len(module.normalize.weight_g)
-    return {"X": torch.zeros(2, n_genes), "size_factor": torch.ones(2, 1), "batch": torch.zeros(2, 1, dtype=torch.long)}
-
-
 def _of_embedding(module: SSLModule) -> list[nn.Parameter]:
     """The parameters that the embedding depends on."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     with torch.enable_grad():
-        gradients = torch.autograd.grad(module.embed(_empty_cells(module)).sum(), parameters, allow_unused=True)
+        gradients = torch.autograd.grad(module.embed(empty_cells(module)).sum(), parameters, allow_unused=True)
     return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

@@ -9,7 +9,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -34,20 +34,29 @@ OFF_THE_SHELF: dict[str, Callable[[int | None], BaseEstimator]] = {
 }
 
 
-def fit_off_the_shelf(
-    name: str, embedding: np.ndarray, labels: np.ndarray, *, random_state: int | None, standardize: bool = True
-) -> Pipeline:
-    """Standardise the embedding (n, d) and fit; the result has ``classes_`` and ``predict_proba``.
+def predict_off_the_shelf(
+    name: str,
+    known_nd: np.ndarray,
+    labels: np.ndarray,
+    query_nd: np.ndarray,
+    *,
+    random_state: int | None,
+    standardize: bool = True,
+) -> tuple[np.ndarray, list[str]]:
+    """Probabilities (n, k) for query embeddings after labelled ones, and the names of their columns.
 
-    Principal components are better left as they are: those with little variance are mostly noise. Other than in scPretrain's evaluation, areas under curves can be taken from these probabilities, not from decisions.
+    Embeddings are standardised; principal components are better left as they are, those with little variance being
+    mostly noise. Other than in scPretrain's evaluation, areas under curves can be taken from these probabilities, not
+    from decisions.
     """
+    classes, code_n = np.unique(labels, return_inverse=True)  # scikit-learn takes names such as "2338" for numbers
+    if name == "svm":
+        rare = [np.flatnonzero(code_n == k) for k in np.flatnonzero(np.bincount(code_n) < N_FOLDS)]
+        repeated = [np.resize(rows, N_FOLDS - len(rows)) for rows in rare]
+        index = np.concatenate([np.arange(len(code_n)), *repeated])
+        known_nd, code_n = known_nd[index], code_n[index]
     model = OFF_THE_SHELF[name](random_state)
     if name == "knn":
-        model.set_params(n_neighbors=min(N_NEIGHBORS, len(labels)))
-    if name == "svm":
-        rare = [np.flatnonzero(labels == c) for c in np.unique(labels) if np.sum(labels == c) < N_FOLDS]
-        repeated = [np.resize(rows, N_FOLDS - len(rows)) for rows in rare]
-        index = np.concatenate([np.arange(len(labels)), *repeated])
-        embedding, labels = embedding[index], labels[index]
-    scaler = StandardScaler() if standardize else "passthrough"
-    return make_pipeline(scaler, model).fit(embedding, labels)
+        model.set_params(n_neighbors=min(N_NEIGHBORS, len(code_n)))
+    fitted = make_pipeline(StandardScaler() if standardize else "passthrough", model).fit(known_nd, code_n)
+    return fitted.predict_proba(query_nd), [str(name) for name in classes]

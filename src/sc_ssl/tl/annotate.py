@@ -16,7 +16,7 @@ from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, find
-from ._off_the_shelf import OFF_THE_SHELF, fit_off_the_shelf
+from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 from ._record import destination, record
 
 if TYPE_CHECKING:
@@ -195,5 +195,5 @@ def _off_the_shelf(
         known_nd, query_nd = known_nd - known_nd.mean(axis=0), query_nd - query_nd.mean(axis=0)
     labelled = np.flatnonzero([name is not None for name in classifier.labels])
     labels = classifier.labels[labelled].astype(str)
-    fitted = fit_off_the_shelf(method, known_nd[labelled], labels, random_state=seed)
-    return pd.DataFrame(fitted.predict_proba(query_nd), index=query.obs_names, columns=fitted.classes_)
+    proba_nk, classes = predict_off_the_shelf(method, known_nd[labelled], labels, query_nd, random_state=seed)
+    return pd.DataFrame(proba_nk, index=query.obs_names, columns=classes)
