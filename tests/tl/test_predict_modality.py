@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import mudata
 import numpy as np
 import pandas as pd
@@ -26,7 +28,9 @@ def cite(counts):
 
 
 def joined(rna, proteins):
-    with mudata.set_options(pull_on_update=False):  # what mudata 0.4 does anyway, and warns about before
+    # mudata 0.4 pulls nothing on update; before, it has to be told, or warns
+    told = mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext()
+    with told:
         return mudata.MuData({"rna": rna, "prot": proteins})
 
 

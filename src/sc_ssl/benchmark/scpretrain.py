@@ -153,7 +153,7 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
         for axes, (before, after) in zip(axes_row, pairs, strict=True):
             axes.plot([0, 1], [0, 1], color="0.7", zorder=0)
             if {before, after} <= present:
-                both = means.loc[before][[measure]].join(means.loc[after][[measure]], lsuffix="_x", rsuffix="_y")
+                both = pd.concat({"x": means.loc[before][measure], "y": means.loc[after][measure]}, axis=1).dropna()
                 for n, points in both.groupby(level="n_labels"):
                     axes.scatter(*points.to_numpy().T, s=18, label=f"{n or '60 %'} labels")
             axes.set(xlabel=before, ylabel=after, title=measure.upper(), aspect="equal", xlim=(0, 1), ylim=(0, 1))

@@ -209,7 +209,7 @@ class ModalityRegressor(SSLModel):
     def _training_cells(self, **fit_options: Any) -> Cells:
         """The cells with what is to be predicted beside them."""
         values = modality_values(self.adata, self.protein_key, self.protein_names)
-        return self._own_cells().beside(modality=values.to_numpy(np.float32))
+        return self._own_cells().beside(modality=values.to_numpy(np.float32, copy=True))
 
     def _copied(self, encoder: dict[str, Any]) -> SSLModule:
         """A module like the encoder's, after a look at whether these cells fit it."""

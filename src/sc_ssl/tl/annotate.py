@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from sc_ssl._keys import SIZE_FACTOR, annotation_keys
 from sc_ssl._logging import logger
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from anndata import AnnData
 
 METHODS = ("finetune", *OFF_THE_SHELF)
 
@@ -166,9 +166,8 @@ def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str |
     counts = find_counts(cells, layer).matrix
     size = library_size(cells, counts)
     if None in (wanted, found) or wanted == found:
-        named = cells.copy() if not cells.isbacked else cells.to_memory()
-        named.X = find_counts(named, layer).matrix.copy()
-        named.layers.clear()
+        whole = cells.to_memory() if cells.isbacked else cells
+        named = AnnData(find_counts(whole, layer).matrix.copy(), obs=whole.obs.copy(), var=whole.var.copy())
     elif orthologs is None:
         raise ValueError(
             f"the encoder's genes are named as {wanted}, those of the cells as {found} ({cells.var_names[0]!r}); pass "
