@@ -7,6 +7,7 @@ from .mae_decoder import MaskedDecoder
 from .mlp import MLP
 from .normalize import LogNormalize
 from .patch_embed import ConvPatchEmbed, LocalPatchEmbed
+from .performer import RandomFeatures
 from .transformer import Transformer
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "LogNormalize",
     "MaskedDecoder",
     "MovingAverage",
+    "RandomFeatures",
     "Transformer",
 ]
