@@ -2,6 +2,7 @@
 
 from .bottleneck_decoder import BottleneckDecoder
 from .ema import MovingAverage
+from .gene_table import GeneTable
 from .likelihoods import CountDecoder, CountParameters
 from .mae_decoder import MaskedDecoder
 from .mlp import MLP
@@ -16,6 +17,7 @@ __all__ = [
     "ConvPatchEmbed",
     "CountDecoder",
     "CountParameters",
+    "GeneTable",
     "LocalPatchEmbed",
     "LogNormalize",
     "MaskedDecoder",

@@ -55,4 +55,5 @@ class RandomFeatures(nn.Module):
 def orthogonal_directions(m: int, k: int) -> Tensor:
     """Gaussian directions (m, k), orthogonal within blocks of k."""
     blocks = [torch.linalg.qr(torch.randn(k, k)).Q.T for _ in range(-(-m // k))]
-    return torch.cat(blocks)[:m] * torch.randn(m, k).norm(dim=1, keepdim=True)
+    direction_mk: Tensor = torch.cat(blocks)[:m] * torch.randn(m, k).norm(dim=1, keepdim=True)
+    return direction_mk

@@ -1,6 +1,6 @@
 """How a model is optimised: the training plan, divided minibatches, schedules and seeds."""
 
-from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end
+from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end, joint_terms
 from .plan import SSLTrainingPlan
 from .schedules import warmup_cosine
 from .seeds import replayed, seeded
@@ -12,6 +12,7 @@ __all__ = [
     "divide",
     "divided_backward",
     "end_to_end",
+    "joint_terms",
     "replayed",
     "seeded",
     "warmup_cosine",

@@ -20,6 +20,7 @@ from .seeds import replayed
 
 #: largest difference of an embedding between the passes, over its largest entry
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 #: the same where autocast rounds to half precision
 ROUGH = 2e-2
 
@@ -58,10 +59,17 @@ class Contrast(Protocol):
         """The order in which cells are chunked, so that similar work comes together, (n,)."""
 
 
+def joint_terms(module: Contrast, outs: list[list[View]]) -> dict[str, Tensor]:
+    """The terms of a loss from the chunks of each view."""
+    views = [view for view_k in outs for view in view_k]
+    terms = module.contrast([torch.cat([view.z_nd for view in view_k]) for view_k in outs])
+    return terms | _means(_total([view.sums for view in views]), _total([view.counts for view in views]))
+
+
 def end_to_end(module: Contrast, chunks: list[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
     """The loss terms of all chunks together, with a graph through all of them; noise as in `divided_backward`."""
     outs = [_encode(module, chunks, v, seed) for v in range(module.n_views)]
-    return _join(module, [list(out) for out in outs])
+    return joint_terms(module, [list(out) for out in outs])
 
 
 def divided_backward(module: Contrast, chunks: list[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
@@ -183,15 +191,10 @@ class ChunkedContrastPlan(SSLTrainingPlan):
 def _encode(module: Contrast, chunks: list[dict[str, Tensor]], v: int, seed: int) -> Iterator[View]:
     """A view of each chunk; its noise follows from the seed, the view and the chunk, whatever came before."""
     for k, chunk in enumerate(chunks):
-        with replayed(seed, v, 0 if module.shares_noise else k), _refusing_batch_norm(module):
-            yield module.encode_view(chunk)
-
-
-def _join(module: Contrast, outs: list[list[View]]) -> dict[str, Tensor]:
-    """The terms of a loss from the views of all chunks."""
-    views = [view for view_k in outs for view in view_k]
-    terms = module.contrast([torch.cat([view.z_nd for view in view_k]) for view_k in outs])
-    return terms | _means(_total([view.sums for view in views]), _total([view.counts for view in views]))
+        number = 0 if module.shares_noise else k + _rank() * len(chunks)
+        with replayed(seed, v, number), _refusing_batch_norm(module):
+            view = module.encode_view(chunk)
+        yield view
 
 
 def _backward_chunk(again: View, before: View, u_nd: Tensor, counts: dict[str, Tensor]) -> Tensor:
@@ -223,7 +226,7 @@ def _refusing_batch_norm(module: Any) -> Iterator[None]:
                 "would not be exact. Take layer norm (norm='layer') or leave out micro_batch_size."
             )
 
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    norms = [part for part in module.modules() if isinstance(part, BATCH_NORMS)]
     handles = [norm.register_forward_pre_hook(refuse) for norm in norms]
     try:
         yield
@@ -251,11 +254,15 @@ def _grouped() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
+def _rank() -> int:
+    return torch.distributed.get_rank() if _grouped() else 0
+
+
 def _gather(views: list[Tensor]) -> tuple[list[Tensor], int]:
     """The embeddings of all processes, of which only the own rows have a gradient."""
     if not _grouped():
         return views, 1
-    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    rank, world = _rank(), torch.distributed.get_world_size()
     gathered = []
     for view in views:
         parts = [torch.empty_like(view) for _ in range(world)]
