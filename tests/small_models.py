@@ -8,6 +8,7 @@ from sc_ssl._keys import METHODS
 SMALL = {
     "BYOL": {"n_hidden": [32], "n_latent": 8, "projector": [16, 8]},
     "BarlowTwins": {"n_hidden": [32], "n_latent": 8, "projector": [16, 16]},
+    "CellLM": {"n_hidden": 16, "n_layers": 1, "n_heads": 2},
     "ContrastiveSC": {"n_hidden": [32], "n_latent": 8},
     "MaskSC": {
         "n_hidden": 16,

@@ -8,6 +8,7 @@ METHODS = {
     "mae": "MaskedAutoencoder",
     "byol": "BYOL",
     "barlow_twins": "BarlowTwins",
+    "celllm": "CellLM",
     "scdeepcluster": "ScDeepCluster",
     "sczidesk": "ScziDesk",
 }

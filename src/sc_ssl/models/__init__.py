@@ -8,6 +8,7 @@ from ._storage import check_free, has_unfinished, read_config
 from ._training import TrainingDefaults, fit
 from .barlow_twins import BarlowTwins
 from .byol import BYOL
+from .celllm import CellLM
 from .classifier import CellClassifier
 from .contrastive_sc import ContrastiveSC
 from .masked_autoencoder import MaskedAutoencoder
@@ -21,6 +22,7 @@ __all__ = [
     "BYOL",
     "BarlowTwins",
     "CellClassifier",
+    "CellLM",
     "ContrastiveSC",
     "MaskSC",
     "MaskedAutoencoder",

@@ -119,6 +119,7 @@ class SSLModel(BaseModelClass):
         max_epochs: int | None = None,
         *,
         batch_size: int | None = None,
+        micro_batch_size: int | Literal["auto"] | None = None,
         validation_size: float | None = None,
         early_stopping: bool = False,
         accelerator: str = "auto",
@@ -139,6 +140,10 @@ class SSLModel(BaseModelClass):
             Times through the cells; by default the method's own, fewer above 20,000 cells.
         batch_size
             Cells a minibatch, at most all of them.
+        micro_batch_size
+            Cells whose graph is in memory at a time, for methods that compare the embeddings of all cells of a
+            minibatch: the gradient is that of the whole, at a third more time
+            (:class:`~sc_ssl.train.ChunkedContrastPlan`). ``"auto"`` divides only when memory runs out.
         validation_size
             Share of the cells held out, in [0, 1); 0.1 with early stopping, else 0.
         early_stopping
@@ -161,6 +166,7 @@ class SSLModel(BaseModelClass):
             cells=self._training_cells(max_epochs=max_epochs, **where, **shown),
             max_epochs=max_epochs,
             batch_size=batch_size,
+            micro_batch_size=micro_batch_size,
             validation_size=validation_size,
             early_stopping=early_stopping,
             plan_kwargs=plan_kwargs,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from sc_ssl import _compat
 from sc_ssl._logging import logger
 from sc_ssl.data import CellDataModule, CellLoader, Cells
-from sc_ssl.train import SSLTrainingPlan
+from sc_ssl.train import ChunkedContrastPlan, SSLTrainingPlan
 
+from ._contrast import ContrastModule
 from ._history import join, to_history, to_lists
 from ._unfinished import Unfinished
 
@@ -36,6 +37,7 @@ class TrainingDefaults:
     gradient_clip_val: float | None = None
     min_steps: int = 0
     full_cells: int = 20_000
+    micro_batch_size: int | Literal["auto"] | None = None
 
     def epochs(self, n_cells: int, batch_size: int) -> int:
         """Number of epochs: no more steps than at ``full_cells``, no fewer than ``min_steps``."""
@@ -52,6 +54,7 @@ def fit(
     cells: Cells,
     max_epochs: int | None = None,
     batch_size: int | None = None,
+    micro_batch_size: int | Literal["auto"] | None = None,
     validation_size: float | None = None,
     early_stopping: bool = False,
     accelerator: str = "auto",
@@ -69,11 +72,14 @@ def fit(
     """
     _check_options(devices, max_epochs, batch_size)
     batch_size = batch_size or defaults.batch_size
+    micro_batch_size = micro_batch_size or defaults.micro_batch_size
+    _check_micro_batch(module, micro_batch_size, batch_size)
     if validation_size is None:
         validation_size = 0.1 if early_stopping else 0.0
     plan_options = defaults.plan | (plan_kwargs or {})
     asked = {"prefix": prefix, "n_cells": cells.n_cells, "max_epochs": max_epochs, "batch_size": batch_size}
     asked |= {"validation_size": validation_size, "early_stopping": early_stopping, "plan": plan_options}
+    asked |= {"micro_batch_size": micro_batch_size}
     unfinished = model.unfinished if model.unfinished is not None and model.unfinished.is_what_was(asked) else None
     datamodule = CellDataModule(
         cells,
@@ -86,7 +92,14 @@ def fit(
         trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs
     if datamodule.n_val:
         trainer_kwargs = {"check_val_every_n_epoch": 1} | trainer_kwargs
-    plan = SSLTrainingPlan(module, prefix=prefix, resume=unfinished.snapshot if unfinished else None, **plan_options)
+    clip = trainer_kwargs.pop("gradient_clip_val", defaults.gradient_clip_val)
+    plan_options = plan_options | {"prefix": prefix, "resume": unfinished.snapshot if unfinished else None}
+    plan: SSLTrainingPlan
+    if micro_batch_size is None:
+        plan = SSLTrainingPlan(module, **plan_options)
+        trainer_kwargs["gradient_clip_val"] = clip
+    else:  # optimises by itself, so that the trainer must not clip
+        plan = ChunkedContrastPlan(module, micro_batch_size=micro_batch_size, gradient_clip_val=clip, **plan_options)
     max_epochs = max_epochs or defaults.epochs(datamodule.n_train, datamodule.batch_size)
     runner = _compat.train_runner(
         model,
@@ -97,8 +110,7 @@ def fit(
         devices=devices,
         early_stopping=early_stopping,
         callbacks=list(callbacks),
-        **{"gradient_clip_val": defaults.gradient_clip_val, "benchmark": False, "log_every_n_steps": 1}
-        | trainer_kwargs,
+        **{"benchmark": False, "log_every_n_steps": 1} | trainer_kwargs,
     )
     if unfinished:
         logger.info(
@@ -113,6 +125,20 @@ def _check_options(devices: Any, max_epochs: int | None, batch_size: int | None)
         raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
     if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):
         raise ValueError(f"max_epochs is at least 1 and batch_size 2, found {max_epochs} and {batch_size}.")
+
+
+def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, batch_size: int) -> None:
+    if micro_batch_size is None:
+        return
+    if not isinstance(module, ContrastModule):
+        raise ValueError(
+            f"micro_batch_size divides the minibatches of methods that compare embeddings of views; "
+            f"{type(module).__name__.removesuffix('Module')} does not. Leave it out."
+        )
+    if micro_batch_size != "auto" and not 1 <= int(micro_batch_size) <= batch_size:
+        raise ValueError(
+            f"micro_batch_size is 'auto' or lies between 1 and batch_size, found {micro_batch_size!r} and {batch_size}."
+        )
 
 
 def _run(

@@ -10,14 +10,15 @@ from torch.optim.swa_utils import update_bn
 
 from sc_ssl.losses import nt_xent
 from sc_ssl.nn import MLP, LogNormalize
+from sc_ssl.train import View
 from sc_ssl.views import gene_dropout, gene_subset
 
 from ._base import SSLModel
-from ._module import SSLModule
+from ._contrast import ContrastModule
 from ._training import TrainingDefaults
 
 
-class ContrastiveSCModule(SSLModule):
+class ContrastiveSCModule(ContrastModule):
     """Two views of a cell with most genes hidden shall be neighbours on the unit sphere, views of other cells not."""
 
     def __init__(
@@ -28,22 +29,23 @@ class ContrastiveSCModule(SSLModule):
         self.encoder = encoder
         self.dropout_rate = dropout_rate
         self.dropout_per = dropout_per
+        self.shares_noise = dropout_per == "minibatch"
         self.temperature = temperature
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """Unit vectors (n, n_latent)."""
         return F.normalize(self.encoder(self.normalize(cells)), dim=1)
 
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """NT-Xent between two views."""
-        x_ng = self.normalize(cells)
-        return {"nt_xent": nt_xent(self.encode_view(x_ng), self.encode_view(x_ng), self.temperature)}
-
-    def encode_view(self, x_ng: Tensor) -> Tensor:
+    def encode_view(self, cells: dict[str, Tensor]) -> View:
         """Hide genes and encode the rest."""
+        x_ng = self.normalize(cells)
         if self.dropout_per == "cell":
-            return self.encoder(gene_dropout(x_ng, self.dropout_rate))
-        return self.encoder(*gene_subset(x_ng, self.dropout_rate))
+            return View(self.encoder(gene_dropout(x_ng, self.dropout_rate)), {}, {})
+        return View(self.encoder(*gene_subset(x_ng, self.dropout_rate)), {}, {})
+
+    def contrast(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """NT-Xent between two views."""
+        return {"nt_xent": nt_xent(*views, self.temperature)}
 
     def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
         """Batch norm has seen cells with most genes hidden, noisier than those it will embed: count anew."""

@@ -2,11 +2,13 @@
 
 from .bottleneck_decoder import BottleneckDecoder
 from .ema import MovingAverage
+from .gene_table import GeneTable
 from .likelihoods import CountDecoder, CountParameters
 from .mae_decoder import MaskedDecoder
 from .mlp import MLP
 from .normalize import LogNormalize
 from .patch_embed import ConvPatchEmbed, LocalPatchEmbed
+from .performer import RandomFeatures
 from .transformer import Transformer
 
 __all__ = [
@@ -15,9 +17,11 @@ __all__ = [
     "ConvPatchEmbed",
     "CountDecoder",
     "CountParameters",
+    "GeneTable",
     "LocalPatchEmbed",
     "LogNormalize",
     "MaskedDecoder",
     "MovingAverage",
+    "RandomFeatures",
     "Transformer",
 ]

@@ -1,25 +1,41 @@
 """Pre-norm transformer blocks."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .performer import RandomFeatures
+
+KERNELS = ("exact", "performer")
+
 
 class Attention(nn.Module):
-    """Multi-head self-attention; the weights are computed explicitly only when they are asked for."""
+    """Multi-head self-attention; the weights are computed explicitly only when they are asked for.
 
-    def __init__(self, width: int, n_heads: int) -> None:
+    ``head_width`` is ``width / n_heads`` unless it is given; ``kernel="performer"`` approximates the softmax.
+    """
+
+    def __init__(self, width: int, n_heads: int, *, head_width: int | None = None, kernel: str = "exact") -> None:
         super().__init__()
-        if width % n_heads:
+        if head_width is None and width % n_heads:
             raise ValueError(f"the width must be a multiple of the number of heads, found {width} and {n_heads}.")
+        if kernel not in KERNELS:
+            raise ValueError(f"attention is one of {', '.join(KERNELS)}, found {kernel!r}.")
         self.n_heads = n_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        inner = n_heads * (head_width or width // n_heads)
+        self.qkv = nn.Linear(width, 3 * inner)
+        self.out = nn.Linear(inner, width)
+        self.features = RandomFeatures(inner // n_heads) if kernel == "performer" else None
 
-    def forward(self, token_ntd: Tensor) -> Tensor:
-        """(n, t, d) → (n, t, d)."""
+    def forward(self, token_ntd: Tensor, real_nt: Tensor | None = None) -> Tensor:
+        """(n, t, d) → (n, t, d); no token looks at those that are not ``real_nt``."""
         query, key, value = self._split(token_ntd)
-        return self._merge(F.scaled_dot_product_attention(query, key, value))
+        if self.features is not None:
+            return self._merge(self.features(query, key, value, real_nt))
+        mask = None if real_nt is None else real_nt[:, None, None, :]
+        return self._merge(F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
     def with_weights(self, token_ntd: Tensor) -> tuple[Tensor, Tensor]:
         """The output (n, t, d) and the softmax weights (n, heads, query t, key t)."""
@@ -28,8 +44,8 @@ class Attention(nn.Module):
         return self._merge(weights @ value), weights
 
     def _split(self, token_ntd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        n, t, d = token_ntd.shape
-        qkv = self.qkv(token_ntd).view(n, t, 3, self.n_heads, d // self.n_heads).permute(2, 0, 3, 1, 4)
+        n, t, _ = token_ntd.shape
+        qkv = self.qkv(token_ntd).view(n, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         return qkv[0], qkv[1], qkv[2]
 
     def _merge(self, heads_nhtk: Tensor) -> Tensor:
@@ -37,20 +53,30 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); dropout on what is added."""
 
-    def __init__(self, width: int, n_heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        n_heads: int,
+        mlp_ratio: float = 4.0,
+        *,
+        dropout_rate: float = 0.0,
+        head_width: int | None = None,
+        attention: str = "exact",
+    ) -> None:
         super().__init__()
         self.norm_1 = nn.LayerNorm(width)
-        self.attention = Attention(width, n_heads)
+        self.attention = Attention(width, n_heads, head_width=head_width, kernel=attention)
         self.norm_2 = nn.LayerNorm(width)
         hidden = int(width * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.dropout = nn.Dropout(dropout_rate)
 
-    def forward(self, token_ntd: Tensor) -> Tensor:
+    def forward(self, token_ntd: Tensor, real_nt: Tensor | None = None) -> Tensor:
         """(n, t, d) → (n, t, d)."""
-        token_ntd = token_ntd + self.attention(self.norm_1(token_ntd))
-        return token_ntd + self.mlp(self.norm_2(token_ntd))  # type: ignore[no-any-return]
+        token_ntd = token_ntd + self.dropout(self.attention(self.norm_1(token_ntd), real_nt))
+        return token_ntd + self.dropout(self.mlp(self.norm_2(token_ntd)))  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
@@ -64,21 +90,39 @@ class Transformer(nn.Module):
         Number of blocks and of heads a block; ``width`` is a multiple of ``n_heads``.
     mlp_ratio
         Width of the blocks' MLPs over ``width``.
+    dropout_rate
+        Share of what a block adds that training sets to 0, in [0, 1). Attention weights have no dropout: kernels
+        differ in how they draw it.
+    head_width
+        Width of a head, if not ``width / n_heads``.
+    attention
+        ``"exact"``, or ``"performer"``: :class:`RandomFeatures`.
     """
 
-    def __init__(self, width: int, n_layers: int, n_heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        n_layers: int,
+        n_heads: int,
+        mlp_ratio: float = 4.0,
+        *,
+        dropout_rate: float = 0.0,
+        head_width: int | None = None,
+        attention: str = "exact",
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(width, n_heads, mlp_ratio) for _ in range(n_layers))
+        options: dict[str, Any] = {"dropout_rate": dropout_rate, "head_width": head_width, "attention": attention}
+        self.blocks = nn.ModuleList(Block(width, n_heads, mlp_ratio, **options) for _ in range(n_layers))
         self.norm = nn.LayerNorm(width)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, token_ntd: Tensor) -> Tensor:
-        """(n, t, d) → (n, t, d)."""
+    def forward(self, token_ntd: Tensor, real_nt: Tensor | None = None) -> Tensor:
+        """(n, t, d) → (n, t, d); padding, where ``real_nt`` is false, is seen by no other token."""
         for block in self.blocks:
-            token_ntd = block(token_ntd)
+            token_ntd = block(token_ntd, real_nt)
         return self.norm(token_ntd)  # type: ignore[no-any-return]
 
     def attention(self, token_ntd: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def embed(
         ``obs``.
     method
         ``"masksc"``, ``"contrastive_sc"``, ``"scpretrain"``, ``"mae"``, ``"byol"``, ``"barlow_twins"``,
-        ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or
+        ``"celllm"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or
         ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
         train nothing and run on the CPU.
     layer
@@ -134,6 +134,7 @@ def embed(
                 model_kwargs = model_kwargs | {"programs": find_programs(model_kwargs["programs"], adata)}
             genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
             cells = private_cells(adata, source, genes, batch_key=batch_key)
+            _take_along(adata, cells, model_kwargs)
             model_class = getattr(models, METHODS[method])
             try:
                 model_class.setup_anndata(cells, batch_key=batch_key, size_factor_key=SIZE_FACTOR, input=input)
@@ -156,6 +157,15 @@ def embed(
         model.save(save_model, overwrite=goes_on)
     proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
     return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
+
+
+def _take_along(adata: AnnData, cells: AnnData, model_kwargs: Mapping[str, Any]) -> None:
+    """What else of the user's data a method was told to read."""
+    label, table = model_kwargs.get("malignancy_key"), model_kwargs.get("gene_embeddings")
+    if label in adata.obs:
+        cells.obs[label] = adata.obs[label]
+    if isinstance(table, str) and table in adata.varm:
+        cells.varm[table] = adata[:, cells.var_names].varm[table]
 
 
 def _train(model: SSLModel, save_model: str | Path | None, **options: Any) -> None:

@@ -1,7 +1,19 @@
-"""How a model is optimised: the training plan, schedules and seeds."""
+"""How a model is optimised: the training plan, divided minibatches, schedules and seeds."""
 
+from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end, joint_terms
 from .plan import SSLTrainingPlan
 from .schedules import warmup_cosine
-from .seeds import seeded
+from .seeds import replayed, seeded
 
-__all__ = ["SSLTrainingPlan", "seeded", "warmup_cosine"]
+__all__ = [
+    "ChunkedContrastPlan",
+    "SSLTrainingPlan",
+    "View",
+    "divide",
+    "divided_backward",
+    "end_to_end",
+    "joint_terms",
+    "replayed",
+    "seeded",
+    "warmup_cosine",
+]

@@ -35,3 +35,21 @@ def seeded(random_state: int | np.random.Generator | None) -> Iterator[int | Non
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+@contextmanager
+def replayed(seed: int, *counter: int) -> Iterator[None]:
+    """Torch's random numbers inside the block follow from the seed and the counters alone; the state comes back.
+
+    Parameters
+    ----------
+    seed
+        In [0, 2⁶²).
+    *counter
+        Which of the blocks under this seed, each ≥ 0.
+    """
+    for count in counter:  # a multiplicative hash (Knuth), so that neighbouring counters give unrelated seeds
+        seed = ((seed ^ (count + 1)) * 6364136223846793005 + 1442695040888963407) % 2**63
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield

@@ -1,4 +1,4 @@
-"""How a cell is shown to the encoder: dropout noise, masks, patches of genes. Torch only."""
+"""How a cell is shown to the encoder: dropout noise, masks, patches of genes, tokens. Torch only."""
 
 from .augmentations import (
     Augmentation,
@@ -20,6 +20,16 @@ from .noise import (
     negative_binomial_noise,
 )
 from .patches import interleaved, patch_layout, to_patches
+from .tokens import (
+    Tokens,
+    drop_tokens,
+    expressed_genes,
+    keep_tokens,
+    log2_bins,
+    most_expressed,
+    quantile_bins,
+    random_genes,
+)
 
 __all__ = [
     "Augmentation",
@@ -36,14 +46,22 @@ __all__ = [
     "ProgramToRegulator",
     "RandomGenes",
     "TokenMask",
+    "Tokens",
     "binomial_thinning",
+    "drop_tokens",
+    "expressed_genes",
     "gaussian_noise",
     "gaussian_noise_on_expressed",
     "gene_dropout",
     "gene_subset",
     "interleaved",
+    "keep_tokens",
+    "log2_bins",
+    "most_expressed",
     "negative_binomial_noise",
     "patch_layout",
+    "quantile_bins",
+    "random_genes",
     "random_mask",
     "to_patches",
 ]

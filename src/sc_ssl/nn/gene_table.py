@@ -1,0 +1,55 @@
+"""What a gene is, whatever its expression: a vector for each gene, learnt or given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class GeneTable(nn.Module):
+    """A vector for each gene; position g, where a token stands for no gene, gives 0.
+
+    Given vectors go through a learnt linear map to the width of the tokens. Genes that they lack get learnt vectors.
+
+    Parameters
+    ----------
+    n_genes, width
+        g and d.
+    n_given
+        Width w of vectors that are given; 0 learns all.
+    frozen
+        Given vectors stay as they are.
+    """
+
+    known_g: Tensor
+    given_gw: Tensor
+
+    def __init__(self, n_genes: int, width: int, *, n_given: int = 0, frozen: bool = True) -> None:
+        super().__init__()
+        self.learned = nn.Embedding(n_genes + 1, width, padding_idx=n_genes)
+        nn.init.normal_(self.learned.weight, std=width**-0.5)
+        with torch.no_grad():
+            self.learned.weight[n_genes] = 0
+        self.n_given = n_given
+        if n_given:
+            self.map = nn.Linear(n_given, width, bias=False)
+            self.register_buffer("known_g", torch.zeros(n_genes + 1, 1, dtype=torch.bool))
+            given_gw = torch.zeros(n_genes + 1, n_given)
+            if frozen:
+                self.register_buffer("given_gw", given_gw)
+            else:
+                self.given_gw = nn.Parameter(given_gw)
+
+    @torch.no_grad()
+    def give(self, given_gw: Tensor) -> None:
+        """Take vectors of the genes, (g, w); rows with NaN are genes that are lacking."""
+        known_g = torch.isfinite(given_gw).all(dim=1)
+        self.known_g[:-1, 0] = known_g
+        self.given_gw[:-1] = torch.where(known_g[:, None], given_gw, 0.0)
+
+    def forward(self, gene_nt: Tensor) -> Tensor:
+        """(n, t) → (n, t, d)."""
+        learned_ntd: Tensor = self.learned(gene_nt)
+        if not self.n_given:
+            return learned_ntd
+        return torch.where(self.known_g[gene_nt], self.map(self.given_gw[gene_nt]), learned_ntd)
