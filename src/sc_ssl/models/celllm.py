@@ -62,7 +62,11 @@ PAPER: dict[str, Any] = {
 
 
 class ValueEmbedding(nn.Module):
-    """How much of a gene is there, as a vector: of its bin, or of its log2 expression. Also what [MASK] looks like."""
+    """How much of a gene is there, joined to the gene's vector; and the way back, from an output to the value.
+
+    The vector of a bin is added, as published. Log2 expression also multiplies the gene's vector: the mean of a cell's
+    tokens is then, before anything is learnt, a random projection of its expression, and not only of which genes it has.
+    """
 
     def __init__(self, width: int, values: Values, n_bins: int) -> None:
         super().__init__()
@@ -81,10 +85,13 @@ class ValueEmbedding(nn.Module):
             return tokens.value_nt[..., None]
         return (log2_bins if self.values == "log2" else quantile_bins)(tokens, self.n_bins)
 
-    def forward(self, code: Tensor, hidden_nt: Tensor | None = None) -> Tensor:
-        """(n, t, d)."""
+    def forward(self, gene_ntd: Tensor, code: Tensor, hidden_nt: Tensor | None = None) -> Tensor:
+        """Tokens (n, t, d) of genes' vectors and values; a hidden value is [MASK]'s."""
         value_ntd = self.encode(code)
-        return value_ntd if hidden_nt is None else torch.where(hidden_nt[..., None], self.mask_token, value_ntd)
+        shown_ntd = gene_ntd * code + value_ntd if self.values == "continuous" else gene_ntd + value_ntd
+        return (
+            shown_ntd if hidden_nt is None else torch.where(hidden_nt[..., None], gene_ntd + self.mask_token, shown_ntd)
+        )
 
     def error(self, h_md: Tensor, code_m: Tensor) -> Tensor:
         """Cross-entropy of the bins, or half the squared error of log2 expression; summed."""
@@ -158,18 +165,18 @@ class CellLMModule(ContrastModule):
         return expressed_genes(self.normalize.log_expression(cells) / np.log(2))
 
     def encode(self, tokens: Tokens, code: Tensor, hidden_nt: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The output for [CLS] and each token, (n, 1 + t, d), and where there is one, (n, 1 + t)."""
-        token_ntd = self.genes(tokens.gene_nt) + self.values(code, hidden_nt)
+        """What the blocks make of [CLS] and each token, (n, 1 + t, d), and where there is one, (n, 1 + t)."""
+        token_ntd = self.values(self.genes(tokens.gene_nt), code, hidden_nt)
         token_ntd = torch.cat([self.cls_token.expand(len(token_ntd), 1, -1), token_ntd], dim=1)
         real_nt = F.pad(tokens.real_nt, (1, 0), value=True)
-        h_ntd = self.transformer(self.dropout(token_ntd), None if bool(real_nt.all()) else real_nt)
+        h_ntd = self.transformer.unnormed(self.dropout(token_ntd), None if bool(real_nt.all()) else real_nt)
         return h_ntd, real_nt
 
     def pool(self, h_ntd: Tensor, real_nt: Tensor) -> Tensor:
-        """One vector a cell, (n, d)."""
+        """One vector a cell, (n, d); tokens are averaged before the norm, which would take the expression from them."""
         if self.pooling == "cls":
-            return h_ntd[:, 0]
-        return (h_ntd * real_nt[..., None]).sum(dim=1) / real_nt.sum(dim=1, keepdim=True)
+            return self.transformer.norm(h_ntd[:, 0])
+        return self.transformer.norm((h_ntd * real_nt[..., None]).sum(dim=1) / real_nt.sum(dim=1, keepdim=True))
 
     # the loss
 
@@ -181,7 +188,7 @@ class CellLMModule(ContrastModule):
         hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
         h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
         pooled_nd = self.pool(h_ntd, real_nt)
-        error = self.values.error(h_ntd[:, 1:][masked_nt], code[masked_nt])
+        error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
         sums, counts = {"masked": self.weights["masked"] * error}, {"masked": masked_nt.sum()}
         if self.malignancy is not None:
             y_n = cells[MALIGNANT].flatten()
@@ -312,7 +319,7 @@ class CellLM(SSLModel):
         n_gene_dims: int = 0,
         freeze_gene_embeddings: bool = True,
         pooling: Literal["mean", "cls"] = "mean",
-        temperature: float = 0.1,
+        temperature: float = 0.5,
         mask_rate: float = 0.15,
         gene_dropout_rate: float = 0.2,
         thinning_rate: float = 0.0,

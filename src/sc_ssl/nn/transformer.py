@@ -121,9 +121,13 @@ class Transformer(nn.Module):
 
     def forward(self, token_ntd: Tensor, real_nt: Tensor | None = None) -> Tensor:
         """(n, t, d) → (n, t, d); padding, where ``real_nt`` is false, is seen by no other token."""
+        return self.norm(self.unnormed(token_ntd, real_nt))  # type: ignore[no-any-return]
+
+    def unnormed(self, token_ntd: Tensor, real_nt: Tensor | None = None) -> Tensor:
+        """What the blocks make of the tokens, (n, t, d), before the final norm, in which their lengths still differ."""
         for block in self.blocks:
             token_ntd = block(token_ntd, real_nt)
-        return self.norm(token_ntd)  # type: ignore[no-any-return]
+        return token_ntd
 
     def attention(self, token_ntd: Tensor) -> Tensor:
         """Attention weights of the last block, mean over heads, (n, query t, key t); rows sum to 1."""

@@ -1,0 +1,264 @@
+"""CellLM: an embedding that depends on a cell's expression alone, its terms, its options and what it refuses."""
+
+import logging
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+from sc_ssl.models import CellLM
+from sc_ssl.tl import embed
+
+QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
+SMALL = {"n_hidden": 16, "n_layers": 2, "n_heads": 2}
+
+
+def build(adata, setup=None, **options):
+    torch.manual_seed(0)
+    CellLM.setup_anndata(adata, **(setup or {}))
+    return CellLM(adata, **SMALL | options)
+
+
+def fit(adata, *, max_epochs=1, setup=None, **options):
+    model = build(adata, setup, **options)
+    model.train(max_epochs, **QUICK)
+    return model
+
+
+@pytest.fixture
+def said(caplog):
+    logger = logging.getLogger("sc_ssl")
+    logger.addHandler(caplog.handler)
+    yield lambda: " ".join(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    logger.removeHandler(caplog.handler)
+
+
+OPTIONS = [
+    {},
+    {"values": "quantile"},
+    {"values": "log2"},
+    {"attention": "performer"},
+    {"pooling": "cls", "head_width": 4},
+    {"max_genes": 9, "max_training_genes": 9},
+    {"max_genes": None, "max_training_genes": None, "thinning_rate": 0.5},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=[str(options) for options in OPTIONS])
+def test_a_cells_embedding_depends_on_its_expression_alone(build_counts, monkeypatch, options):
+    counts = build_counts(60, depth=1.0)
+    model = fit(counts, **options)
+    z = model.get_latent_representation()
+    assert np.isfinite(z).all() and z.std(axis=0).max() > 1e-3
+
+    def same(found, expected):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    same(np.concatenate([model.get_latent_representation(indices=[i]) for i in range(8)]), z[:8])
+    same(model.get_latent_representation(indices=np.arange(60)[::-1]), z[::-1])
+    monkeypatch.setattr("sc_ssl.models.celllm.MAX_TOKENS", 300)  # parts of a few cells, other padding
+    same(model.get_latent_representation(), z)
+    other = ad.AnnData(sparse.csr_matrix((60, 5)), obs=counts.obs, var=pd.DataFrame(index=[f"o{i}" for i in range(5)]))
+    more = ad.concat([counts, other], axis=1, merge="first")
+    same(model.get_latent_representation(more[:, np.random.default_rng(0).permutation(more.n_vars)].copy()), z)
+
+
+def test_genes_that_no_cell_expresses_change_nothing(build_counts):
+    counts = build_counts(60)
+    counts.X[:, 10:20] = 0
+    counts.X.eliminate_zeros()
+    module = build(counts).module.eval()
+    cells = next(iter(build(counts)._loader(build(counts)._own_cells())))
+    z = module.embed(cells)
+    with torch.no_grad():
+        module.genes.learned.weight[10:20] += 100
+    torch.testing.assert_close(module.embed(cells), z)
+
+
+def test_max_genes_shows_the_most_expressed_ones(counts):
+    model = fit(counts, max_genes=5)
+    z = model.get_latent_representation()
+    x = counts.X.toarray()
+    lowest = x[0, :].argmin()  # not among the five of the highest counts
+    x[0, np.flatnonzero(x[0] > 0)[x[0, x[0] > 0].argmin()]] = 0
+    other = ad.AnnData(sparse.csr_matrix(x), obs=counts.obs, var=counts.var)
+    assert lowest not in np.argsort(-x[0])[:5]
+    model.module.normalize.by_library = False
+    np.testing.assert_allclose(
+        model.get_latent_representation(other, indices=[0]), model.get_latent_representation(indices=[0]), atol=1e-6
+    )
+    assert z.shape == (120, 16)
+
+
+def test_masked_values_are_learned(build_counts):
+    loss = fit(build_counts(), max_epochs=12, contrastive_weight=0.0).history["masked_train"]["masked_train"]
+    assert loss.iloc[-3:].mean() < 0.9 * loss.iloc[:2].mean()
+
+
+def test_hidden_values_are_not_seen(counts, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models.celllm.HIDDEN_RATE", 1.0)
+    model = build(counts, mask_rate=1.0, dropout_rate=0.0, gene_dropout_rate=0.0)
+    cells = next(iter(model._loader(model._own_cells())))
+    doubled = cells | {"X": cells["X"] * 2}  # the library size stays
+    torch.testing.assert_close(model.module.encode_view(cells).z_nd, model.module.encode_view(doubled).z_nd)
+
+
+def test_validation_compares_two_different_views(counts):
+    model = build(counts)
+    model.train(2, validation_size=0.3, **QUICK)
+    identical = float(torch.nn.functional.cross_entropy(torch.tensor([[1 / 0.5] + [0.0] * 70]), torch.tensor([0])))
+    assert model.history["contrastive_validation"].to_numpy().min() > identical / 2
+    model.module.eval()
+    cells = next(iter(model._loader(model._own_cells())))
+    with torch.no_grad():
+        assert not torch.allclose(model.module.encode_view(cells).z_nd, model.module.encode_view(cells).z_nd)
+
+
+def test_paper_has_the_published_sizes():
+    genes = [f"g{i}" for i in range(30)]
+    cells = ad.AnnData(sparse.csr_matrix(np.random.default_rng(0).poisson(1.0, (12, 30)).astype(np.float32)))
+    cells.var_names = genes
+    CellLM.setup_anndata(cells)
+    model = CellLM.paper(cells)
+    # 42.0 M: the figure counts q, k and v without bias
+    biases = 10 * 3 * 1024
+    block = sum(p.numel() for p in model.module.transformer.blocks.parameters()) - biases
+    assert block == 41_994_240
+    assert model.module.values.n_bins == 6
+    assert model.module.transformer.blocks[0].attention.qkv.out_features == 3 * 16 * 64
+
+
+# given vectors of genes
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_given_vectors_are_kept_frozen_or_not_and_saved(counts, tmp_path, said, frozen):
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 7)), index=counts.var_names[::-1][:80])
+    model = fit(counts, gene_embeddings=table, freeze_gene_embeddings=frozen)
+    assert "16 of 96 genes have no given vector and learn one: 'gene_0'" in said()
+    given = model.module.genes.given_gw[:-1][16:].detach().numpy()
+    expected = table.loc[counts.var_names[16:]].to_numpy(np.float32)
+    assert np.array_equal(given, expected) == frozen
+    model.save(tmp_path / "model")
+    loaded = CellLM.load(tmp_path / "model", counts)
+    np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
+    vectors = model.get_gene_embeddings()
+    assert vectors.shape == (96, 16) and list(vectors.index) == list(counts.var_names)
+
+
+def test_given_vectors_in_varm_reach_the_model_through_embed(counts):
+    counts.varm["X_ppi"] = np.random.default_rng(0).normal(size=(96, 7))
+    options = {"gene_embeddings": "X_ppi", "max_epochs": 1, "train_kwargs": {"enable_progress_bar": False}}
+    embed(counts, "celllm", n_top_genes=50, **options, **SMALL)
+    assert counts.obsm["X_celllm"].shape == (120, 16)
+
+
+def test_unknown_vectors_are_refused(counts):
+    with pytest.raises(KeyError, match="'X_ppi' is not in adata.varm"):
+        build(counts, gene_embeddings="X_ppi")
+    with pytest.raises(ValueError, match="none of the model's genes, such as 'gene_0'.* such as 'ENSG1'"):
+        build(counts, gene_embeddings=pd.DataFrame(np.ones((1, 3)), index=["ENSG1"]))
+
+
+# malignancy
+
+
+def test_malignant_cells_are_told(build_counts, tmp_path):
+    counts = build_counts(180)
+    counts.obs["tissue"] = np.where(counts.obs["cell_type"] == "type_0", "tumour", "healthy").astype(object)
+    counts.obs.loc[counts.obs_names[:20], "tissue"] = None
+    model = fit(counts, max_epochs=25, malignancy_key="tissue", malignant_category="tumour")
+    found = model.get_malignancy_probability()
+    truth = (counts.obs["cell_type"] == "type_0").to_numpy()
+    assert found.shape == (180,) and ((0 <= found) & (found <= 1)).all()
+    assert ((found > 0.5) == truth).mean() > 0.9
+    model.save(tmp_path / "model")
+    again = CellLM.load(tmp_path / "model", counts)
+    np.testing.assert_allclose(again.get_malignancy_probability(), found, atol=1e-6)
+    again.train(1, **QUICK)
+
+
+def test_malignancy_through_embed(counts):
+    counts.obs["tumour"] = np.arange(120) % 2 == 0
+    options = {"malignancy_key": "tumour", "max_epochs": 1, "train_kwargs": {"enable_progress_bar": False}}
+    embed(counts, "celllm", **options, **SMALL)
+    assert "malignancy_train" in counts.uns["celllm"]["history"]
+
+
+def test_a_label_that_is_a_batch_in_disguise_is_warned_about(build_counts, said):
+    counts = build_counts(n_batches=4)
+    setup = {"batch_key": "donor"}
+    counts.obs["tumour"] = np.arange(120) % 2 == 0
+    build(counts.copy(), setup, malignancy_key="tumour")
+    assert "batch tells" not in said()
+    counts.obs["tumour"] = counts.obs["donor"].isin(["donor_0", "donor_1"]).to_numpy()
+    build(counts, setup, malignancy_key="tumour")
+    assert "The batch tells obs['tumour'] for 100 % of the cells" in said()
+
+
+def one_class(counts):
+    counts.obs["label"] = True
+
+
+def two_names(counts):
+    counts.obs["label"] = ["tumour", "healthy"] * 60
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "message"),
+    [
+        (
+            two_names,
+            {"malignancy_key": "label"},
+            ValueError,
+            "'tumour', 'healthy'; say which one .* malignant_category",
+        ),
+        (one_class, {"malignancy_key": "label"}, ValueError, "found True only; leave out malignancy_key"),
+        (
+            two_names,
+            {"malignancy_key": "label", "malignant_category": "x"},
+            ValueError,
+            "'tumour', 'healthy' only and no 'x'",
+        ),
+        (two_names, {"malignancy_key": "nowhere"}, KeyError, "'nowhere' is not in adata.obs"),
+        (None, {"values": "raw"}, ValueError, "continuous, quantile, log2, found 'raw'"),
+        (None, {"pooling": "max"}, ValueError, "'mean' or 'cls', found 'max'"),
+        (None, {"max_genes": 0}, ValueError, "max_genes and max_training_genes 1, found 6, 0 and 128"),
+        (None, {"mask_rate": 0}, ValueError, r"mask_rate lies in \(0, 1\], found 0"),
+        (None, {"temperature": 0}, ValueError, "temperature is above 0"),
+        (None, {"gene_dropout_rate": 1}, ValueError, r"gene_dropout_rate lies in \[0, 1\), found 1"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(counts, change, options, error, message):
+    if change:
+        change(counts)
+    with pytest.raises(error, match=message):
+        build(counts, **options)
+
+
+def test_cells_without_expressed_genes_are_named_and_harm_no_other(counts, said):
+    counts.X[[3, 7]] = 0
+    counts.X.eliminate_zeros()
+    model = fit(counts)
+    assert "2 cells express none of the model's genes, the first 'cell_3'" in said()
+    z = model.get_latent_representation()
+    assert np.isfinite(z).all()
+    np.testing.assert_allclose(z[3], z[7], atol=1e-6)
+
+
+def test_long_cells_are_warned_about(counts, said, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models.celllm.MANY_TOKENS", 50)
+    fit(counts, max_training_genes=None)
+    assert "attention takes long and much memory; set max_training_genes" in said()
+    n_expressed = np.diff(counts.X.indptr)
+    assert f"{counts.obs_names[n_expressed.argmax()]!r} expresses {n_expressed.max()} genes" in said()
+
+
+def test_thinning_needs_counts(counts):
+    counts.X = np.log1p(counts.X / 3)
+    with pytest.raises(ValueError, match="thinning_rate acts on raw counts"):
+        build(counts, {"input": "log1p"}, thinning_rate=0.5)
+    assert np.isfinite(fit(counts, setup={"input": "log1p"}).get_latent_representation()).all()
