@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import anndata
 import numpy as np
 import pytest
@@ -182,3 +184,15 @@ def test_a_batch_without_cells_takes_the_statistics_of_all(build_counts):
     _, mean, sd = gene_statistics(cells, n_batch=3, log_input=False)
     np.testing.assert_array_equal(mean[3], mean[0])
     np.testing.assert_array_equal(sd[3], sd[0])
+
+
+def test_the_last_weighed_draw_is_within_the_cells(monkeypatch):
+    """A point drawn at the very end is rounded up beyond the last weight when it is not kept in float64."""
+    monkeypatch.setattr(torch, "rand", lambda *_: torch.tensor(1 - 2.0**-24))
+    for n in (6649, 9973, 20011):
+        weight = np.random.default_rng(n).uniform(0.1, 0.9, n)
+        cells = Cells(
+            sparse.csr_matrix((n, 1), dtype=np.float32), np.arange(1), np.ones(n, np.float32), np.zeros(n, int)
+        )
+        loader = CellLoader(replace(cells, weight=weight), np.arange(n), n, shuffle=True)
+        assert [len(minibatch["batch"]) for minibatch in loader] == [n]

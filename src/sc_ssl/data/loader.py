@@ -82,8 +82,9 @@ class CellLoader:
         if self.cells.weight is None:
             return index
         weight = torch.as_tensor(self.cells.weight, dtype=torch.float64)[index].cumsum(0)
-        point = (torch.arange(len(index)) + torch.rand(())) / len(index) * weight[-1]
-        drawn = index[torch.searchsorted(weight, point.clamp(max=float(weight[-1])), right=False)]
+        # in float64 throughout: of many cells, a rounded point may lie beyond the last weight
+        point = (torch.arange(len(index), dtype=torch.float64) + torch.rand(())) / len(index) * weight[-1]
+        drawn = index[torch.searchsorted(weight, point).clamp(max=len(index) - 1)]
         return drawn[torch.randperm(len(drawn))]
 
     def _minibatch(self, index: Tensor) -> dict[str, Tensor]:
