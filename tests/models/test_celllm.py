@@ -22,10 +22,17 @@ def build(adata, setup=None, **options):
     return CellLM(adata, **SMALL | options)
 
 
-def fit(adata, *, max_epochs=1, setup=None, **options):
+def fit(adata, *, max_epochs=1, setup=None, lr=2e-3, **options):
     model = build(adata, setup, **options)
-    model.train(max_epochs, **QUICK)
+    model.train(max_epochs, plan_kwargs={"lr": lr}, **QUICK)
     return model
+
+
+def silence(adata, *, cells=(), genes=()):
+    """Take away the counts of these cells and genes."""
+    x = adata.X.toarray()
+    x[list(cells)], x[:, list(genes)] = 0, 0
+    adata.X = sparse.csr_matrix(x)
 
 
 @pytest.fixture
@@ -68,10 +75,9 @@ def test_a_cells_embedding_depends_on_its_expression_alone(build_counts, monkeyp
 
 def test_genes_that_no_cell_expresses_change_nothing(build_counts):
     counts = build_counts(60)
-    counts.X[:, 10:20] = 0
-    counts.X.eliminate_zeros()
-    module = build(counts).module.eval()
-    cells = next(iter(build(counts)._loader(build(counts)._own_cells())))
+    silence(counts, genes=range(10, 20))
+    model = build(counts)
+    module, cells = model.module.eval(), next(iter(model._loader(model._own_cells())))
     z = module.embed(cells)
     with torch.no_grad():
         module.genes.learned.weight[10:20] += 100
@@ -170,7 +176,7 @@ def test_malignant_cells_are_told(build_counts, tmp_path):
     counts = build_counts(180)
     counts.obs["tissue"] = np.where(counts.obs["cell_type"] == "type_0", "tumour", "healthy").astype(object)
     counts.obs.loc[counts.obs_names[:20], "tissue"] = None
-    model = fit(counts, max_epochs=25, malignancy_key="tissue", malignant_category="tumour")
+    model = fit(counts, max_epochs=25, lr=5e-3, n_hidden=32, malignancy_key="tissue", malignant_category="tumour")
     found = model.get_malignancy_probability()
     truth = (counts.obs["cell_type"] == "type_0").to_numpy()
     assert found.shape == (180,) and ((0 <= found) & (found <= 1)).all()
@@ -216,7 +222,7 @@ def two_names(counts):
             ValueError,
             "'tumour', 'healthy'; say which one .* malignant_category",
         ),
-        (one_class, {"malignancy_key": "label"}, ValueError, "found True only; leave out malignancy_key"),
+        (one_class, {"malignancy_key": "label"}, ValueError, "found 'True' only; leave out malignancy_key"),
         (
             two_names,
             {"malignancy_key": "label", "malignant_category": "x"},
@@ -228,6 +234,7 @@ def two_names(counts):
         (None, {"pooling": "max"}, ValueError, "'mean' or 'cls', found 'max'"),
         (None, {"max_genes": 0}, ValueError, "max_genes and max_training_genes 1, found 6, 0 and 128"),
         (None, {"mask_rate": 0}, ValueError, r"mask_rate lies in \(0, 1\], found 0"),
+        (None, {"target_sum": 1e4}, ValueError, "target_sum is for values='log2'"),
         (None, {"temperature": 0}, ValueError, "temperature is above 0"),
         (None, {"gene_dropout_rate": 1}, ValueError, r"gene_dropout_rate lies in \[0, 1\), found 1"),
     ],
@@ -240,8 +247,7 @@ def test_bad_settings_are_refused_by_name(counts, change, options, error, messag
 
 
 def test_cells_without_expressed_genes_are_named_and_harm_no_other(counts, said):
-    counts.X[[3, 7]] = 0
-    counts.X.eliminate_zeros()
+    silence(counts, cells=(3, 7))
     model = fit(counts)
     assert "2 cells express none of the model's genes, the first 'cell_3'" in said()
     z = model.get_latent_representation()

@@ -35,10 +35,10 @@ def malignancy_labels(adata: AnnData, key: str, category: str | None = None) -> 
     elif pd.api.types.is_bool_dtype(column) or set(column[known].unique()) <= {True, False}:
         positive = column.eq(True).fillna(False).to_numpy(dtype=bool)
     else:
-        names = ", ".join(map(repr, column[known].unique()[:5]))
+        names = ", ".join(repr(str(name)) for name in column[known].unique()[:5])
         raise ValueError(f"obs[{key!r}] has {names}; say which one is malignant by malignant_category.")
     if len(np.unique(positive[known])) < 2:
-        found = ", ".join(map(repr, column[known].unique()[:5])) or "nothing"
+        found = ", ".join(repr(str(name)) for name in column[known].unique()[:5]) or "nothing"
         raise ValueError(
             f"obs[{key!r}] must have malignant and other cells, found {found} only"
             + (f" and no {category!r}" if category is not None and not positive.any() else "")

@@ -64,8 +64,8 @@ PAPER: dict[str, Any] = {
 class ValueEmbedding(nn.Module):
     """How much of a gene is there, joined to the gene's vector; and the way back, from an output to the value.
 
-    The vector of a bin is added, as published. Log2 expression also multiplies the gene's vector: the mean of a cell's
-    tokens is then, before anything is learnt, a random projection of its expression, and not only of which genes it has.
+    The vector of a bin is added, as published. A z-score also multiplies the gene's vector: the mean of a cell's tokens
+    is then, before anything is learnt, a random projection of its expression, in which no gene outweighs the others.
     """
 
     def __init__(self, width: int, values: Values, n_bins: int) -> None:
@@ -79,10 +79,10 @@ class ValueEmbedding(nn.Module):
             nn.init.normal_(self.encode.weight, std=width**-0.5)
         self.decode = nn.Linear(width, 1 if values == "continuous" else n_bins)
 
-    def code(self, tokens: Tokens) -> Tensor:
-        """What is encoded and predicted: log2 expression (n, t, 1), or bins (n, t)."""
+    def code(self, tokens: Tokens, z_ng: Tensor) -> Tensor:
+        """What is encoded and predicted: z-scores of the tokens' genes (n, t, 1), or bins (n, t)."""
         if self.values == "continuous":
-            return tokens.value_nt[..., None]
+            return F.pad(z_ng, (0, 1)).gather(1, tokens.gene_nt)[..., None]
         return (log2_bins if self.values == "log2" else quantile_bins)(tokens, self.n_bins)
 
     def forward(self, gene_ntd: Tensor, code: Tensor, hidden_nt: Tensor | None = None) -> Tensor:
@@ -94,9 +94,9 @@ class ValueEmbedding(nn.Module):
         )
 
     def error(self, h_md: Tensor, code_m: Tensor) -> Tensor:
-        """Cross-entropy of the bins, or half the squared error of log2 expression; summed."""
+        """Cross-entropy of the bins, or Huber's loss of z-scores, whose tails are long; summed."""
         if self.values == "continuous":
-            return 0.5 * F.mse_loss(self.decode(h_md), code_m, reduction="sum")
+            return F.smooth_l1_loss(self.decode(h_md), code_m, reduction="sum")
         return F.cross_entropy(self.decode(h_md), code_m, reduction="sum")
 
 
@@ -147,6 +147,7 @@ class CellLMModule(ContrastModule):
         tokens = self.tokens(cells)
         if self.max_genes is not None:
             tokens = most_expressed(tokens, self.max_genes, self.priority_g)
+        code = self.code(tokens, cells)
         length_n = tokens.real_nt.sum(dim=1)
         order = length_n.argsort(stable=True)
         parts, stop = [], len(order)
@@ -155,7 +156,7 @@ class CellLMModule(ContrastModule):
             start = max(stop - max(MAX_TOKENS // (t + 1), 1), 0)
             index = order[start:stop]
             part = Tokens(*(entry[index, :t] for entry in tokens))
-            parts.append(self.pool(*self.encode(part, self.values.code(part))))
+            parts.append(self.pool(*self.encode(part, code[index, :t])))
             stop = start
         pooled_nd = torch.cat(parts[::-1])
         return pooled_nd[order.argsort()]
@@ -163,6 +164,10 @@ class CellLMModule(ContrastModule):
     def tokens(self, cells: dict[str, Tensor]) -> Tokens:
         """All genes that the cells express, with log2(1 + normalised counts)."""
         return expressed_genes(self.normalize.log_expression(cells) / np.log(2))
+
+    def code(self, tokens: Tokens, cells: dict[str, Tensor]) -> Tensor:
+        """The tokens' values as they are encoded; z-scores are those of the cells' own batches."""
+        return self.values.code(tokens, self.normalize.standardize(self.normalize.log_expression(cells), cells))
 
     def encode(self, tokens: Tokens, code: Tensor, hidden_nt: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the blocks make of [CLS] and each token, (n, 1 + t, d), and where there is one, (n, 1 + t)."""
@@ -182,8 +187,9 @@ class CellLMModule(ContrastModule):
 
     def encode_view(self, cells: dict[str, Tensor]) -> View:
         """Cells with fewer counts and genes, some of whose values are hidden; projected for the contrast."""
+        cells = self.thin(cells)
         tokens = self.draw_tokens(cells)
-        code = self.values.code(tokens)
+        code = self.code(tokens, cells)
         masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
         hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
         h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
@@ -198,12 +204,16 @@ class CellLMModule(ContrastModule):
             sums["malignancy"], counts["malignancy"] = self.weights["malignancy"] * error, labelled.sum()
         return View(self.projector(pooled_nd), sums, counts)
 
+    def thin(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The cells as a shallower sequencing would have seen them."""
+        if not self.thinning_rate:
+            return cells
+        keep_n1 = (1 - self.thinning_rate) ** torch.rand_like(cells["size_factor"])
+        counts_ng = binomial_thinning(cells["X"], keep_n1)
+        return cells | {"X": counts_ng, "size_factor": cells["size_factor"] * keep_n1}
+
     def draw_tokens(self, cells: dict[str, Tensor]) -> Tokens:
         """A random part of what a cell expresses."""
-        if self.thinning_rate:
-            keep_n1 = (1 - self.thinning_rate) ** torch.rand_like(cells["size_factor"])
-            counts_ng = binomial_thinning(cells["X"], keep_n1)
-            cells = cells | {"X": counts_ng, "size_factor": cells["size_factor"] * keep_n1}
         tokens = drop_tokens(self.tokens(cells), self.gene_dropout_rate, self.n_genes)
         return (
             tokens if self.max_training_genes is None else random_genes(tokens, self.max_training_genes, self.n_genes)
@@ -247,12 +257,14 @@ class CellLM(SSLModel):
     dropout_rate
         Share of the tokens' and the blocks' units that training sets to 0, in [0, 1).
     values
-        How expression enters: ``"continuous"`` (log2(1 + x) through a small network), ``"quantile"`` (bins among the
+        How expression enters: ``"continuous"`` (weighed z-scores of log1p within a batch, which multiply the gene's
+        vector and go through a small network), ``"quantile"`` (bins among the
         cell's own genes) or ``"log2"`` (bins ⌊log2(1 + x)⌋, as published: few of them in shallow cells).
     n_bins
         Number of bins, ≥ 2.
     target_sum
-        Library size (counts) that cells are brought to, by default the median of the training cells.
+        Library size (counts) that cells are brought to for bins and for the choice of genes, by default the median of
+        the training cells, which z-scores need.
     max_genes
         Genes of a cell that are shown for embedding, the most expressed ones; ``None`` shows all.
     max_training_genes
@@ -291,8 +303,8 @@ class CellLM(SSLModel):
 
     training = TrainingDefaults(
         max_epochs=6,
-        batch_size=256,
-        min_steps=60,
+        batch_size=128,
+        min_steps=150,
         plan={"lr": 2e-3, "weight_decay": 1e-2, "warmup_rate": 0.1},
         gradient_clip_val=1.0,
         micro_batch_size="auto",
@@ -339,7 +351,11 @@ class CellLM(SSLModel):
         genes = GeneTable(n_genes, n_hidden, n_given=n_gene_dims, frozen=freeze_gene_embeddings)
         if given_gw is not None:
             genes.give(given_gw)
-        normalize = self._normalizer(weigh_genes=False)
+        normalize = self._normalizer()
+        if target_sum is not None and values == "continuous":
+            raise ValueError(
+                "target_sum is for values='log2' or 'quantile'; z-scores are of the training cells' median."
+            )
         if target_sum is not None:
             normalize.target_sum.fill_(target_sum)
         if malignancy_key is not None and adata is not None:
