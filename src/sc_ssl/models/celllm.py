@@ -73,7 +73,10 @@ class ValueEmbedding(nn.Module):
         self.values, self.n_bins = values, n_bins
         self.mask_token = nn.Parameter(torch.randn(width) * width**-0.5)
         if values == "continuous":
-            self.encode: nn.Module = nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))
+            last = nn.Linear(width, width)
+            nn.init.zeros_(last.weight)  # what all tokens share outweighs, in their mean, what each gene says
+            nn.init.zeros_(last.bias)
+            self.encode: nn.Module = nn.Sequential(nn.Linear(1, width), nn.GELU(), last)
         else:
             self.encode = nn.Embedding(n_bins, width)
             nn.init.normal_(self.encode.weight, std=width**-0.5)
@@ -136,6 +139,10 @@ class CellLMModule(ContrastModule):
         self.pooling, self.temperature, self.weights = pooling, temperature, weights
         self.gene_dropout_rate, self.thinning_rate, self.mask_rate = gene_dropout_rate, thinning_rate, mask_rate
         self.malignancy = nn.Linear(n_hidden, 1) if malignancy else None
+        with torch.no_grad():  # blocks start as the identity: what they add at random drowns the expression in the mean
+            for block in transformer.blocks:
+                block.attention.out.weight.zero_()
+                block.mlp[-1].weight.zero_()
         # the same in every model: which of equally expressed genes are shown is no matter of chance
         priority_g = torch.randperm(n_genes, generator=torch.Generator().manual_seed(0))
         self.register_buffer("priority_g", priority_g)
