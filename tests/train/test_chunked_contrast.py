@@ -113,7 +113,7 @@ def test_chunks_hold_every_cell_once_and_like_lengths_together(celllm):
 
 
 def noiseless(counts):
-    return build(counts, **SMALL, dropout_rate=0, gene_dropout_rate=0, mask_rate=1.0, max_training_genes=None)
+    return build(counts, **SMALL, dropout_rate=0, gene_dropout_rate=0, thinning_rate=0, mask_rate=1.0)
 
 
 def layer_norm_contrastive(counts):

@@ -39,6 +39,8 @@ Values = Literal["continuous", "quantile", "log2"]
 VALUES = ("continuous", "quantile", "log2")
 #: share of the masked tokens whose value is hidden, as in scBERT; the others are only predicted
 HIDDEN_RATE = 0.9
+#: largest share of molecules that a view leaves out, where there are counts
+THINNING_RATE = 0.5
 #: tokens that are encoded together where no gradient is kept
 MAX_TOKENS = 2**15
 #: more tokens a cell than this take long: attention grows with their square
@@ -58,6 +60,8 @@ PAPER: dict[str, Any] = {
     "max_training_genes": 5999,
     "pooling": "cls",
     "temperature": 0.05,
+    "gene_dropout_rate": 0.0,
+    "thinning_rate": 0.0,
 }
 
 
@@ -246,7 +250,8 @@ class CellLM(SSLModel):
     Departs from the paper and its released encoder: exact attention on the genes that are there instead of an
     approximation on 6,000 padded places, which is cheaper below about 3,000 genes; padding that no token sees; [MASK]
     has a code of its own; genes of a long cell are left out by their expression and not by their place in the list;
-    views are random parts of a cell's genes and not dropout alone; sizes for a CPU. The code of the pretraining was
+    views are random parts of a cell's genes and molecules and not dropout alone; by default z-scores instead of bins;
+    blocks that start as the identity; sizes for a CPU. The code of the pretraining was
     never released: temperature, mask rate and weights are ours. :meth:`paper` gives the published sizes.
 
     Parameters
@@ -292,7 +297,8 @@ class CellLM(SSLModel):
     gene_dropout_rate
         Share of a cell's genes that a view leaves out, in [0, 1).
     thinning_rate
-        Largest share of molecules that a view leaves out, in [0, 1); needs counts.
+        Largest share of molecules that a view leaves out, in [0, 1), so that depth tells no cell from another; by
+        default 0.5, without counts 0.
     contrastive_weight, masked_weight, malignancy_weight
         Of the terms.
     malignancy_key
@@ -338,10 +344,10 @@ class CellLM(SSLModel):
         n_gene_dims: int = 0,
         freeze_gene_embeddings: bool = True,
         pooling: Literal["mean", "cls"] = "mean",
-        temperature: float = 0.5,
+        temperature: float = 0.2,
         mask_rate: float = 0.15,
         gene_dropout_rate: float = 0.2,
-        thinning_rate: float = 0.0,
+        thinning_rate: float | None = None,
         contrastive_weight: float = 1.0,
         masked_weight: float = 1.0,
         malignancy_weight: float = 1.0,
@@ -349,6 +355,8 @@ class CellLM(SSLModel):
         malignant_category: str | None = None,
     ) -> None:
         super().__init__(adata, registry)
+        if thinning_rate is None:
+            thinning_rate = 0.0 if self.setup_arguments["input"] == "log1p" else THINNING_RATE
         shares = {"dropout_rate": dropout_rate, "gene_dropout_rate": gene_dropout_rate, "thinning_rate": thinning_rate}
         self._check(values, n_bins, pooling, mask_rate, (max_genes, max_training_genes), temperature, shares)
         n_genes = len(self.var_names)
@@ -394,7 +402,7 @@ class CellLM(SSLModel):
 
         On the published 19,379 genes 52 million parameters. Weeks on a CPU.
         """
-        model = cls(adata, **(PAPER | {"gene_dropout_rate": 0.0} | options))
+        model = cls(adata, **(PAPER | options))
         plan = {"lr": 1e-4, "weight_decay": 1e-2, "warmup_rate": 0.05}
         model.training = TrainingDefaults(10, 1024, plan=plan, gradient_clip_val=1.0, micro_batch_size="auto")
         return model
