@@ -461,7 +461,7 @@ class CellLM(SSLModel):
             if gene_embeddings not in self._adata.varm:
                 raise KeyError(f"{gene_embeddings!r} is not in adata.varm, which has {', '.join(self._adata.varm)}.")
             gene_embeddings = pd.DataFrame(np.asarray(self._adata.varm[gene_embeddings]), index=self._adata.var_names)
-        table = gene_embeddings.reindex(self.var_names).to_numpy(dtype=np.float32)
+        table = gene_embeddings.reindex(self.var_names).to_numpy(dtype=np.float32, copy=True)
         lacking = np.flatnonzero(~np.isfinite(table).all(axis=1))
         if len(lacking) == len(table):
             raise ValueError(
