@@ -12,6 +12,8 @@ from sc_ssl._logging import logger
 if TYPE_CHECKING:
     from anndata import AnnData
 
+#: minibatches' name for the labels: 1 malignant, 0 not, NaN unknown
+MALIGNANT = "malignant"
 #: a label that the batch tells for this share of the cells can be learnt from the batch alone
 SHARE_TOLD = 0.98
 

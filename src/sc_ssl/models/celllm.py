@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from sc_ssl._logging import logger
-from sc_ssl.losses import nt_xent
-from sc_ssl.nn import MLP, GeneTable, LogNormalize, Transformer
-from sc_ssl.train import View
-from sc_ssl.views import (
-    Tokens,
-    binomial_thinning,
-    drop_tokens,
-    expressed_genes,
-    log2_bins,
-    most_expressed,
-    quantile_bins,
-    random_genes,
-)
+from sc_ssl.nn import MLP, GeneTable, Transformer, ValueEmbedding, Values
 
 from ._base import SSLModel
-from ._contrast import ContrastModule
-from ._malignancy import malignancy_labels, warn_of_batches
+from ._celllm_module import CellLMModule
+from ._given_genes import given_genes
+from ._malignancy import MALIGNANT, malignancy_labels, warn_of_batches
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
@@ -35,18 +22,11 @@ if TYPE_CHECKING:
 
     from sc_ssl.data import Cells
 
-Values = Literal["continuous", "quantile", "log2"]
-VALUES = ("continuous", "quantile", "log2")
-#: share of the masked tokens whose value is hidden, as in scBERT; the others are only predicted
-HIDDEN_RATE = 0.9
+VALUES = get_args(Values)
 #: largest share of molecules that a view leaves out, where there are counts
 THINNING_RATE = 0.5
-#: tokens that are encoded together where no gradient is kept
-MAX_TOKENS = 2**15
 #: more tokens a cell than this take long: attention grows with their square
 MANY_TOKENS = 4096
-#: minibatches' name for the labels: 1 malignant, 0 not, NaN unknown
-MALIGNANT = "malignant"
 #: what is known of the published model; the other settings were never released
 PAPER: dict[str, Any] = {
     "n_hidden": 512,
@@ -63,180 +43,6 @@ PAPER: dict[str, Any] = {
     "gene_dropout_rate": 0.0,
     "thinning_rate": 0.0,
 }
-
-
-class ValueEmbedding(nn.Module):
-    """How much of a gene is there, joined to the gene's vector; and the way back, from an output to the value.
-
-    The vector of a bin is added, as published. A z-score also multiplies the gene's vector: the mean of a cell's tokens
-    is then, before anything is learnt, a random projection of its expression, in which no gene outweighs the others.
-    """
-
-    def __init__(self, width: int, values: Values, n_bins: int) -> None:
-        super().__init__()
-        self.values, self.n_bins = values, n_bins
-        self.mask_token = nn.Parameter(torch.randn(width) * width**-0.5)
-        if values == "continuous":
-            last = nn.Linear(width, width)
-            nn.init.zeros_(last.weight)  # what all tokens share outweighs, in their mean, what each gene says
-            nn.init.zeros_(last.bias)
-            self.encode: nn.Module = nn.Sequential(nn.Linear(1, width), nn.GELU(), last)
-        else:
-            self.encode = nn.Embedding(n_bins, width)
-            nn.init.normal_(self.encode.weight, std=width**-0.5)
-        self.decode = nn.Linear(width, 1 if values == "continuous" else n_bins)
-
-    def code(self, tokens: Tokens, z_ng: Tensor) -> Tensor:
-        """What is encoded and predicted: z-scores of the tokens' genes (n, t, 1), or bins (n, t)."""
-        if self.values == "continuous":
-            return F.pad(z_ng, (0, 1)).gather(1, tokens.gene_nt)[..., None]
-        return (log2_bins if self.values == "log2" else quantile_bins)(tokens, self.n_bins)
-
-    def forward(self, gene_ntd: Tensor, code: Tensor, hidden_nt: Tensor | None = None) -> Tensor:
-        """Tokens (n, t, d) of genes' vectors and values; a hidden value is [MASK]'s."""
-        value_ntd = self.encode(code)
-        shown_ntd = gene_ntd * code + value_ntd if self.values == "continuous" else gene_ntd + value_ntd
-        return (
-            shown_ntd if hidden_nt is None else torch.where(hidden_nt[..., None], gene_ntd + self.mask_token, shown_ntd)
-        )
-
-    def error(self, h_md: Tensor, code_m: Tensor) -> Tensor:
-        """Cross-entropy of the bins, or Huber's loss of z-scores, whose tails are long; summed."""
-        if self.values == "continuous":
-            return F.smooth_l1_loss(self.decode(h_md), code_m, reduction="sum")
-        return F.cross_entropy(self.decode(h_md), code_m, reduction="sum")
-
-
-class CellLMModule(ContrastModule):
-    """A transformer on the genes that a cell expresses; order means nothing, and padding is seen by no one."""
-
-    reads_counts = True
-    priority_g: Tensor
-
-    def __init__(
-        self,
-        *,
-        normalize: LogNormalize,
-        genes: GeneTable,
-        values: ValueEmbedding,
-        transformer: Transformer,
-        projector: MLP,
-        n_hidden: int,
-        n_genes: int,
-        max_genes: int | None,
-        max_training_genes: int | None,
-        pooling: str,
-        dropout_rate: float,
-        gene_dropout_rate: float,
-        thinning_rate: float,
-        mask_rate: float,
-        temperature: float,
-        weights: dict[str, float],
-        malignancy: bool,
-    ) -> None:
-        super().__init__()
-        self.normalize, self.genes, self.values = normalize, genes, values
-        self.transformer, self.projector = transformer, projector
-        self.cls_token = nn.Parameter(torch.randn(n_hidden) * n_hidden**-0.5)
-        self.dropout = nn.Dropout(dropout_rate)
-        self.n_genes, self.max_genes, self.max_training_genes = n_genes, max_genes, max_training_genes
-        self.pooling, self.temperature, self.weights = pooling, temperature, weights
-        self.gene_dropout_rate, self.thinning_rate, self.mask_rate = gene_dropout_rate, thinning_rate, mask_rate
-        self.malignancy = nn.Linear(n_hidden, 1) if malignancy else None
-        with torch.no_grad():  # blocks start as the identity: what they add at random drowns the expression in the mean
-            for block in transformer.blocks:
-                block.attention.out.weight.zero_()
-                block.mlp[-1].weight.zero_()
-        # the same in every model: which of equally expressed genes are shown is no matter of chance
-        priority_g = torch.randperm(n_genes, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("priority_g", priority_g)
-
-    # the embedding
-
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """The pooled output (n, n_hidden) of each cell's most expressed genes; cells of like length go together."""
-        tokens = self.tokens(cells)
-        if self.max_genes is not None:
-            tokens = most_expressed(tokens, self.max_genes, self.priority_g)
-        code = self.code(tokens, cells)
-        length_n = tokens.real_nt.sum(dim=1)
-        order = length_n.argsort(stable=True)
-        parts, stop = [], len(order)
-        while stop > 0:  # the longest cells first: a part is as long as its last cell
-            t = int(length_n[order[stop - 1]])
-            start = max(stop - max(MAX_TOKENS // (t + 1), 1), 0)
-            index = order[start:stop]
-            part = Tokens(*(entry[index, :t] for entry in tokens))
-            parts.append(self.pool(*self.encode(part, code[index, :t])))
-            stop = start
-        pooled_nd = torch.cat(parts[::-1])
-        return pooled_nd[order.argsort()]
-
-    def tokens(self, cells: dict[str, Tensor]) -> Tokens:
-        """All genes that the cells express, with log2(1 + normalised counts)."""
-        return expressed_genes(self.normalize.log_expression(cells) / np.log(2))
-
-    def code(self, tokens: Tokens, cells: dict[str, Tensor]) -> Tensor:
-        """The tokens' values as they are encoded; z-scores are those of the cells' own batches."""
-        return self.values.code(tokens, self.normalize.standardize(self.normalize.log_expression(cells), cells))
-
-    def encode(self, tokens: Tokens, code: Tensor, hidden_nt: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What the blocks make of [CLS] and each token, (n, 1 + t, d), and where there is one, (n, 1 + t)."""
-        token_ntd = self.values(self.genes(tokens.gene_nt), code, hidden_nt)
-        token_ntd = torch.cat([self.cls_token.expand(len(token_ntd), 1, -1), token_ntd], dim=1)
-        real_nt = F.pad(tokens.real_nt, (1, 0), value=True)
-        h_ntd = self.transformer.unnormed(self.dropout(token_ntd), None if bool(real_nt.all()) else real_nt)
-        return h_ntd, real_nt
-
-    def pool(self, h_ntd: Tensor, real_nt: Tensor) -> Tensor:
-        """One vector a cell, (n, d); tokens are averaged before the norm, which would take the expression from them."""
-        if self.pooling == "cls":
-            return self.transformer.norm(h_ntd[:, 0])
-        return self.transformer.norm((h_ntd * real_nt[..., None]).sum(dim=1) / real_nt.sum(dim=1, keepdim=True))
-
-    # the loss
-
-    def encode_view(self, cells: dict[str, Tensor]) -> View:
-        """Cells with fewer counts and genes, some of whose values are hidden; projected for the contrast."""
-        cells = self.thin(cells)
-        tokens = self.draw_tokens(cells)
-        code = self.code(tokens, cells)
-        masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
-        hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
-        h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
-        pooled_nd = self.pool(h_ntd, real_nt)
-        error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
-        sums, counts = {"masked": self.weights["masked"] * error}, {"masked": masked_nt.sum()}
-        if self.malignancy is not None:
-            y_n = cells[MALIGNANT].flatten()
-            labelled = torch.isfinite(y_n)
-            logit_n = self.malignancy(pooled_nd).flatten()
-            error = F.binary_cross_entropy_with_logits(logit_n[labelled], y_n[labelled], reduction="sum")
-            sums["malignancy"], counts["malignancy"] = self.weights["malignancy"] * error, labelled.sum()
-        return View(self.projector(pooled_nd), sums, counts)
-
-    def thin(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The cells as a shallower sequencing would have seen them."""
-        if not self.thinning_rate:
-            return cells
-        keep_n1 = (1 - self.thinning_rate) ** torch.rand_like(cells["size_factor"])
-        counts_ng = binomial_thinning(cells["X"], keep_n1)
-        return cells | {"X": counts_ng, "size_factor": cells["size_factor"] * keep_n1}
-
-    def draw_tokens(self, cells: dict[str, Tensor]) -> Tokens:
-        """A random part of what a cell expresses."""
-        tokens = drop_tokens(self.tokens(cells), self.gene_dropout_rate, self.n_genes)
-        return (
-            tokens if self.max_training_genes is None else random_genes(tokens, self.max_training_genes, self.n_genes)
-        )
-
-    def contrast(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """NT-Xent of the projected views."""
-        return {"contrastive": self.weights["contrastive"] * nt_xent(*views, self.temperature)}
-
-    def order(self, cells: dict[str, Tensor]) -> Tensor:
-        """Cells of like length together, so that there is little padding."""
-        return (cells["X"] > 0).sum(dim=1).argsort(stable=True)
 
 
 class CellLM(SSLModel):
@@ -360,7 +166,9 @@ class CellLM(SSLModel):
         shares = {"dropout_rate": dropout_rate, "gene_dropout_rate": gene_dropout_rate, "thinning_rate": thinning_rate}
         self._check(values, n_bins, pooling, mask_rate, (max_genes, max_training_genes), temperature, shares)
         n_genes = len(self.var_names)
-        given_gw = self._given(gene_embeddings)
+        given_gw = None
+        if gene_embeddings is not None:
+            given_gw = given_genes(gene_embeddings, self._adata, self.var_names)
         n_gene_dims = given_gw.shape[1] if given_gw is not None else n_gene_dims
         gene_embeddings = None  # the model keeps them with its tensors
         genes = GeneTable(n_genes, n_hidden, n_given=n_gene_dims, frozen=freeze_gene_embeddings)
@@ -452,28 +260,6 @@ class CellLM(SSLModel):
                 adata.obs_names[empty[0]],
             )
         return cells
-
-    def _given(self, gene_embeddings: str | pd.DataFrame | None) -> Tensor | None:
-        """Given vectors in the model's order of genes, (g, w), NaN for those that are lacking."""
-        if gene_embeddings is None:
-            return None
-        if isinstance(gene_embeddings, str):
-            if gene_embeddings not in self._adata.varm:
-                raise KeyError(f"{gene_embeddings!r} is not in adata.varm, which has {', '.join(self._adata.varm)}.")
-            gene_embeddings = pd.DataFrame(np.asarray(self._adata.varm[gene_embeddings]), index=self._adata.var_names)
-        table = gene_embeddings.reindex(self.var_names).to_numpy(dtype=np.float32, copy=True)
-        lacking = np.flatnonzero(~np.isfinite(table).all(axis=1))
-        if len(lacking) == len(table):
-            raise ValueError(
-                f"gene_embeddings has none of the model's genes, such as {self.var_names[0]!r}; its index has names "
-                f"such as {gene_embeddings.index[0]!r}. Use the same kind of gene names."
-            )
-        if len(lacking):
-            examples = ", ".join(repr(self.var_names[g]) for g in lacking[:3])
-            logger.warning(
-                "%d of %d genes have no given vector and learn one: %s …", len(lacking), len(table), examples
-            )
-        return torch.as_tensor(table)
 
     def _check(
         self,

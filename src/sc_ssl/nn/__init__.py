@@ -10,6 +10,7 @@ from .normalize import LogNormalize
 from .patch_embed import ConvPatchEmbed, LocalPatchEmbed
 from .performer import RandomFeatures
 from .transformer import Transformer
+from .value_embedding import ValueEmbedding, Values
 
 __all__ = [
     "MLP",
@@ -24,4 +25,6 @@ __all__ = [
     "MovingAverage",
     "RandomFeatures",
     "Transformer",
+    "ValueEmbedding",
+    "Values",
 ]

@@ -1,0 +1,159 @@
+"""The network and the loss of CellLM."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sc_ssl.losses import nt_xent
+from sc_ssl.train import View
+from sc_ssl.views import Tokens, binomial_thinning, drop_tokens, expressed_genes, most_expressed, random_genes
+
+from ._contrast import ContrastModule
+from ._malignancy import MALIGNANT
+
+if TYPE_CHECKING:
+    from sc_ssl.nn import MLP, GeneTable, LogNormalize, Transformer, ValueEmbedding
+
+#: share of the masked tokens whose value is hidden, as in scBERT; the others are only predicted
+HIDDEN_RATE = 0.9
+#: tokens that are encoded together where no gradient is kept
+MAX_TOKENS = 2**15
+
+
+class CellLMModule(ContrastModule):
+    """A transformer on the genes that a cell expresses; order means nothing, and padding is seen by no one."""
+
+    reads_counts = True
+    priority_g: Tensor
+
+    def __init__(
+        self,
+        *,
+        normalize: LogNormalize,
+        genes: GeneTable,
+        values: ValueEmbedding,
+        transformer: Transformer,
+        projector: MLP,
+        n_hidden: int,
+        n_genes: int,
+        max_genes: int | None,
+        max_training_genes: int | None,
+        pooling: str,
+        dropout_rate: float,
+        gene_dropout_rate: float,
+        thinning_rate: float,
+        mask_rate: float,
+        temperature: float,
+        weights: dict[str, float],
+        malignancy: bool,
+    ) -> None:
+        super().__init__()
+        self.normalize, self.genes, self.values = normalize, genes, values
+        self.transformer, self.projector = transformer, projector
+        self.cls_token = nn.Parameter(torch.randn(n_hidden) * n_hidden**-0.5)
+        self.dropout = nn.Dropout(dropout_rate)
+        self.n_genes, self.max_genes, self.max_training_genes = n_genes, max_genes, max_training_genes
+        self.pooling, self.temperature, self.weights = pooling, temperature, weights
+        self.gene_dropout_rate, self.thinning_rate, self.mask_rate = gene_dropout_rate, thinning_rate, mask_rate
+        self.malignancy = nn.Linear(n_hidden, 1) if malignancy else None
+        with torch.no_grad():  # blocks start as the identity: what they add at random drowns the expression in the mean
+            for block in transformer.blocks:
+                block.attention.out.weight.zero_()
+                block.mlp[-1].weight.zero_()
+        # the same in every model: which of equally expressed genes are shown is no matter of chance
+        priority_g = torch.randperm(n_genes, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("priority_g", priority_g)
+
+    # the embedding
+
+    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+        """The pooled output (n, n_hidden) of each cell's most expressed genes; cells of like length go together."""
+        log_ng = self.normalize.log_expression(cells)
+        tokens = self.tokens(log_ng)
+        if self.max_genes is not None:
+            tokens = most_expressed(tokens, self.max_genes, self.priority_g)
+        code = self.code(tokens, log_ng, cells)
+        length_n = tokens.real_nt.sum(dim=1)
+        order = length_n.argsort(stable=True)
+        parts, stop = [], len(order)
+        while stop > 0:  # the longest cells first: a part is as long as its last cell
+            t = int(length_n[order[stop - 1]])
+            start = max(stop - max(MAX_TOKENS // (t + 1), 1), 0)
+            index = order[start:stop]
+            part = Tokens(*(entry[index, :t] for entry in tokens))
+            parts.append(self.pool(*self.encode(part, code[index, :t])))
+            stop = start
+        pooled_nd = torch.cat(parts[::-1])
+        return pooled_nd[order.argsort()]
+
+    def tokens(self, log_ng: Tensor) -> Tokens:
+        """All genes that the cells express, with log2(1 + normalised counts)."""
+        return expressed_genes(log_ng / math.log(2))
+
+    def code(self, tokens: Tokens, log_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
+        """The tokens' values as they are encoded; z-scores are those of the cells' own batches."""
+        return self.values.code(tokens, self.normalize.standardize(log_ng, cells))
+
+    def encode(self, tokens: Tokens, code: Tensor, hidden_nt: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What the blocks make of [CLS] and each token, (n, 1 + t, d), and where there is one, (n, 1 + t)."""
+        token_ntd = self.values(self.genes(tokens.gene_nt), code, hidden_nt)
+        token_ntd = torch.cat([self.cls_token.expand(len(token_ntd), 1, -1), token_ntd], dim=1)
+        real_nt = F.pad(tokens.real_nt, (1, 0), value=True)
+        h_ntd = self.transformer.unnormed(self.dropout(token_ntd), None if bool(real_nt.all()) else real_nt)
+        return h_ntd, real_nt
+
+    def pool(self, h_ntd: Tensor, real_nt: Tensor) -> Tensor:
+        """One vector a cell, (n, d); tokens are averaged before the norm, which would take the expression from them."""
+        if self.pooling == "cls":
+            return self.transformer.norm(h_ntd[:, 0])
+        return self.transformer.norm((h_ntd * real_nt[..., None]).sum(dim=1) / real_nt.sum(dim=1, keepdim=True))
+
+    # the loss
+
+    def encode_view(self, cells: dict[str, Tensor]) -> View:
+        """Cells with fewer counts and genes, some of whose values are hidden; projected for the contrast."""
+        cells = self.thin(cells)
+        log_ng = self.normalize.log_expression(cells)
+        tokens = self.draw(self.tokens(log_ng))
+        code = self.code(tokens, log_ng, cells)
+        masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
+        hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
+        h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
+        pooled_nd = self.pool(h_ntd, real_nt)
+        error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
+        sums, counts = {"masked": self.weights["masked"] * error}, {"masked": masked_nt.sum()}
+        if self.malignancy is not None:
+            y_n = cells[MALIGNANT].flatten()
+            labelled = torch.isfinite(y_n)
+            logit_n = self.malignancy(pooled_nd).flatten()
+            error = F.binary_cross_entropy_with_logits(logit_n[labelled], y_n[labelled], reduction="sum")
+            sums["malignancy"], counts["malignancy"] = self.weights["malignancy"] * error, labelled.sum()
+        return View(self.projector(pooled_nd), sums, counts)
+
+    def thin(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The cells as a shallower sequencing would have seen them."""
+        if not self.thinning_rate:
+            return cells
+        keep_n1 = (1 - self.thinning_rate) ** torch.rand_like(cells["size_factor"])
+        counts_ng = binomial_thinning(cells["X"], keep_n1)
+        return cells | {"X": counts_ng, "size_factor": cells["size_factor"] * keep_n1}
+
+    def draw(self, tokens: Tokens) -> Tokens:
+        """A random part of what a cell expresses."""
+        tokens = drop_tokens(tokens, self.gene_dropout_rate, self.n_genes)
+        return (
+            tokens if self.max_training_genes is None else random_genes(tokens, self.max_training_genes, self.n_genes)
+        )
+
+    def contrast(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """NT-Xent of the projected views."""
+        return {"contrastive": self.weights["contrastive"] * nt_xent(*views, self.temperature)}
+
+    def order(self, cells: dict[str, Tensor]) -> Tensor:
+        """Cells of like length together, so that there is little padding."""
+        return (cells["X"] > 0).sum(dim=1).argsort(stable=True)

@@ -1,0 +1,39 @@
+"""Vectors of genes that a model is given, such as those of a graph of protein interactions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sc_ssl._logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from torch import Tensor
+
+
+def given_genes(gene_embeddings: str | pd.DataFrame, adata: AnnData, genes: Sequence[str]) -> Tensor:
+    """Given vectors in the model's order of genes, (g, w), NaN for those that are lacking.
+
+    ``gene_embeddings`` is a key of ``varm``, or a table with the genes' names as its index.
+    """
+    if isinstance(gene_embeddings, str):
+        if gene_embeddings not in adata.varm:
+            raise KeyError(f"{gene_embeddings!r} is not in adata.varm, which has {', '.join(adata.varm) or 'none'}.")
+        gene_embeddings = pd.DataFrame(np.asarray(adata.varm[gene_embeddings]), index=adata.var_names)
+    table = gene_embeddings.reindex(genes).to_numpy(dtype=np.float32, copy=True)
+    lacking = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(lacking) == len(table):
+        raise ValueError(
+            f"gene_embeddings has none of the model's genes, such as {genes[0]!r}; its index has names "
+            f"such as {gene_embeddings.index[0]!r}. Use the same kind of gene names."
+        )
+    if len(lacking):
+        examples = ", ".join(repr(genes[g]) for g in lacking[:3])
+        logger.warning("%d of %d genes have no given vector and learn one: %s …", len(lacking), len(table), examples)
+    return torch.as_tensor(table)
