@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sc_ssl import _compat
+from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl.data import gene_statistics, principal_components
 from sc_ssl.nn import MLP, LogNormalize
@@ -188,7 +189,9 @@ class ScPretrain(SSLModel):
         n_clusters: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(adata, registry)
-        _check_choices(encoder=encoder, scale=scale, gate=gate, cluster_on=cluster_on, task_weight=task_weight)
+        given = {"encoder": encoder, "scale": scale, "gate": gate, "cluster_on": cluster_on, "task_weight": task_weight}
+        for name, value in given.items():
+            check_choice(name, value, CHOICES[name])
         if recluster_every < 1 or not cells_per_cluster or min(cells_per_cluster) < 2:
             raise ValueError(
                 "recluster_every is at least 1 and every mean cluster size at least 2, found "
@@ -413,9 +416,3 @@ CHOICES = {
     "cluster_on": ("pca", "raw"),
     "task_weight": ("log_k", "none"),
 }
-
-
-def _check_choices(**given: str) -> None:
-    for name, value in given.items():
-        if value not in CHOICES[name]:
-            raise ValueError(f"{name} is one of {', '.join(map(repr, CHOICES[name]))}, found {value!r}.")
