@@ -77,7 +77,7 @@ class CellLMModule(ContrastModule):
         tokens = self.tokens(log_ng)
         if self.max_genes is not None:
             tokens = most_expressed(tokens, self.max_genes, self.priority_g)
-        code = self.code(tokens, log_ng, cells)
+        code, absent_nd = self.code(tokens, log_ng, cells)
         length_n = tokens.real_nt.sum(dim=1)
         order = length_n.argsort(stable=True)
         parts, stop = [], len(order)
@@ -86,7 +86,7 @@ class CellLMModule(ContrastModule):
             start = max(stop - max(MAX_TOKENS // (t + 1), 1), 0)
             index = order[start:stop]
             part = Tokens(*(entry[index, :t] for entry in tokens))
-            parts.append(self.pool(*self.encode(part, code[index, :t])))
+            parts.append(self.pool(*self.encode(part, code[index, :t]), absent_nd[index]))
             stop = start
         pooled_nd = torch.cat(parts[::-1])
         return pooled_nd[order.argsort()]
@@ -95,9 +95,15 @@ class CellLMModule(ContrastModule):
         """All genes that the cells express, with log2(1 + normalised counts)."""
         return expressed_genes(log_ng / math.log(2))
 
-    def code(self, tokens: Tokens, log_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
-        """The tokens' values as they are encoded; z-scores are those of the cells' own batches."""
-        return self.values.code(tokens, self.normalize.standardize(log_ng, cells))
+    def code(self, tokens: Tokens, log_ng: Tensor, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The tokens' values as they are encoded, and what cells of these batches without any gene sum to, (n, d).
+
+        A value is how far the gene's z-score is from that of a cell without the gene: over the expressed genes alone,
+        the sum of values times vectors and that of the empty cell make the sum over all genes.
+        """
+        absent_ng = self.normalize.standardize(torch.zeros_like(log_ng), cells)
+        code = self.values.code(tokens, self.normalize.standardize(log_ng, cells) - absent_ng)
+        return code, absent_ng @ self.genes.all() * (self.values.values == "continuous")
 
     def encode(self, tokens: Tokens, code: Tensor, hidden_nt: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the blocks make of [CLS] and each token, (n, 1 + t, d), and where there is one, (n, 1 + t)."""
@@ -107,11 +113,17 @@ class CellLMModule(ContrastModule):
         h_ntd = self.transformer.unnormed(self.dropout(token_ntd), None if bool(real_nt.all()) else real_nt)
         return h_ntd, real_nt
 
-    def pool(self, h_ntd: Tensor, real_nt: Tensor) -> Tensor:
-        """One vector a cell, (n, d); tokens are averaged before the norm, which would take the expression from them."""
+    def pool(self, h_ntd: Tensor, real_nt: Tensor, absent_nd: Tensor, share_n1: Tensor | float = 1.0) -> Tensor:
+        """One vector a cell, (n, d); tokens are summed before the norm, which would take the expression from them.
+
+        Of a cell that shows only a share of its genes, the sum over all is estimated.
+        """
         if self.pooling == "cls":
             return self.transformer.norm(h_ntd[:, 0])
-        return self.transformer.norm((h_ntd * real_nt[..., None]).sum(dim=1) / real_nt.sum(dim=1, keepdim=True))
+        total_nd = (h_ntd * real_nt[..., None])[:, 1:].sum(dim=1)
+        if self.pooling == "mean":
+            return self.transformer.norm(total_nd / (real_nt.sum(dim=1, keepdim=True) - 1).clamp(min=1))
+        return self.transformer.norm(total_nd / share_n1 + absent_nd)
 
     # the loss
 
@@ -119,12 +131,14 @@ class CellLMModule(ContrastModule):
         """Cells with fewer counts and genes, some of whose values are hidden; projected for the contrast."""
         cells = self.thin(cells)
         log_ng = self.normalize.log_expression(cells)
-        tokens = self.draw(self.tokens(log_ng))
-        code = self.code(tokens, log_ng, cells)
+        whole = self.tokens(log_ng)
+        tokens = self.draw(whole)
+        share_n1 = tokens.real_nt.sum(dim=1, keepdim=True) / whole.real_nt.sum(dim=1, keepdim=True).clamp(min=1)
+        code, absent_nd = self.code(tokens, log_ng, cells)
         masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
         hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
         h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
-        pooled_nd = self.pool(h_ntd, real_nt)
+        pooled_nd = self.pool(h_ntd, real_nt, absent_nd, share_n1.clamp(min=1e-6))
         error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
         sums, counts = {"masked": self.weights["masked"] * error}, {"masked": masked_nt.sum()}
         if self.malignancy is not None:

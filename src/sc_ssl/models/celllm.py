@@ -10,6 +10,7 @@ import torch
 
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
+from sc_ssl.data import evenly_spread, gene_loadings
 from sc_ssl.nn import MLP, GeneTable, Transformer, ValueEmbedding, Values
 
 from ._base import SSLModel
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from sc_ssl.data import Cells
+    from sc_ssl.nn import LogNormalize
 
 VALUES = get_args(Values)
 #: largest share of molecules that a view leaves out, where there are counts
 THINNING_RATE = 0.5
+#: more cells than this do not change the leading components; evenly spread ones are taken
+MAX_CELLS = 20_000
 #: more tokens a cell than this take long: attention grows with their square
 MANY_TOKENS = 4096
 #: what is known of the published model; the other settings were never released
@@ -87,16 +91,20 @@ class CellLM(SSLModel):
     max_genes
         Genes of a cell that are shown for embedding, the most expressed ones; ``None`` shows all.
     max_training_genes
-        Genes of a cell that a view shows, drawn in proportion to log-expression; ``None`` shows all.
+        Genes of a cell that a view shows, drawn at random; ``None`` shows all.
     gene_embeddings
         Given vectors of genes: key of ``varm``, or a table, genes by name in its index. Genes that it lacks, or whose
         row has NaN, are learnt.
     n_gene_dims
         Width of the given vectors; read from them.
+    n_start_components
+        Learnt vectors of genes start as their loadings on so many principal components of the training cells, at most
+        ``n_hidden``, with ``values="continuous"``; 0 starts at random.
     freeze_gene_embeddings
         Given vectors stay as they are.
     pooling
-        ``"mean"`` of all tokens, or ``"cls"``.
+        ``"sum"`` over all tokens and, for z-scores, over what genes without expression would add; ``"mean"`` of the
+        tokens; or ``"cls"``.
     temperature
         τ of NT-Xent, > 0.
     mask_rate
@@ -150,7 +158,8 @@ class CellLM(SSLModel):
         gene_embeddings: str | pd.DataFrame | None = None,
         n_gene_dims: int = 0,
         freeze_gene_embeddings: bool = True,
-        pooling: Literal["mean", "cls"] = "mean",
+        n_start_components: int = 20,
+        pooling: Literal["sum", "mean", "cls"] = "sum",
         temperature: float = 0.2,
         mask_rate: float = 0.15,
         gene_dropout_rate: float = 0.2,
@@ -176,6 +185,8 @@ class CellLM(SSLModel):
         if given_gw is not None:
             genes.give(given_gw)
         normalize = self._normalizer()
+        if adata is not None and values == "continuous" and n_start_components and given_gw is None:
+            genes.start_from(self._loadings(min(n_start_components, n_hidden), normalize))
         if target_sum is not None and values == "continuous":
             raise ValueError(
                 "target_sum is for values='log2' or 'quantile'; z-scores are of the training cells' median."
@@ -250,6 +261,18 @@ class CellLM(SSLModel):
         y_n = malignancy_labels(self._adata, params["malignancy_key"], params["malignant_category"])
         return cells.beside(**{MALIGNANT: y_n})
 
+    def _loadings(self, n_components: int, normalize: LogNormalize) -> torch.Tensor:
+        """Loadings of the genes, (g, n_components), on the z-scores that the tokens have."""
+        cells = self._own_cells()
+        loading_gk = gene_loadings(
+            cells.take(evenly_spread(cells.n_cells, MAX_CELLS)),
+            n_comps=n_components,
+            weight_g=normalize.weight_g.numpy(),
+            n_batch=self.summary_stats.n_batch,
+            log_input=self.setup_arguments["input"] == "log1p",
+        )
+        return torch.as_tensor(loading_gk)
+
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells; those without expressed genes are named."""
         cells = super()._read(adata, min_coverage)
@@ -273,7 +296,7 @@ class CellLM(SSLModel):
         shares: dict[str, float],
     ) -> None:
         check_choice("values", values, VALUES)
-        check_choice("pooling", pooling, ("mean", "cls"))
+        check_choice("pooling", pooling, ("sum", "mean", "cls"))
         if n_bins < 2 or any(length is not None and length < 1 for length in lengths):
             raise ValueError(
                 f"n_bins is at least 2, max_genes and max_training_genes 1, found {n_bins}, {lengths[0]} and {lengths[1]}."
