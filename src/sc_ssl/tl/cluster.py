@@ -171,12 +171,14 @@ def _candidates(
     n_clusters: int | None, k_range: list[int] | None, n_judged: int, n_distinct: int, use_rep: str
 ) -> list[int]:
     """Numbers of clusters to judge: the one given, those given, or the default range."""
+    if n_distinct == 1:
+        raise ValueError(f"all cells are the same in obsm[{use_rep!r}]: there is nothing to cluster; was it computed?")
     if n_clusters is not None:
         name, ks = "n_clusters", [n_clusters]
     elif k_range is not None:
         name, ks = "k_range", k_range
     else:
-        name, ks = "k_range", [k for k in default_range(n_judged) if k <= max(n_distinct, 2)]
+        name, ks = "k_range", [k for k in default_range(n_judged) if k <= n_distinct]
     if not ks or ks[0] < 2 or ks[-1] > n_distinct:
         raise ValueError(
             f"{name} should lie between 2 and the number of distinct cells in obsm[{use_rep!r}], {n_distinct}, found "
