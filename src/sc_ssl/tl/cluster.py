@@ -100,7 +100,7 @@ def cluster(
     are drawn and clustered, and each other cell joins the cluster that most of its 15 nearest among them belong to.
 
     The graph is scanpy's, 15 neighbours. The criterion was chosen among sixteen by the ARI of the clusters on labelled
-    data sets (``docs/benchmarks.md``). Take the number as a suggestion: annotations follow questions that no embedding
+    data sets (``docs/results/clustering.md``). Take the number as a suggestion: annotations follow questions that no embedding
     knows of, and half of the numbers that were chosen there are five or more away from the annotated ones.
 
     References
