@@ -6,11 +6,18 @@ import time
 from pathlib import Path
 
 from sc_ssl.benchmark._runs import Runs
-from . import neighbours, page, proteins
+
+from . import annotation, neighbours, page, proteins, reconstruction, transfer
 from ._task import Task
 
 KEYS = ("dataset", "method", "seed")
-TASKS: dict[str, Task] = {"knn": neighbours.TASK, "protein": proteins.TASK}
+TASKS: dict[str, Task] = {
+    "knn": neighbours.TASK,
+    "annotation": annotation.TASK,
+    "transfer": transfer.TASK,
+    "reconstruction": reconstruction.TASK,
+    "protein": proteins.TASK,
+}
 DATASETS = {name: task.datasets for name, task in TASKS.items()}
 
 

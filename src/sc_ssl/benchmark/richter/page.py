@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from sc_ssl.benchmark._runs import markdown, mean_sd, provenance
 from sc_ssl.metrics import paired_compare
 
-from sc_ssl.benchmark._runs import markdown, mean_sd, provenance
 from ._task import Task
 
 

@@ -11,11 +11,11 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 
 from sc_ssl import tl
+from sc_ssl.benchmark._data import load_all
+from sc_ssl.benchmark._rows import QUIET
 from sc_ssl.metrics import pca_space, pearson
 from sc_ssl.models.regressor import modality_values
 
-from sc_ssl.benchmark._data import load_all
-from sc_ssl.benchmark._rows import QUIET
 from ._cells import TEST_SIZE, draw_cells, variable_genes, z_scores
 from ._task import Row, Task
 
