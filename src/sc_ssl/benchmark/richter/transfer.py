@@ -26,8 +26,8 @@ from ._cells import draw_cells, types, variable_genes, z_scores
 from ._encoders import SCRATCH, predict_fine_tuned
 from ._task import Row, Task
 
-#: of each study; genes that vary most in some study
-MAX_CELLS, N_GENES = 1000, 2000
+#: of the study that is to be annotated and of each of the others; genes that vary most in some study
+MAX_CELLS, MAX_CELLS_OTHERS, N_GENES = 1000, 500, 2000
 #: studies with fewer genes are not pretrained on: all genes must have been measured in all studies
 MIN_GENES = 5000
 N_LABELS = (20, 50, 100)
@@ -89,8 +89,8 @@ class Study:
 
 
 def study(name: str, seed: int) -> Study:
-    """At most 1,000 cells of each study; those that share cells or donors with this one are left out."""
-    target = _drawn(load(name), seed)
+    """At most 1,000 cells, and 500 of each other study; those that share cells or donors with this one are left out."""
+    target = _drawn(load(name), seed, MAX_CELLS)
     species = describe_names(target.var_names).species
     others = {}
     for other in (*scpretrain.DATASETS, *scpretrain.UNLABELLED):
@@ -98,13 +98,13 @@ def study(name: str, seed: int) -> Study:
             continue
         adata = load_all(other)
         if adata.n_vars >= MIN_GENES and describe_names(adata.var_names).species == species:
-            others[other] = _drawn(adata, seed)
+            others[other] = _drawn(adata, seed, MAX_CELLS_OTHERS)
     studies = {TARGET: target} | others
     return Study(target, join_studies(studies, min_datasets=len(studies), n_top_genes=N_GENES))
 
 
-def _drawn(adata: AnnData, seed: int) -> AnnData:
-    return adata[draw_cells(adata.n_obs, seed, MAX_CELLS)].copy()
+def _drawn(adata: AnnData, seed: int, max_cells: int) -> AnnData:
+    return adata[draw_cells(adata.n_obs, seed, max_cells)].copy()
 
 
 def fine_tuned(seen: str, **train_options: Any) -> Row:
@@ -147,7 +147,6 @@ TASK = Task(
     prepare=study,
     rows={
         "from scratch": fine_tuned("none", **SCRATCH),
-        "untrained, default stages": fine_tuned("none"),
         "other studies": fine_tuned("others"),
         "own cells": fine_tuned("target"),
         "own cells and other studies": fine_tuned("all"),
