@@ -9,7 +9,7 @@ from pathlib import Path
 from ._data import load
 
 BENCHMARKS = ("clustering", "masksc", "n_clusters", "richter", "scpretrain", "speed")
-RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "protein")
+RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sc_ssl.benchmark._runs import Runs
 
-from . import annotation, neighbours, page, proteins, reconstruction, transfer
+from . import annotation, integration, neighbours, page, proteins, reconstruction, transfer
 from ._task import Task
 
 KEYS = ("dataset", "method", "seed")
@@ -16,6 +16,7 @@ TASKS: dict[str, Task] = {
     "annotation": annotation.TASK,
     "transfer": transfer.TASK,
     "reconstruction": reconstruction.TASK,
+    "integration": integration.TASK,
     "protein": proteins.TASK,
 }
 DATASETS = {name: task.datasets for name, task in TASKS.items()}
