@@ -16,6 +16,9 @@ METHODS = {
 #: column of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
 SIZE_FACTOR = "sc_ssl_size_factor"
 
+#: key in ``varm`` of genes' vectors from protein interactions
+PPI = "X_ppi"
+
 
 def embedding_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
     """The keys in ``obsm`` and ``uns``: ``X_<method>`` and ``<method>``, or exactly ``key_added`` for both."""

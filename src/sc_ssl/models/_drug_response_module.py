@@ -21,10 +21,10 @@ LEVEL_NOISE = 1.0
 
 
 class DrugResponseModule(OnEncoderModule):
-    """``ln IC50 = mean of the drug + sd of the drug · joint(cell branch + drug branch)``.
+    """``ln IC50 = mean of the drug + sd of the drug · ⟨cell branch, drug branch⟩``.
 
-    The sum of two linear layers is one linear layer on the joined branches. Mean and sd of a drug are those of the
-    training cells; those of a new drug follow from the training drugs that are like it.
+    Mean and sd of a drug are those of the training cells; those of a new drug follow from the training drugs that are
+    like it.
     """
 
     feature_mf: Tensor
@@ -38,18 +38,15 @@ class DrugResponseModule(OnEncoderModule):
         encoder: SSLModule,
         feature_mf: Tensor,
         n_drug_hidden: int,
-        n_joint: int,
-        dropout_rate: float,
+        n_latent: int,
         freeze_encoder: bool,
     ) -> None:
         super().__init__(encoder=encoder, freeze_encoder=freeze_encoder)
         n_drugs, n_features = feature_mf.shape
         width = latent_width(encoder)
-        self.cell = nn.Sequential(
-            nn.BatchNorm1d(width, affine=False), nn.Dropout(dropout_rate), nn.Linear(width, n_joint)
-        )
-        self.drug = MLP(n_features, (n_drug_hidden,), n_joint, norm="layer", dropout_rate=dropout_rate)
-        self.joint = nn.Sequential(nn.ELU(), MLP(n_joint, (n_joint,), 1, norm="layer", dropout_rate=dropout_rate))
+        # embeddings of trained encoders differ in scale between methods
+        self.cell = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, n_latent))
+        self.drug = MLP(n_features, (n_drug_hidden,), n_latent, norm="layer")
         self.register_buffer("feature_mf", feature_mf)
         self.register_buffer("known_f", (feature_mf != 0).any(dim=0))
         self.register_buffer("mean_m", torch.zeros(n_drugs))
@@ -57,9 +54,9 @@ class DrugResponseModule(OnEncoderModule):
 
     def respond(self, cells: dict[str, Tensor], feature_mf: Tensor) -> Tensor:
         """Each drug's response as its z-score over cells, (n, m)."""
-        # a feature that no training drug has would meet a random weight
-        joined_nmj = self.cell(self.embed(cells))[:, None] + self.drug(feature_mf * self.known_f)
-        return self.joint(joined_nmj)[..., 0]
+        cell_nd = self.cell(self.embed(cells))
+        drug_md = self.drug(feature_mf * self.known_f)  # a feature of no training drug would meet a random weight
+        return cell_nd @ drug_md.T / cell_nd.shape[1] ** 0.5
 
     def predict(self, cells: dict[str, Tensor], feature_mf: Tensor | None = None) -> Tensor:
         """Ln IC50, (n, m), of the training drugs or of others."""

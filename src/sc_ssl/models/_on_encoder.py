@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from sc_ssl import _compat
-from sc_ssl.nn import MLP
 
 from ._base import SSLModel
 from ._encoders import class_named, empty_cells
 from ._module import SSLModule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sc_ssl.nn import LogNormalize
 
 
 class PlainEncoder(SSLModule):
-    """An MLP on normalised genes, for want of a pretrained encoder."""
+    """A network on normalised genes, for want of a pretrained encoder."""
 
-    def __init__(self, *, normalize: LogNormalize, encoder: MLP) -> None:
+    def __init__(self, *, normalize: LogNormalize, encoder: nn.Module) -> None:
         super().__init__()
         self.normalize = normalize
         self.encoder = encoder
@@ -73,18 +73,15 @@ class OnEncoder(SSLModel):
     def _encoder(
         self,
         encoder: SSLModel | dict[str, Any] | None,
+        network: Callable[[], nn.Module],
         *,
         freeze_encoder: bool,
-        n_hidden: Sequence[int],
-        n_latent: int,
-        norm: Literal["layer", "batch"],
     ) -> SSLModule:
-        """A module like the encoder's, with its tensors when it is a model; or a plain one."""
+        """A module like the encoder's, with its tensors when it is a model; or this network on normalised genes."""
         if freeze_encoder and encoder is None:
             raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
         if encoder is None:
-            network = MLP(len(self.var_names), n_hidden, n_latent, norm=norm)
-            return PlainEncoder(normalize=self._normalizer(), encoder=network)
+            return PlainEncoder(normalize=self._normalizer(), encoder=network())
         copied = self._copied(plain_encoder(encoder))
         if isinstance(encoder, SSLModel):
             copied.load_state_dict(encoder.module.state_dict())

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from sc_ssl.data.molecules import N_BITS, drug_features, plain_drugs
+from sc_ssl.nn import MLP
 
 from ._drug_response_module import DrugResponseModule
 from ._on_encoder import OnEncoder, plain_encoder
@@ -54,10 +56,10 @@ class DrugResponse(OnEncoder):
         Widths of the encoder's hidden layers and of its embedding, from scratch.
     n_drug_hidden
         Width of the drug branch.
-    n_joint
-        Width of the joint network.
+    gene_dropout_rate
+        Share of the genes that training hides from scratch, in [0, 1).
     dropout_rate
-        Of the hidden units while training, in [0, 1).
+        Of the encoder's hidden units from scratch while training, in [0, 1).
 
     References
     ----------
@@ -66,10 +68,10 @@ class DrugResponse(OnEncoder):
     """
 
     training = TrainingDefaults(
-        max_epochs=60,
-        batch_size=32,
-        min_steps=400,
-        plan={"lr": 1e-3, "weight_decay": 0.01, "warmup_rate": 0.05},
+        max_epochs=40,
+        batch_size=64,
+        min_steps=200,
+        plan={"lr": 1e-3, "weight_decay": 1.0, "warmup_rate": 0.05},
         gradient_clip_val=1.0,
     )
     module: DrugResponseModule
@@ -83,27 +85,29 @@ class DrugResponse(OnEncoder):
         response_key: str = "ln_ic50",
         encoder: SSLModel | dict[str, Any] | None = None,
         freeze_encoder: bool = False,
-        n_hidden: Sequence[int] = (512,),
+        n_hidden: Sequence[int] = (2048,),
         n_latent: int = 128,
         n_drug_hidden: int = 128,
-        n_joint: int = 128,
-        dropout_rate: float = 0.2,
+        gene_dropout_rate: float = 0.5,
+        dropout_rate: float = 0.5,
     ) -> None:
         super().__init__(adata, registry)
         drugs = plain_drugs(drugs)
         values = None if adata is None else response_values(adata, response_key, list(drugs))
         if values is not None:
             drugs = {name: drugs[name] for name in values}
+        sizes: tuple[Any, ...] = (len(self.var_names), n_hidden, n_latent)
         source = self._encoder(
-            encoder, freeze_encoder=freeze_encoder, n_hidden=n_hidden, n_latent=n_latent, norm="layer"
+            encoder,
+            lambda: nn.Sequential(nn.Dropout(gene_dropout_rate), MLP(*sizes, norm="none", dropout_rate=dropout_rate)),
+            freeze_encoder=freeze_encoder,
         )
         encoder = plain_encoder(encoder)
         self.module = DrugResponseModule(
             encoder=source,
             feature_mf=_features(drugs, saved=values is None),
             n_drug_hidden=n_drug_hidden,
-            n_joint=n_joint,
-            dropout_rate=dropout_rate,
+            n_latent=n_latent,
             freeze_encoder=freeze_encoder,
         )
         if values is not None:

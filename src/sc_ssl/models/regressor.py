@@ -116,8 +116,10 @@ class ModalityRegressor(OnEncoder):
         super().__init__(adata, registry)
         values = None if adata is None else modality_values(adata, protein_key, protein_names)
         protein_names = list(protein_names or ()) if values is None else list(values.columns)
-        widths: dict[str, Any] = {"n_hidden": n_hidden, "n_latent": n_latent, "norm": norm}
-        source = self._encoder(encoder, freeze_encoder=freeze_encoder, **widths)
+        n_genes = len(self.var_names)
+        source = self._encoder(
+            encoder, lambda: MLP(n_genes, n_hidden, n_latent, norm=norm), freeze_encoder=freeze_encoder
+        )
         encoder = plain_encoder(encoder)
         width = latent_width(source)
         self.module = ModalityRegressorModule(
