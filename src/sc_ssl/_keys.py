@@ -42,6 +42,6 @@ def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str,
     return key, f"{key}_score"
 
 
-def prediction_key(protein_key: str, key_added: str | None = None) -> str:
-    """The key in ``obsm`` and ``uns``: ``<protein_key>_predicted``, or exactly ``key_added``."""
-    return f"{protein_key}_predicted" if key_added is None else key_added
+def prediction_key(measured_key: str, key_added: str | None = None) -> str:
+    """The key in ``obsm`` and ``uns``: ``<measured_key>_predicted``, or exactly ``key_added``."""
+    return f"{measured_key}_predicted" if key_added is None else key_added

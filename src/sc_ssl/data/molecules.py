@@ -20,14 +20,13 @@ N_BITS, RADIUS = 2048, 2
 
 def plain_drugs(drugs: Drugs) -> dict[str, str] | dict[str, list[float]]:
     """Drugs as plain data: name → SMILES, or name → features."""
-    if isinstance(drugs, pd.DataFrame):
-        drugs = {name: row.tolist() for name, row in zip(drugs.index, drugs.to_numpy(float), strict=True)}
-    names = list(drugs.keys())
-    if not names:
+    names = drugs.index if isinstance(drugs, pd.DataFrame | pd.Series) else pd.Index(list(drugs))
+    if not len(names):
         raise ValueError("at least one drug is needed, found none.")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"drugs must have unique names, found {twice[0]!r} more than once.")
+    if not names.is_unique:
+        raise ValueError(f"drugs must have unique names, found {names[names.duplicated()][0]!r} more than once.")
+    if isinstance(drugs, pd.DataFrame):
+        drugs = dict(zip(names, drugs.to_numpy(float), strict=True))
     return {str(name): value if isinstance(value, str) else list(map(float, value)) for name, value in drugs.items()}
 
 

@@ -160,7 +160,7 @@ class DrugResponse(OnEncoder):
         return self._own_cells().beside(response=values.to_numpy(np.float32, copy=True))
 
 
-def response_values(adata: AnnData, key: str, drugs: Sequence[str]) -> pd.DataFrame:
+def response_values(adata: AnnData, key: str, drugs: Sequence[str], *, min_cells: int = 2) -> pd.DataFrame:
     """``obsm[key]`` as a table, cells × the drugs that it has; an error when one of its drugs is unknown."""
     named = adata.obsm[key].columns if isinstance(adata.obsm.get(key), pd.DataFrame) else drugs
     unknown = [name for name in named if name not in set(drugs)]
@@ -169,7 +169,7 @@ def response_values(adata: AnnData, key: str, drugs: Sequence[str]) -> pd.DataFr
             f"obsm[{key!r}] has responses to {len(unknown)} drugs that are not among the {len(drugs)} drugs given, for "
             f"example {unknown[0]!r}; give their SMILES or leave the columns out."
         )
-    return modality_values(adata, key, list(named))
+    return modality_values(adata, key, list(named), min_cells=min_cells)
 
 
 def _features(drugs: Mapping[str, Any], *, saved: bool) -> torch.Tensor:

@@ -168,8 +168,10 @@ class ModalityRegressor(OnEncoder):
         return self._own_cells().beside(modality=values.to_numpy(np.float32, copy=True))
 
 
-def modality_values(adata: AnnData, key: str, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """``obsm[key]`` as a table with names, cells × features; NaN where not measured."""
+def modality_values(
+    adata: AnnData, key: str, names: Sequence[str] | None = None, *, min_cells: int = 2
+) -> pd.DataFrame:
+    """``obsm[key]`` as a table with names, cells × features; NaN where not measured, in all but ``min_cells`` cells."""
     if key not in adata.obsm:
         raise KeyError(f"{key!r} is not in adata.obsm, which has {', '.join(adata.obsm) or 'none'}.")
     matrix = adata.obsm[key]
@@ -179,7 +181,7 @@ def modality_values(adata: AnnData, key: str, names: Sequence[str] | None = None
         matrix = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
         columns = [f"{key}_{i}" for i in range(matrix.shape[1])] if names is None else list(names)
         if len(columns) != matrix.shape[1]:
-            raise ValueError(f"obsm[{key!r}] has {matrix.shape[1]} columns, found {len(columns)} protein_names.")
+            raise ValueError(f"obsm[{key!r}] has {matrix.shape[1]} columns, found {len(columns)} names for them.")
         values = pd.DataFrame(matrix.astype(np.float32), index=adata.obs_names, columns=columns)
     if names is not None and list(values.columns) != list(names):
         missing = [name for name in names if name not in values]
@@ -194,9 +196,9 @@ def modality_values(adata: AnnData, key: str, names: Sequence[str] | None = None
         raise ValueError(
             f"obsm[{key!r}] must be finite or NaN, found inf in cell {adata.obs_names[n]!r}, {values.columns[f]!r}."
         )
-    empty = values.columns[values.notna().sum(axis=0) < 2]
+    empty = values.columns[values.notna().sum(axis=0) < min_cells]
     if len(empty):
         raise ValueError(
-            f"obsm[{key!r}] must have values in at least 2 cells for each column, found fewer in {empty[0]!r}."
+            f"obsm[{key!r}] must have values in at least {min_cells} cells for each column, found fewer in {empty[0]!r}."
         )
     return values

@@ -27,7 +27,7 @@ def ppi_gene_embeddings(
     *,
     n_features: int = 256,
     mask_rate: float = 0.5,
-    max_epochs: int = 200,
+    max_epochs: int = 100,
     lr: float = 1e-3,
     key_added: str = PPI,
     random_state: int | np.random.Generator | None = 0,
