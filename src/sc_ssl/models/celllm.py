@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
 from sc_ssl.nn import MLP, GeneTable, Transformer, ValueEmbedding, Values
 
@@ -271,10 +272,8 @@ class CellLM(SSLModel):
         temperature: float,
         shares: dict[str, float],
     ) -> None:
-        if values not in VALUES:
-            raise ValueError(f"values is one of {', '.join(VALUES)}, found {values!r}.")
-        if pooling not in ("mean", "cls"):
-            raise ValueError(f"pooling is 'mean' or 'cls', found {pooling!r}.")
+        check_choice("values", values, VALUES)
+        check_choice("pooling", pooling, ("mean", "cls"))
         if n_bins < 2 or any(length is not None and length < 1 for length in lengths):
             raise ValueError(
                 f"n_bins is at least 2, max_genes and max_training_genes 1, found {n_bins}, {lengths[0]} and {lengths[1]}."

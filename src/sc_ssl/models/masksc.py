@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sc_ssl._checks import check_choice
 from sc_ssl.losses import squared_error
 from sc_ssl.nn import BottleneckDecoder, ConvPatchEmbed, LocalPatchEmbed, LogNormalize, MaskedDecoder, Transformer
 from sc_ssl.views import TokenMask, random_mask, to_patches
@@ -227,9 +228,9 @@ class MaskSC(SSLModel):
         readout: Literal["prediction", "mean", "cls"] = "prediction",
     ) -> None:
         super().__init__(adata, registry)
-        _check_choice("target", target, TARGETS)
-        _check_choice("patch_embed", patch_embed, ("local", "conv"))
-        _check_choice("readout", readout, ("prediction", "mean", "cls"))
+        check_choice("target", target, TARGETS)
+        check_choice("patch_embed", patch_embed, ("local", "conv"))
+        check_choice("readout", readout, ("prediction", "mean", "cls"))
         if not 0 <= mask_rate < 1:
             raise ValueError(f"mask_rate is the share of hidden patches, in [0, 1), found {mask_rate}.")
         n_genes = len(self.var_names)
@@ -310,7 +311,7 @@ class MaskSC(SSLModel):
         Cells × patches, columns ``patch_0``, …; see :meth:`get_patch_genes`. Rows sum to at most 1: the rest goes to
         the global token.
         """
-        _check_choice("of", of, ("received", "cls"))
+        check_choice("of", of, ("received", "cls"))
         self._check_if_trained(warn=False)
 
         def attention(cells: dict[str, Tensor]) -> Tensor:
@@ -377,11 +378,6 @@ class MaskSC(SSLModel):
     def _normalized(self, cells: Cells) -> Iterator[Tensor]:
         for minibatch in self._loader(cells):
             yield self.module.normalize(minibatch)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, found {value!r}.")
 
 
 def _take(token_ntd: Tensor, position_nm: Tensor) -> Tensor:

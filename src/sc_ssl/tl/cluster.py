@@ -14,6 +14,7 @@ from anndata import AnnData
 from scipy.sparse import issparse
 from sklearn.neighbors import KNeighborsClassifier
 
+from sc_ssl._checks import check_choice
 from sc_ssl._keys import cluster_key
 from sc_ssl._logging import logger
 from sc_ssl.metrics.clustering import check_space
@@ -112,8 +113,7 @@ def cluster(
     ks = None if k_range is None else sorted({_integer(k, "k_range") for k in k_range})
     n_clusters = None if n_clusters is None else _integer(n_clusters, "n_clusters")
     params = {"use_rep": use_rep, "n_clusters": n_clusters, "method": method, "k_range": ks, "key_added": key_added}
-    if method not in METHODS:
-        raise ValueError(f"method is one of {', '.join(map(repr, METHODS))}, found {method!r}.")
+    check_choice("method", method, METHODS)
     space_nd = _space(adata, use_rep)
     with seeded(random_state) as seed:
         rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
