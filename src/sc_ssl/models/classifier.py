@@ -84,7 +84,7 @@ class CellClassifier(SSLModel):
         self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
         self._label_n: np.ndarray | None = None
         encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
-        head = Head(latent_width(encoder), n_hidden, len(self.classes), dropout_rate=dropout_rate)
+        head = Head(latent_width(encoder.module), n_hidden, len(self.classes), dropout_rate=dropout_rate)
         self.module = CellClassifierModule(encoder=encoder.module, head=head)
         self.init_params_ = self._get_init_params(locals())
 
