@@ -36,7 +36,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
 ]
-# what the benchmarks write are parts of pages, which benchmarks.md includes
+# what the benchmarks write are parts of pages, which the pages under results include
 PARTS = [
     str(path.relative_to(HERE))
     for path in HERE.glob("benchmarks/**/*.md")

@@ -11,6 +11,7 @@ from sc_ssl import models
 from sc_ssl._keys import METHODS
 from sc_ssl.models import CellClassifier, MaskSC, ScPretrain
 from sc_ssl.models._best_f1 import validation_cells
+from sc_ssl.models._calibration import calibration
 from sc_ssl.tl import embed
 
 
@@ -48,7 +49,8 @@ def classifier(pretrained, cells):
 def test_any_model_can_be_the_encoder(name, cells, build_counts):
     model = pretrain(getattr(models, name), cells.copy())
     found = CellClassifier.from_pretrained(model, cells.copy(), labels_key="cell_type")
-    np.testing.assert_array_equal(found._embed(found._own_cells()), model.get_latent_representation())
+    own = found.get_latent_representation()
+    np.testing.assert_array_equal(own, model.get_latent_representation())
     torch.manual_seed(0)
     found.train(20, **QUICK)
     new = build_counts(90)[60:].copy()
@@ -58,7 +60,7 @@ def test_any_model_can_be_the_encoder(name, cells, build_counts):
 def test_genes_are_matched_by_name(pretrained, cells):
     shuffled = cells[:, np.random.default_rng(0).permutation(cells.n_vars)].copy()
     found = CellClassifier.from_pretrained(pretrained, shuffled, labels_key="cell_type")
-    np.testing.assert_allclose(found._embed(found._own_cells()), pretrained.get_latent_representation(), atol=1e-5)
+    np.testing.assert_allclose(found.get_latent_representation(), pretrained.get_latent_representation(), atol=1e-5)
 
 
 def test_appended_genes_come_last_and_leave_the_others_weights(pretrained, cells):
@@ -178,13 +180,9 @@ def test_names_probabilities_and_uncertainty_agree(classifier, cells):
 def test_temperature_and_threshold_are_those_of_the_validation_cells(classifier, cells):
     label = classifier._labelled()[1].copy()
     label[::10] = (label[::10] + 1) % 3  # a tenth is wrong: certainty does not pay
-    found = classifier
-    before = float(found.module.temperature), float(found.module.threshold)
-    logits = found._map_cells(found.module.logits, cells, None).astype(float)
-    found._calibrate(found._labelled()[0], label, 0.1)
-    t, threshold = float(found.module.temperature), float(found.module.threshold)
-    found.module.temperature.fill_(before[0])
-    found.module.threshold.fill_(before[1])
+    logits = classifier._map_cells(classifier.module.logits, cells, None)
+    t, threshold = calibration(torch.as_tensor(logits), label, 0.1)
+    logits = logits.astype(float)
 
     def loss(temperature):
         target = np.eye(3)[label] * (1 - 1 / 242) + 1 / 242 / 3
@@ -231,7 +229,7 @@ def test_saved_classifier_predicts_the_same(classifier, cells, tmp_path):
 def test_a_saved_model_can_be_the_encoder(pretrained, cells, tmp_path):
     pretrained.save(tmp_path / "model")
     found = CellClassifier.from_pretrained(tmp_path / "model", cells.copy(), labels_key="cell_type")
-    np.testing.assert_array_equal(found._embed(found._own_cells()), pretrained.get_latent_representation())
+    np.testing.assert_array_equal(found.get_latent_representation(), pretrained.get_latent_representation())
 
 
 # what is refused

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _celllm_cost
+from . import _celllm_annotation, _celllm_cost, _celllm_pretrain
 
-TASKS = {"dnc": _celllm_cost}
+TASKS = {"dnc": _celllm_cost, "pretrain": _celllm_pretrain, "annotation": _celllm_annotation}
 DATASETS = {name: task.DATASETS for name, task in TASKS.items()}
 
 

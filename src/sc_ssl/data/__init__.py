@@ -1,7 +1,16 @@
 """What a model reads: cells in the model's gene order, their library sizes and batches, in minibatches."""
 
 from .cells import Cells, in_order, library_size, match_genes, obs_categories
-from .counts import Source, check_cells, check_kind, check_values, describe_matrix, find_counts, find_matrix
+from .counts import (
+    Source,
+    check_cells,
+    check_input,
+    check_kind,
+    check_values,
+    describe_matrix,
+    find_counts,
+    find_matrix,
+)
 from .loader import CellDataModule, CellLoader
 from .neighbors import nearest_cells
 from .principal_components import gene_loadings, principal_components
@@ -18,6 +27,7 @@ __all__ = [
     "GeneVocabulary",
     "Source",
     "check_cells",
+    "check_input",
     "check_kind",
     "check_values",
     "describe_matrix",

@@ -1,9 +1,9 @@
-"""Early stopping on macro F1, with the best state restored."""
+"""Training with early stopping on macro F1, and the best state restored."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,16 +14,27 @@ from sklearn.metrics import f1_score
 from sc_ssl.data import CellLoader
 
 from ._base import INFERENCE_BATCH_SIZE
+from ._training import fit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from sc_ssl.data import Cells
 
     from ._classifier_module import CellClassifierModule, Head
+    from .classifier import CellClassifier
 
 #: fewer cells than this say nothing about which state is the best
 MIN_VALIDATION = 10
+#: labelled cells of a typical (median) type from which on the encoder is trained too
+MIN_TO_UNFREEZE = 20
+
+
+def few_labels(n_k: np.ndarray) -> bool:
+    """Whether the numbers of labelled cells are too small to train the encoder."""
+    return bool(np.median(n_k[n_k > 0]) < MIN_TO_UNFREEZE)
 
 
 def validation_cells(label_n: np.ndarray, size: float) -> np.ndarray:
@@ -79,3 +90,36 @@ class BestMacroF1(Callback):
         """Back to the best state, if an epoch was finished."""
         if self._best is not None:
             self.module.load_state_dict(self._state)
+
+
+def fit_to_best_f1(
+    classifier: CellClassifier,
+    module: Head | CellClassifierModule,
+    cells: Cells,
+    *,
+    label_n: np.ndarray,
+    held_out: np.ndarray,
+    patience: int,
+    rates: dict[str, Any],
+    prefix: str,
+    callbacks: Iterable[Callback] = (),
+    plan_kwargs: dict[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """One stage of training; when it is interrupted, the best state so far stays, and the stage starts anew."""
+    if len(held_out):
+        callbacks = [BestMacroF1(module, cells.take(held_out), label_n[held_out], patience, prefix), *callbacks]
+    try:
+        fit(
+            classifier,
+            module,
+            classifier.training,
+            cells=cells.beside(label=label_n),
+            val_idx=held_out,
+            plan_kwargs=classifier.training.plan | rates | (plan_kwargs or {}),
+            callbacks=callbacks,
+            prefix=prefix,
+            **options,
+        )
+    finally:
+        classifier.unfinished = None  # a split drawn anew would not be the one that it was interrupted with

@@ -50,6 +50,7 @@ class CellLMModule(ContrastModule):
         mask_rate: float,
         temperature: float,
         weights: dict[str, float],
+        predict_from: str,
         malignancy: bool,
     ) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class CellLMModule(ContrastModule):
         self.pooling, self.temperature, self.weights = pooling, temperature, weights
         self.gene_dropout_rate, self.thinning_rate, self.mask_rate = gene_dropout_rate, thinning_rate, mask_rate
         self.malignancy = nn.Linear(n_hidden, 1) if malignancy else None
+        self.query = nn.Linear(n_hidden, n_hidden) if predict_from == "cell" else None
         with torch.no_grad():  # blocks start as the identity: what they add at random drowns the expression in the mean
             for block in transformer.blocks:
                 block.attention.out.weight.zero_()
@@ -128,19 +130,23 @@ class CellLMModule(ContrastModule):
     # the loss
 
     def encode_view(self, cells: dict[str, Tensor]) -> View:
-        """Cells with fewer counts and genes, some of whose values are hidden; projected for the contrast."""
-        cells = self.thin(cells)
+        """Cells with fewer counts and genes; projected for the contrast, and what is hidden predicted."""
+        whole_cells, cells = cells, self.thin(cells)
         log_ng = self.normalize.log_expression(cells)
         whole = self.tokens(log_ng)
         tokens = self.draw(whole)
         share_n1 = tokens.real_nt.sum(dim=1, keepdim=True) / whole.real_nt.sum(dim=1, keepdim=True).clamp(min=1)
         code, absent_nd = self.code(tokens, log_ng, cells)
         masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
-        hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
+        hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE) if self.query is None else None
         h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
         pooled_nd = self.pool(h_ntd, real_nt, absent_nd, share_n1.clamp(min=1e-6))
-        error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
-        sums, counts = {"masked": self.weights["masked"] * error}, {"masked": masked_nt.sum()}
+        if self.query is None:
+            n_masked = masked_nt.sum()
+            error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
+        else:
+            error, n_masked = self.unseen_error(pooled_nd, tokens, whole_cells)
+        sums, counts = {"masked": self.weights["masked"] * error}, {"masked": n_masked}
         if self.malignancy is not None:
             y_n = cells[MALIGNANT].flatten()
             labelled = torch.isfinite(y_n)
@@ -148,6 +154,18 @@ class CellLMModule(ContrastModule):
             error = F.binary_cross_entropy_with_logits(logit_n[labelled], y_n[labelled], reduction="sum")
             sums["malignancy"], counts["malignancy"] = self.weights["malignancy"] * error, labelled.sum()
         return View(self.projector(pooled_nd), sums, counts)
+
+    def unseen_error(self, pooled_nd: Tensor, tokens: Tokens, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Squared error, summed, of the z-scores of all genes that a view does not show; and how many these are.
+
+        A gene's prediction is the product of its vector with a linear map of the cell's, as scGPT's from the cell.
+        """
+        z_ng = self.normalize.standardize(self.normalize.log_expression(cells), cells)
+        unseen_ng = z_ng.new_ones(len(z_ng), self.n_genes + 1).scatter_(1, tokens.gene_nt, 0)[:, :-1]
+        if "measured" in cells:
+            unseen_ng = unseen_ng * cells["measured"]
+        predicted_ng = self.query(pooled_nd) @ self.genes.all().T
+        return ((predicted_ng - z_ng).square() * unseen_ng).sum(), unseen_ng.sum()
 
     def thin(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """The cells as a shallower sequencing would have seen them."""

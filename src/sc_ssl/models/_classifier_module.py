@@ -45,6 +45,11 @@ class Head(SSLModule):
         self.mean_d.copy_(z_nd.mean(dim=0))
         self.sd_d.copy_(z_nd.std(dim=0).clamp(min=1e-6))
 
+    def weigh_classes(self, n_k: Tensor, *, balanced: bool) -> None:
+        """Weigh classes of these sizes alike, or every cell alike."""
+        weight_k = n_k.sum() / (len(n_k) * n_k.double().clamp(min=1)) if balanced else torch.ones(len(n_k))
+        self.class_weight_k.copy_(weight_k)
+
     def classify(self, z_nd: Tensor) -> Tensor:
         """Embeddings (n, n_latent) to logits (n, k)."""
         return self.layers((z_nd - self.mean_d) / self.sd_d)
@@ -76,6 +81,11 @@ class CellClassifierModule(SSLModule):
     def normalize(self) -> LogNormalize:  # type: ignore[override]
         """The encoder's: training, embedding and new cells share one path."""
         return self.encoder.normalize
+
+    def calibrate(self, temperature: float, threshold: float) -> None:
+        """Divide logits by a temperature, and take less probable cells than the threshold for unknown."""
+        self.temperature.fill_(temperature)
+        self.threshold.fill_(threshold)
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """The encoder's embedding (n, n_latent)."""

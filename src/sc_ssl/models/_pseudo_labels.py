@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,35 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import normalized_mutual_info_score
 
 from sc_ssl._threads import threads_kept
+from sc_ssl.data import principal_components
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scipy.sparse import csr_matrix
+    from torch import Tensor
+
+    from sc_ssl.data import Cells
 
     from .scpretrain import ScPretrain
+
+
+#: principal components in which the first labels are made
+N_COMPONENTS = 50
+
+
+def cluster_numbers(batch_n: np.ndarray, n_batch: int, cells_per_cluster: Sequence[int]) -> list[list[int]]:
+    """Clusters of each data set at each mean size, at least 2."""
+    n_b = np.bincount(batch_n, minlength=n_batch)
+    return [[max(2, int(n // size)) for size in cells_per_cluster] for n in n_b]
+
+
+def first_space(cells: Cells, cluster_on: str, *, log_input: bool) -> np.ndarray | csr_matrix:
+    """Where one data set is clustered first: its own principal components (``"pca"``), or its counts (``"raw"``)."""
+    if cluster_on == "raw":
+        return cells.matrix
+    own = replace(cells, batch=np.zeros_like(cells.batch))
+    return principal_components(own, n_comps=N_COMPONENTS, log_input=log_input, clip=10.0)
 
 
 def kmeans_labels(x_nd: np.ndarray | csr_matrix, n_clusters: int, *, seed: int) -> np.ndarray:
@@ -54,6 +79,20 @@ def agreement(old_n: np.ndarray, new_n: np.ndarray) -> float:
     return float(normalized_mutual_info_score(old_n, new_n))
 
 
+def label_study(
+    x_md: np.ndarray | csr_matrix, n_clusters_j: Sequence[int], old_mj: np.ndarray | None
+) -> tuple[np.ndarray, Tensor, Tensor]:
+    """Cluster the cells of one data set at every size, with seeds from torch's random state.
+
+    Returns labels (m, j), and for each clustering its entropy and its agreement with the old labels, 0 without, (j,).
+    """
+    seeds = [int(torch.randint(2**31, ())) for _ in n_clusters_j]
+    new_mj = np.stack([kmeans_labels(x_md, k, seed=seed) for k, seed in zip(n_clusters_j, seeds, strict=True)], axis=1)
+    entropy_j = [cluster_entropy(new_m, k) for new_m, k in zip(new_mj.T, n_clusters_j, strict=True)]
+    agreement_j = [0.0] * len(entropy_j) if old_mj is None else list(map(agreement, old_mj.T, new_mj.T))
+    return new_mj, torch.tensor(entropy_j), torch.tensor(agreement_j)
+
+
 class Recluster(Callback):
     """Every few epochs clusters the cells anew in the latent space, and starts the heads and their optimiser again.
 
@@ -89,9 +128,3 @@ class Recluster(Callback):
         for name, value_bj in curves.items():
             for (b, j), task in self.model.tasks.items():
                 plan.log(f"{name}_{task}", float(value_bj[b, j]))
-
-
-def reset_heads(heads: torch.nn.ModuleList) -> None:
-    """New random weights, in place: clusters come in another order each time, so old heads know nothing."""
-    for head in heads:
-        head.reset_parameters()

@@ -65,6 +65,11 @@ def join_studies(
     return joined
 
 
+def measured_genes(cells: AnnData, datasets: list[str]) -> np.ndarray | None:
+    """Which genes each data set measured, (b, g), where :func:`join_studies` noted it."""
+    return cells.varm[MEASURED][datasets].to_numpy(dtype=bool).T.copy() if MEASURED in cells.varm else None
+
+
 def one_nomenclature(
     counts: dict[str, AnnData], species: Mapping[str, str] | None, orthologs: Any
 ) -> dict[str, str | None]:

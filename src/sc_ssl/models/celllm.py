@@ -107,8 +107,12 @@ class CellLM(SSLModel):
         tokens; or ``"cls"``.
     temperature
         τ of NT-Xent, > 0.
+    predict_from
+        How hidden expression is predicted: from the ``"cell"``'s vector, the z-scores of all genes that a view does not
+        show, whether expressed or not (the default for z-scores); or as published from the gene's own ``"token"``,
+        whose value is hidden (the default for bins).
     mask_rate
-        Share of the tokens whose value is predicted, in (0, 1].
+        Share of the tokens whose value is predicted from the token, in (0, 1].
     gene_dropout_rate
         Share of a cell's genes that a view leaves out, in [0, 1).
     thinning_rate
@@ -130,10 +134,10 @@ class CellLM(SSLModel):
     """
 
     training = TrainingDefaults(
-        max_epochs=6,
+        max_epochs=20,
         batch_size=128,
         min_steps=150,
-        plan={"lr": 2e-3, "weight_decay": 1e-2, "warmup_rate": 0.1},
+        plan={"lr": 1e-3, "weight_decay": 1e-2, "warmup_rate": 0.1},
         gradient_clip_val=1.0,
         micro_batch_size="auto",
     )
@@ -154,13 +158,14 @@ class CellLM(SSLModel):
         n_bins: int = 6,
         target_sum: float | None = None,
         max_genes: int | None = 512,
-        max_training_genes: int | None = 128,
+        max_training_genes: int | None = 64,
         gene_embeddings: str | pd.DataFrame | None = None,
         n_gene_dims: int = 0,
         freeze_gene_embeddings: bool = True,
         n_start_components: int = 20,
         pooling: Literal["sum", "mean", "cls"] = "sum",
         temperature: float = 0.2,
+        predict_from: Literal["cell", "token"] | None = None,
         mask_rate: float = 0.15,
         gene_dropout_rate: float = 0.2,
         thinning_rate: float | None = None,
@@ -171,10 +176,11 @@ class CellLM(SSLModel):
         malignant_category: str | None = None,
     ) -> None:
         super().__init__(adata, registry)
+        predict_from = predict_from or ("cell" if values == "continuous" else "token")
         if thinning_rate is None:
             thinning_rate = 0.0 if self.setup_arguments["input"] == "log1p" else THINNING_RATE
         shares = {"dropout_rate": dropout_rate, "gene_dropout_rate": gene_dropout_rate, "thinning_rate": thinning_rate}
-        self._check(values, n_bins, pooling, mask_rate, (max_genes, max_training_genes), temperature, shares)
+        self._check(values, n_bins, pooling, predict_from, mask_rate, (max_genes, max_training_genes), temperature, shares)
         n_genes = len(self.var_names)
         given_gw = None
         if gene_embeddings is not None:
@@ -209,6 +215,7 @@ class CellLM(SSLModel):
             max_training_genes=max_training_genes,
             pooling=pooling,
             **shares,
+            predict_from=predict_from,
             mask_rate=mask_rate,
             temperature=temperature,
             weights={"contrastive": contrastive_weight, "masked": masked_weight, "malignancy": malignancy_weight},
@@ -290,12 +297,16 @@ class CellLM(SSLModel):
         values: str,
         n_bins: int,
         pooling: str,
+        predict_from: str,
         mask_rate: float,
         lengths: tuple[int | None, int | None],
         temperature: float,
         shares: dict[str, float],
     ) -> None:
         check_choice("values", values, VALUES)
+        check_choice("predict_from", predict_from, ("cell", "token"))
+        if predict_from == "cell" and values != "continuous":
+            raise ValueError(f"predict_from='cell' is for values='continuous', found values={values!r}; take 'token'.")
         check_choice("pooling", pooling, ("sum", "mean", "cls"))
         if n_bins < 2 or any(length is not None and length < 1 for length in lengths):
             raise ValueError(

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from scipy import sparse
-from scipy.optimize import minimize_scalar
-from sklearn.neighbors import NearestNeighbors
 
 from sc_ssl import _compat
-from sc_ssl._logging import logger
-from sc_ssl.data import Cells
 
 from ._base import SSLModel
-from ._best_f1 import BestMacroF1, validation_cells
+from ._best_f1 import few_labels, fit_to_best_f1, validation_cells
+from ._calibration import calibration
+from ._cell_types import labelled_cells, read_types, type_codes, type_names
 from ._classifier_module import CellClassifierModule, Head
 from ._encoders import class_named, copy_encoder, latent_width
+from ._neighbor_votes import neighbor_votes
 from ._storage import read_config
-from ._training import TrainingDefaults, fit
+from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from anndata import AnnData
-    from lightning.pytorch import Callback
-
-
-#: labelled cells of a typical (median) type from which on the encoder is trained too
-MIN_TO_UNFREEZE = 20
 
 
 class CellClassifier(SSLModel):
@@ -90,7 +84,7 @@ class CellClassifier(SSLModel):
         self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
         self._label_n: np.ndarray | None = None
         encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
-        head = Head(latent_width(encoder), n_hidden, len(self.classes), dropout_rate=dropout_rate)
+        head = Head(latent_width(encoder.module), n_hidden, len(self.classes), dropout_rate=dropout_rate)
         self.module = CellClassifierModule(encoder=encoder.module, head=head)
         self.init_params_ = self._get_init_params(locals())
 
@@ -137,29 +131,14 @@ class CellClassifier(SSLModel):
             Under two types, or too few genes in common.
         """
         source = model if isinstance(model, SSLModel) else class_named(read_config(model)["class"]).load(model)
-        label = _labels(adata, labels_key, unlabeled_category)
-        classes = sorted(label.dropna().unique())
-        if len(classes) < 2:
-            raise ValueError(
-                f"obs[{labels_key!r}] should name at least two types, found {classes or 'none: all cells are unlabelled'}."
-            )
-        alone = [name for name, n in label.value_counts().items() if n == 1]
-        if alone:
-            logger.warning("Types of one cell are trained on and never validated: %s.", ", ".join(alone))
+        classes = type_names(read_types(adata, labels_key, unlabeled_category), labels_key)
         known = source.var_names
         genes = known + [g for g in adata.var_names if g not in set(known)] if extra_genes == "append" else known
         layer = "counts" if layer is None and "counts" in adata.layers else layer
         registry = _compat.registry_for(source.registry_, genes, layer=layer)
         pretrained = {"class": type(source).__name__, "init_params": source.plain_init_params()}
-        classifier = cls(
-            None,
-            registry,
-            pretrained=pretrained,
-            classes=classes,
-            labels_key=labels_key,
-            unlabeled_category=unlabeled_category,
-            **head_kwargs,
-        )
+        labelled = {"classes": classes, "labels_key": labels_key, "unlabeled_category": unlabeled_category}
+        classifier = cls(None, registry, pretrained=pretrained, **labelled, **head_kwargs)
         classifier._attach(adata, min_coverage=min_coverage * len(known) / len(genes))
         copy_encoder(source, classifier)
         classifier.module.eval()
@@ -207,32 +186,29 @@ class CellClassifier(SSLModel):
         **fit_options
             ``batch_size``, ``accelerator``, ``enable_progress_bar``, ….
         """
-        cells, label_n = self._labelled()
+        index, label_n = self._labelled()
+        cells = self._own_cells().take(index)
         held_out = validation_cells(label_n, validation_size)
         fit_index = np.setdiff1d(np.arange(len(label_n)), held_out)
         n_k = np.bincount(label_n[fit_index], minlength=len(self.classes))
-        weight_k = len(fit_index) / (len(n_k) * np.maximum(n_k, 1)) if class_weight == "balanced" else np.ones(len(n_k))
-        self.module.head.class_weight_k.copy_(torch.as_tensor(weight_k))
-        self.module.temperature.fill_(1)
-        self.module.threshold.fill_(0)
-        if freeze_encoder is None:
-            freeze_encoder = bool(np.median(n_k[n_k > 0]) < MIN_TO_UNFREEZE)
-        z_nd = self._embed(cells)
+        self.module.head.weigh_classes(torch.as_tensor(n_k), balanced=class_weight == "balanced")
+        self.module.calibrate(temperature=1, threshold=0)
+        freeze_encoder = few_labels(n_k) if freeze_encoder is None else freeze_encoder
+        z_nd = self._map_cells(self.module.embed, None, index)
         if not self.is_trained_:
             self.module.head.standardize(torch.as_tensor(z_nd))
         first = max_epochs if freeze_encoder_epochs is None else freeze_encoder_epochs
-        options = {"patience": patience, **fit_options}
+        stage = partial(fit_to_best_f1, self, label_n=label_n, held_out=held_out, patience=patience, **fit_options)
         if first != 0 or freeze_encoder:
-            matrix = sparse.csr_matrix(z_nd)
-            embedded = replace(cells, matrix=matrix, column_g=np.arange(matrix.shape[1]))
-            head, rates = self.module.head, {"lr": lr_head}
-            self._fit(head, embedded, label_n, held_out, rates=rates, prefix="head_", max_epochs=first, **options)
+            embedded = replace(cells, matrix=sparse.csr_matrix(z_nd), column_g=np.arange(z_nd.shape[1]))
+            stage(self.module.head, embedded, rates={"lr": lr_head}, prefix="head_", max_epochs=first)
             self.is_trained_ = True
         if not freeze_encoder:
             rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
-            self._fit(self.module, cells, label_n, held_out, rates=rates, prefix="", max_epochs=max_epochs, **options)
+            stage(self.module, cells, rates=rates, prefix="", max_epochs=max_epochs)
         if len(held_out):
-            self._calibrate(cells.take(held_out), label_n[held_out], refused_share)
+            logit_nk = torch.as_tensor(self._map_cells(self.module.logits, None, index[held_out]))
+            self.module.calibrate(*calibration(logit_nk, label_n[held_out], refused_share))
 
     def get_latent_representation(
         self,
@@ -304,103 +280,21 @@ class CellClassifier(SSLModel):
         -------
         (n,) names, or a data frame (n, k) with the types as columns.
         """
-        cells, label_n = self._labelled()
-        neighbors = NearestNeighbors(metric="cosine").fit(self._embed(cells))
+        index, label_n = self._labelled()
+        own_nd = self._map_cells(self.module.embed, None, index)
         query_nd = None if adata is None else self._map_cells(self.module.embed, adata, None)
-        n_neighbors = min(n_neighbors, len(label_n) - (adata is None))
-        distance_nm, index_nm = neighbors.kneighbors(query_nd, n_neighbors)  # without a query, a cell is not its own
-        vote_nm = 1 / np.maximum(distance_nm, 1e-6)
-        vote_nk = np.zeros((len(vote_nm), len(self.classes)))
-        np.add.at(vote_nk, (np.arange(len(vote_nm))[:, None], label_n[index_nm]), vote_nm)
-        proba_nk = vote_nk / vote_nk.sum(axis=1, keepdims=True)
+        proba_nk = neighbor_votes(own_nd, label_n, len(self.classes), query_nd, n_neighbors=n_neighbors)
         if not soft:
             return np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
-        names = self._adata.obs_names[self._label_n >= 0] if adata is None else adata.obs_names
+        names = self._adata.obs_names[index] if adata is None else adata.obs_names
         return pd.DataFrame(proba_nk, index=names, columns=self.classes)
-
-    def _fit(
-        self,
-        module: Head | CellClassifierModule,
-        cells: Cells,
-        label_n: np.ndarray,
-        held_out: np.ndarray,
-        *,
-        patience: int,
-        rates: dict[str, Any],
-        callbacks: Iterable[Callback] = (),
-        plan_kwargs: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> None:
-        """One stage of training; when it is interrupted, the best state so far stays, and the stage starts anew."""
-        if len(held_out):
-            callbacks = [
-                BestMacroF1(module, cells.take(held_out), label_n[held_out], patience, options["prefix"]),
-                *callbacks,
-            ]
-        plan = self.training.plan | rates | (plan_kwargs or {})
-        labelled = cells.beside(label=label_n)
-        try:
-            fit(
-                self,
-                module,
-                self.training,
-                cells=labelled,
-                val_idx=held_out,
-                plan_kwargs=plan,
-                callbacks=callbacks,
-                **options,
-            )
-        finally:
-            self.unfinished = None  # a split drawn anew would not be the one that it was interrupted with
-
-    @torch.inference_mode()
-    def _embed(self, cells: Cells) -> np.ndarray:
-        self.module.eval()
-        return torch.cat([self.module.embed(minibatch).float().cpu() for minibatch in self._loader(cells)]).numpy()
-
-    @torch.no_grad()
-    def _calibrate(self, cells: Cells, label_n: np.ndarray, refused_share: float) -> None:
-        """The temperature with the smallest validation loss; the threshold that calls few of the right cells unknown.
-
-        Targets are smoothed as Platt (1999) does, so that a handful of cells all named rightly does not ask for certainty.
-        """
-        logit_nk = torch.cat([self.module.logits(minibatch).cpu() for minibatch in self._loader(cells)]).double()
-        label, smoothing = torch.as_tensor(label_n), 1 / (len(label_n) + 2)
-
-        def loss(log_temperature: float) -> float:
-            return float(F.cross_entropy(logit_nk / np.exp(log_temperature), label, label_smoothing=smoothing))
-
-        temperature = float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
-        self.module.temperature.fill_(temperature)
-        proba_nk = (logit_nk / temperature).softmax(dim=1)
-        right = proba_nk.argmax(dim=1) == label
-        if right.any():
-            self.module.threshold.fill_(float(torch.quantile(proba_nk.amax(dim=1)[right], refused_share)))
 
     def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
         super()._attach(adata, min_coverage=min_coverage)
-        if self.labels_key in adata.obs:
-            label = _labels(adata, self.labels_key, self.unlabeled_category)
-            self._label_n = pd.Index(self.classes).get_indexer(label)
-        else:
-            self._label_n = None
+        self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
 
-    def _labelled(self) -> tuple[Cells, np.ndarray]:
-        """The cells with a known type, and its code."""
-        cells = self._own_cells()
-        if self._label_n is None or (self._label_n < 0).all():
-            raise ValueError(
-                f"labelled cells are needed: obs[{self.labels_key!r}] is missing, or names none of "
-                f"{', '.join(self.classes[:5])}."
-            )
-        index = np.flatnonzero(self._label_n >= 0)
-        return cells.take(index), self._label_n[index]
-
-
-def _labels(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
-    """Types as strings, missing where there is none."""
-    if key not in adata.obs:
-        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
-    label = adata.obs[key].astype(object).where(adata.obs[key].notna().to_numpy(), None)
-    label = label.map(lambda value: None if value is None else str(value))
-    return label.where((label != unlabeled_category).to_numpy(), None)
+    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the cells with a known type, and its code."""
+        self._own_cells()  # its error comes first
+        index = labelled_cells(self._label_n, self.labels_key, self.classes)
+        return index, self._label_n[index]

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR
-from sc_ssl.data import gene_statistics, principal_components
-from sc_ssl.nn import MLP, LogNormalize
+from sc_ssl.nn import MLP
 
 from ._base import SSLModel
-from ._module import SSLModule
-from ._pseudo_labels import Recluster, agreement, cluster_entropy, kmeans_labels, reset_heads
-from ._studies import DATASET, MEASURED, join_studies
+from ._pooled_scale import pooled_normalizer
+from ._pseudo_labels import Recluster, cluster_numbers, first_space, label_study
+from ._scpretrain_module import ScPretrainModule
+from ._studies import DATASET, join_studies, measured_genes
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 
     from sc_ssl.data import Cells
 
-#: principal components in which the first labels are made
-N_COMPONENTS = 50
-#: counts per cell after normalisation
-TARGET_SUM = 1e4
 #: what the paper chose; `ScPretrain.paper`
 PAPER: dict[str, Any] = {
     "n_latent": 200,
@@ -50,74 +45,6 @@ PAPER: dict[str, Any] = {
     "sampling_exponent": 0.0,
     "recluster_every": 50,
 }
-
-
-class ScPretrainModule(SSLModule):
-    """An encoder whose gated output tells apart, by one head for each data set, that data set's own clusters."""
-
-    label_nj: Tensor
-    n_epochs_of_round: Tensor
-
-    def __init__(
-        self,
-        *,
-        normalize: LogNormalize,
-        encoder: nn.Module,
-        gate: nn.Module,
-        n_latent: int,
-        n_clusters_bj: Sequence[Sequence[int]],
-        weigh_tasks: bool,
-    ) -> None:
-        super().__init__()
-        self.normalize = normalize
-        self.encoder = encoder
-        self.gate = gate
-        self.n_clusters_bj = [list(k_j) for k_j in n_clusters_bj]
-        self.weigh_tasks = weigh_tasks
-        self.heads = nn.ModuleList(nn.Linear(n_latent, sum(k_j)) for k_j in self.n_clusters_bj)
-        shape = len(self.n_clusters_bj), len(self.n_clusters_bj[0])
-        self.register_buffer("n_epochs_of_round", torch.tensor(0))
-        self.register_buffer("agreement_bj", torch.zeros(shape))
-        self.register_buffer("entropy_bj", torch.zeros(shape))
-        self.register_buffer("right_bj", torch.zeros(shape), persistent=False)
-        self.register_buffer("seen_bj", torch.zeros(shape), persistent=False)
-        self.register_buffer("label_nj", torch.zeros(0, shape[1], dtype=torch.int64), persistent=False)
-
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """The encoder's output (n, n_latent), before the gate."""
-        return self.encoder(self.normalize(cells))
-
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of each cell's cluster under its data set's head, summed over mean cluster sizes."""
-        h_nd, label_nj = self.gate(self.embed(cells)), self.label_nj[cells["cell"]]
-        batch_n, total = cells["batch"].flatten(), h_nd.new_zeros(())
-        for b, (head, k_j) in enumerate(zip(self.heads, self.n_clusters_bj, strict=True)):
-            rows = (batch_n == b).nonzero().flatten()
-            if len(rows):
-                logits = head(h_nd[rows]).split(k_j, dim=1)
-                total = total + self._cross_entropy(logits, label_nj[rows], b)
-        return {"cross_entropy": total / len(batch_n)}
-
-    def _cross_entropy(self, logits: Sequence[Tensor], label_mj: Tensor, b: int) -> Tensor:
-        """Sum over cells and clusterings of one data set; a task of k clusters starts near ln k, and may be divided by it."""
-        total = logits[0].new_zeros(())
-        for j, logits_mk in enumerate(logits):
-            weight = 1 / math.log(logits_mk.shape[1]) if self.weigh_tasks else 1.0
-            total = total + weight * F.cross_entropy(logits_mk, label_mj[:, j], reduction="sum")
-            if self.training:
-                self.right_bj[b, j] += (logits_mk.detach().argmax(dim=1) == label_mj[:, j]).sum()
-                self.seen_bj[b, j] += len(label_mj)
-        return total
-
-    # the labels are part of the state, but there are as many as cells, which a buffer's shape may not follow
-
-    def get_extra_state(self) -> Tensor:
-        """The labels, as they are saved."""
-        return self.label_nj
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """The labels, as they are loaded."""
-        self.label_nj = state.to(self.label_nj).clone()
 
 
 class ScPretrain(SSLModel):
@@ -189,9 +116,11 @@ class ScPretrain(SSLModel):
         n_clusters: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(adata, registry)
-        given = {"encoder": encoder, "scale": scale, "gate": gate, "cluster_on": cluster_on, "task_weight": task_weight}
-        for name, value in given.items():
-            check_choice(name, value, CHOICES[name])
+        check_choice("encoder", encoder, ("linear", "mlp"))
+        check_choice("scale", scale, ("cp10k", "zscore", "log1p"))
+        check_choice("gate", gate, ("sigmoid", "relu"))
+        check_choice("cluster_on", cluster_on, ("pca", "raw"))
+        check_choice("task_weight", task_weight, ("log_k", "none"))
         if recluster_every < 1 or not cells_per_cluster or min(cells_per_cluster) < 2:
             raise ValueError(
                 "recluster_every is at least 1 and every mean cluster size at least 2, found "
@@ -202,13 +131,23 @@ class ScPretrain(SSLModel):
         self._labelled: Cells | None = None
         n_genes = len(self.var_names)
         self.module = ScPretrainModule(
-            normalize=self._scaled(scale),
+            normalize=pooled_normalizer(
+                scale,
+                n_genes,
+                self.summary_stats.n_batch,
+                cells=self._cells,
+                measured_bg=None
+                if adata is None
+                else measured_genes(adata, _compat.registered_batches(self.registry_)),
+                log_input=self.setup_arguments["input"] == "log1p",
+            ),
             encoder=nn.Linear(n_genes, n_latent)
             if encoder == "linear"
             else MLP(n_genes, (512,), n_latent, norm="layer"),
             gate=nn.Sigmoid() if gate == "sigmoid" else nn.Sequential(nn.LayerNorm(n_latent), nn.ReLU()),
             n_latent=n_latent,
-            n_clusters_bj=n_clusters or self._cluster_numbers(),
+            n_clusters_bj=n_clusters
+            or cluster_numbers(self._own_cells().batch, self.summary_stats.n_batch, cells_per_cluster),
             weigh_tasks=task_weight == "log_k",
         )
         self.init_params_ = self._get_init_params(locals())
@@ -320,7 +259,7 @@ class ScPretrain(SSLModel):
     def tasks(self) -> dict[tuple[int, int], str]:
         """Name of each task by the positions of its data set and mean cluster size."""
         names = _compat.registered_batches(self.registry_)
-        sizes = [f"{size}" for size in self.cells_per_cluster]
+        sizes = self.cells_per_cluster
         return {(b, j): f"{name}_{size}" for b, name in enumerate(names) for j, size in enumerate(sizes)}
 
     def plain_init_params(self) -> dict[str, Any]:
@@ -330,22 +269,19 @@ class ScPretrain(SSLModel):
     def label_cells(self, *, on_latent: bool) -> None:
         """Cluster each data set by itself, in the latent space or for the first time, and start the heads again."""
         cells, module = self._own_cells(), self.module
+        log_input = self.setup_arguments["input"] == "log1p"
         latent_nd = self._map_cells(module.embed, None, None) if on_latent else None
         old_nj = module.label_nj.cpu().numpy()
         new_nj = np.zeros((cells.n_cells, len(self.cells_per_cluster)), dtype=np.int64)
         for b, k_j in enumerate(module.n_clusters_bj):
             rows = np.flatnonzero(cells.batch == b)
-            if not len(rows):
-                continue
-            space = self._first_space(cells, rows) if latent_nd is None else latent_nd[rows]
-            for j, k in enumerate(k_j):
-                new_nj[rows, j] = kmeans_labels(space, k, seed=int(torch.randint(2**31, ())))
-                module.entropy_bj[b, j] = cluster_entropy(new_nj[rows, j], k)
-                known = len(old_nj) == len(new_nj)
-                module.agreement_bj[b, j] = agreement(old_nj[rows, j], new_nj[rows, j]) if known else 0.0
+            if len(rows):
+                own = cells.take(rows) if latent_nd is None else None
+                space_md = latent_nd[rows] if own is None else first_space(own, self.cluster_on, log_input=log_input)
+                old_mj = old_nj[rows] if len(old_nj) == len(new_nj) else None
+                new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = label_study(space_md, k_j, old_mj)
         module.label_nj = torch.as_tensor(new_nj, device=self.device)
-        module.n_epochs_of_round.zero_()
-        reset_heads(module.heads)
+        module.start_round()
         self._labelled = cells
 
     def _training_cells(self, **_: Any) -> Cells:
@@ -359,60 +295,6 @@ class ScPretrain(SSLModel):
             )
         if self._labelled is not cells:
             self.label_cells(on_latent=self.is_trained_)
-        n_b = np.bincount(cells.batch, minlength=len(self.module.heads))
-        weight_n = n_b[cells.batch].astype(float) ** (self.sampling_exponent - 1)
+        weight_n = np.bincount(cells.batch)[cells.batch].astype(float) ** (self.sampling_exponent - 1)
         weighted = replace(cells, weight=None if np.ptp(weight_n) == 0 else weight_n)
         return weighted.beside(cell=np.arange(cells.n_cells))
-
-    def _first_space(self, cells: Cells, rows: np.ndarray) -> Any:
-        """Where one data set is clustered first: its own principal components, or its counts."""
-        own = cells.take(rows)
-        if self.cluster_on == "raw":
-            return own.matrix
-        log_input = self.setup_arguments["input"] == "log1p"
-        own = replace(own, batch=np.zeros_like(own.batch))
-        return principal_components(own, n_comps=N_COMPONENTS, log_input=log_input, clip=10.0)
-
-    def _cluster_numbers(self) -> list[list[int]]:
-        n_b = np.bincount(self._own_cells().batch, minlength=self.summary_stats.n_batch)
-        return [[max(2, int(n // size)) for size in self.cells_per_cluster] for n in n_b]
-
-    def _scaled(self, scale: str) -> LogNormalize:
-        """The normalisation. One mean and sd of a gene serve all data sets, taken over those that measured it."""
-        n_genes, n_batch = len(self.var_names), self.summary_stats.n_batch
-        log_input, clip = self.setup_arguments["input"] == "log1p", 10.0 if scale == "zscore" else math.inf
-        normalize = LogNormalize(n_genes, n_batch, clip=clip, log_input=log_input, by_library=scale != "log1p")
-        if scale == "log1p" or self._cells is None:  # the first needs no statistics, else they come with the tensors
-            return normalize
-        _, mean_bg, sd_bg = gene_statistics(self._cells, n_batch=n_batch, log_input=log_input, target_sum=TARGET_SUM)
-        normalize.set_statistics(TARGET_SUM, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg))
-        measured_bg = torch.ones(n_batch, n_genes, dtype=torch.bool)
-        if MEASURED in self._adata.varm:
-            of = self._adata.varm[MEASURED][_compat.registered_batches(self.registry_)]
-            measured_bg = torch.as_tensor(of.to_numpy(dtype=bool).T.copy())
-        pool_statistics(normalize, torch.as_tensor(np.bincount(self._cells.batch, minlength=n_batch)), measured_bg)
-        if scale == "cp10k":
-            normalize.sd_bg.fill_(1.0)
-        return normalize
-
-
-def pool_statistics(normalize: LogNormalize, n_b: Tensor, measured_bg: Tensor) -> None:
-    """One mean and sd of each gene for all batches, from those that measured it; it is 0 wherever it was not measured."""
-    weight_bg = n_b[:, None] * measured_bg.double()
-    share_bg = weight_bg / weight_bg.sum(dim=0).clamp(min=1)
-    mean_bg, sd_bg = normalize.mean_bg[1:].double(), normalize.sd_bg[1:].double()
-    mean_g = (share_bg * mean_bg).sum(dim=0)
-    sd_g = (share_bg * (sd_bg**2 + (mean_bg - mean_g) ** 2)).sum(dim=0).sqrt()
-    sd_g = torch.where(sd_g > 1e-6, sd_g, 1.0)
-    all_bg = torch.cat([torch.ones_like(measured_bg[:1]), measured_bg])
-    normalize.mean_bg.copy_(torch.where(all_bg, mean_g, 0.0))
-    normalize.sd_bg.copy_(torch.where(all_bg, sd_g, 1.0))
-
-
-CHOICES = {
-    "encoder": ("linear", "mlp"),
-    "scale": ("cp10k", "zscore", "log1p"),
-    "gate": ("sigmoid", "relu"),
-    "cluster_on": ("pca", "raw"),
-    "task_weight": ("log_k", "none"),
-}

@@ -1,0 +1,51 @@
+"""Types of cells in a column of ``obs``, and the names that a classifier learns from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sc_ssl._logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def read_types(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
+    """Types as strings, missing where there is none."""
+    if key not in adata.obs:
+        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
+    label = adata.obs[key].astype(object).where(adata.obs[key].notna().to_numpy(), None)
+    label = label.map(lambda value: None if value is None else str(value))
+    return label.where((label != unlabeled_category).to_numpy(), None)
+
+
+def type_names(label: pd.Series, key: str) -> list[str]:
+    """The types that are there, at least two, in order; those of a single cell are named in the log."""
+    names = sorted(label.dropna().unique())
+    if len(names) < 2:
+        raise ValueError(
+            f"obs[{key!r}] should name at least two types, found {names or 'none: all cells are unlabelled'}."
+        )
+    alone = [name for name, n in label.value_counts().items() if n == 1]
+    if alone:
+        logger.warning("Types of one cell are trained on and never validated: %s.", ", ".join(alone))
+    return names
+
+
+def type_codes(adata: AnnData, key: str, unlabeled_category: str, names: Sequence[str]) -> np.ndarray | None:
+    """Position of each cell's type among the names, −1 for other types and none, (n,); ``None`` without the column."""
+    return pd.Index(names).get_indexer(read_types(adata, key, unlabeled_category)) if key in adata.obs else None
+
+
+def labelled_cells(code_n: np.ndarray | None, key: str, names: Sequence[str]) -> np.ndarray:
+    """Positions of the cells whose type is known; an error when there is none."""
+    if code_n is None or (code_n < 0).all():
+        raise ValueError(
+            f"labelled cells are needed: obs[{key!r}] is missing, or names none of {', '.join(names[:5])}."
+        )
+    return np.flatnonzero(code_n >= 0)
