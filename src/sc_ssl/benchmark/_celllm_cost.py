@@ -140,7 +140,11 @@ def _page(by_size: pd.DataFrame, by_length: pd.DataFrame) -> list[str]:
     seconds = by_length.groupby(["width", "attention", "n_tokens"], sort=False)["seconds"].mean().reset_index()
     padded = seconds[seconds["attention"] == "performer"].set_index("width")["seconds"]
     seconds["performer, padded / this"] = seconds["width"].map(padded) / seconds["seconds"]
-    return [*lines, f"### A block and a cell, against {PADDED:,} padded places\n", *markdown(seconds.set_index("width"), "width")]
+    return [
+        *lines,
+        f"### A block and a cell, against {PADDED:,} padded places\n",
+        *markdown(seconds.set_index("width"), "width"),
+    ]
 
 
 def _draw(by_size: pd.DataFrame, by_length: pd.DataFrame, path: Path) -> None:

@@ -98,9 +98,7 @@ def pca_weighed(adata: AnnData, seed: int) -> np.ndarray:
 
 
 @contextmanager
-def built(
-    model_class: type[models.SSLModel], adata: AnnData, seed: int, **options: Any
-) -> Iterator[models.SSLModel]:
+def built(model_class: type[models.SSLModel], adata: AnnData, seed: int, **options: Any) -> Iterator[models.SSLModel]:
     """A model of this package on its 4,096 genes, not trained yet; inside the block random numbers follow the seed."""
     with seeded(seed):
         cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 4096)].copy()

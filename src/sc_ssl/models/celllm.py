@@ -134,7 +134,7 @@ class CellLM(SSLModel):
     """
 
     training = TrainingDefaults(
-        max_epochs=20,
+        max_epochs=12,
         batch_size=128,
         min_steps=150,
         plan={"lr": 1e-3, "weight_decay": 1e-2, "warmup_rate": 0.1},
@@ -180,7 +180,9 @@ class CellLM(SSLModel):
         if thinning_rate is None:
             thinning_rate = 0.0 if self.setup_arguments["input"] == "log1p" else THINNING_RATE
         shares = {"dropout_rate": dropout_rate, "gene_dropout_rate": gene_dropout_rate, "thinning_rate": thinning_rate}
-        self._check(values, n_bins, pooling, predict_from, mask_rate, (max_genes, max_training_genes), temperature, shares)
+        self._check(
+            values, n_bins, pooling, predict_from, mask_rate, (max_genes, max_training_genes), temperature, shares
+        )
         n_genes = len(self.var_names)
         given_gw = None
         if gene_embeddings is not None:
