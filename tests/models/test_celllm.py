@@ -125,8 +125,8 @@ def test_hidden_expression_is_predicted_from_the_cell_and_scored_where_it_is_not
     for i in range(120):
         unseen = np.setdiff1d(np.arange(96), tokens.gene_nt[i].numpy())
         predicted = module.query(pooled_nd[i]) @ module.genes.learned.weight[unseen].T
-        expected, n_unseen = expected + float(((predicted - z_ng[i, unseen]) ** 2).sum()), n_unseen + len(unseen)
-    assert n == n_unseen and float(error) == pytest.approx(expected, rel=1e-4)
+        expected, n_unseen = expected + ((predicted - z_ng[i, unseen]) ** 2).sum().item(), n_unseen + len(unseen)
+    assert n == n_unseen and error.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_masked_values_are_learned(build_counts):
