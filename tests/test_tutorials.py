@@ -5,13 +5,22 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from sc_ssl.datasets._fetch import find_local
+
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 #: take a minute or more
-SLOW = ("clustering_benchmark",)
-PATHS = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
-    for path in sorted(TUTORIALS.glob("*.ipynb"))
-]
+SLOW = ("choosing_a_pretext_task", "clustering_benchmark")
+#: files that they read from the folders of SC_SSL_DATA
+FILES = {"choosing_a_pretext_task": ("pbmc_3tech_symphony.h5ad", "pbmc_cite_5k10k_subset.h5ad")}
+
+
+def marks(name):
+    missing = [file for file in FILES.get(name, ()) if find_local(file) is None]
+    without_data = pytest.mark.skipif(bool(missing), reason=f"no folder of SC_SSL_DATA has {', '.join(missing)}")
+    return [without_data, *([pytest.mark.slow] if name in SLOW else [])]
+
+
+PATHS = [pytest.param(path, id=path.stem, marks=marks(path.stem)) for path in sorted(TUTORIALS.glob("*.ipynb"))]
 
 
 @pytest.mark.parametrize("path", PATHS)
