@@ -62,6 +62,8 @@ suppress_warnings = [
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
+# one reads files that do not come with the project; without them its page shows the steps alone
+nb_execution_excludepatterns = [] if os.environ.get("SC_SSL_DATA") else ["pretrain_and_annotate.ipynb"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 # No progress bar on the tutorial's page, where each of its steps would be a line, and no word about its widget.

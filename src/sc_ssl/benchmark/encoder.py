@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -91,21 +93,28 @@ def run(
     )
     if ship is not None:
         folder = ship / "scpretrain"
-        train(folder, tuple(SOURCES))
+        shutil.copytree(_kept(out, tuple(SOURCES)), folder, dirs_exist_ok=True)
         (folder / "README.md").write_text(card(folder, scores))
 
 
-def _embedding(this: dict[str, object], adata: AnnData, out: Path):
+def _embedding(this: dict[str, object], adata: AnnData, out: Path) -> np.ndarray:
     """The cells as a row of the table sees them; encoders are kept."""
     if this["method"] == "PCA-50":
         return pca_space(adata.X)
-    trained, name = this["method"] == "encoder", str(this["dataset"])
+    name = str(this["dataset"])
     sources = tuple(source for source in SOURCES if source not in (name, *RELATED.get(name, ())))
-    without = "-".join(source for source in SOURCES if source not in sources) or "nothing"
-    folder = out / "embeddings_encoder" / (f"without-{without}" if trained else f"untrained-{without}")
+    folder = _kept(out, sources, trained=this["method"] == "encoder")
+    return load_renamed(folder, adata.var_names).get_latent_representation(AnnData(adata.X, var=adata.var[[]]))
+
+
+def _kept(out: Path, sources: tuple[str, ...], *, trained: bool = True) -> Path:
+    """Where the encoder of these sources is; it is trained when it is not there yet."""
+    left_out = "-".join(source for source in SOURCES if source not in sources) or "nothing"
+    name = f"without-{left_out}" if trained else f"untrained-{left_out}"
+    folder = out / "embeddings_encoder" / name
     if not (folder / "genes.csv").exists():
         train(folder, sources, max_epochs=None if trained else 0)
-    return load_renamed(folder, adata.var_names).get_latent_representation(AnnData(adata.X, var=adata.var[[]]))
+    return folder
 
 
 def train(folder: Path, sources: tuple[str, ...], max_epochs: int | None = None) -> None:
