@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ._data import load
 
-BENCHMARKS = ("clustering", "masksc", "n_clusters", "richter", "scpretrain", "speed")
+BENCHMARKS = ("celllm", "clustering", "masksc", "n_clusters", "richter", "scpretrain", "speed")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     richter = parsers["richter"]
     richter.add_argument("--task", choices=("knn", "protein"), default="knn", help="task of the paper (%(default)s)")
+    celllm = parsers["celllm"]
+    celllm.add_argument(
+        "--task",
+        choices=("dnc", "drug_sc", "drug_lines", "ppi"),
+        default="dnc",
+        help="claim of the paper (%(default)s)",
+    )
     return parser
 
 
