@@ -43,8 +43,8 @@ class Screen:
         )
 
     def showing(self, shown_nm: np.ndarray) -> Screen:
-        """The same screen with only these responses."""
-        return Screen(self.x_ng, self.y_nm.where(shown_nm), self.smiles_m)
+        """The same screen with only these responses, (n, m) or (n, 1)."""
+        return Screen(self.x_ng, self.y_nm.where(np.broadcast_to(shown_nm, self.y_nm.shape)), self.smiles_m)
 
     def anndata(self) -> AnnData:
         """As :func:`sc_ssl.tl.drug_response` takes it."""
