@@ -1,8 +1,10 @@
 """Sphinx configuration. ``make docs`` builds offline; ``DOCS_OFFLINE=0 make docs`` links to other projects' pages."""
 
+import json
 import os
 import shutil
 from importlib.metadata import version as distribution_version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -10,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sphinx.ext import autosummary
 from sphinx.ext.napoleon import NumpyDocstring
+
+from sc_ssl.datasets._fetch import find_local
 
 HERE = Path(__file__).parent
 OFFLINE = os.environ.get("DOCS_OFFLINE", "0") == "1"
@@ -19,7 +23,9 @@ NOTEBOOKS = HERE / "notebooks"
 shutil.rmtree(NOTEBOOKS, ignore_errors=True)
 NOTEBOOKS.mkdir()
 for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
-    shutil.copy(notebook, NOTEBOOKS)
+    needs = json.loads(notebook.read_text())["metadata"].get("needs", {})
+    if all(map(find_spec, needs.get("modules", ()))) and all(map(find_local, needs.get("files", ()))):
+        shutil.copy(notebook, NOTEBOOKS)
 
 project = "sc_ssl"
 author = "sc_ssl developers"
