@@ -42,7 +42,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
 ]
-# what the benchmarks write are parts of pages, which benchmarks.md includes
+# what the benchmarks write are parts of pages, which the pages under results include
 PARTS = [
     str(path.relative_to(HERE))
     for path in HERE.glob("benchmarks/**/*.md")
@@ -69,6 +69,8 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
 nb_execution_raise_on_error = True
+# shown without results where its data are not at hand
+nb_execution_excludepatterns = [] if "SC_SSL_DATA" in os.environ else ["*choosing_a_pretext_task*"]
 nb_execution_timeout = 900
 # No progress bar on the tutorial's page, where each of its steps would be a line, and no word about its widget.
 os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}

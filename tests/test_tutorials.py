@@ -10,7 +10,7 @@ from sc_ssl.datasets._fetch import find_local
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 #: take a minute or more
-SLOW = ("clustering_benchmark", "celllm_and_drug_response")
+SLOW = ("celllm_and_drug_response", "choosing_a_pretext_task", "clustering_benchmark")
 PATHS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted(TUTORIALS.glob("*.ipynb"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from ._data import load
 
 BENCHMARKS = ("celllm", "clustering", "masksc", "n_clusters", "richter", "scpretrain", "speed")
+RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="1,000 cells of each data set, one seed and fewer settings: ten minutes"
     )
     richter = parsers["richter"]
-    richter.add_argument("--task", choices=("knn", "protein"), default="knn", help="task of the paper (%(default)s)")
+    richter.add_argument("--task", choices=RICHTER_TASKS, default="knn", help="task of the paper (%(default)s)")
     celllm = parsers["celllm"]
     celllm.add_argument(
         "--task",
