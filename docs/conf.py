@@ -23,7 +23,9 @@ NOTEBOOKS = HERE / "notebooks"
 shutil.rmtree(NOTEBOOKS, ignore_errors=True)
 NOTEBOOKS.mkdir()
 for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
-    shutil.copy(notebook, NOTEBOOKS)
+    needs = json.loads(notebook.read_text())["metadata"].get("needs", {})
+    if all(map(find_spec, needs.get("modules", ()))) and all(map(find_local, needs.get("files", ()))):
+        shutil.copy(notebook, NOTEBOOKS)
 
 
 def runs(notebook: Path) -> bool:

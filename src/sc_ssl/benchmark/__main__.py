@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ._data import load
 
-BENCHMARKS = ("clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed")
+BENCHMARKS = (
+    "celllm", "clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed"
+)  # fmt: skip
 RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
 
 
@@ -63,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     parsers["encoder"].add_argument("--ship", type=Path, help="also train on all sources and write the encoder here")
     richter = parsers["richter"]
     richter.add_argument("--task", choices=RICHTER_TASKS, default="knn", help="task of the paper (%(default)s)")
+    celllm = parsers["celllm"]
+    celllm.add_argument(
+        "--task",
+        choices=("dnc", "drug_sc", "drug_lines", "ppi"),
+        default="dnc",
+        help="claim of the paper (%(default)s)",
+    )
     return parser
 
 
