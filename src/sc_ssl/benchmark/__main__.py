@@ -11,6 +11,7 @@ from ._data import load
 BENCHMARKS = (
     "celllm", "clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed"
 )  # fmt: skip
+CELLLM_TASKS = ("pretrain", "annotation", "dnc", "drug_sc", "drug_lines", "ppi")
 RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
 
 
@@ -66,12 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     richter = parsers["richter"]
     richter.add_argument("--task", choices=RICHTER_TASKS, default="knn", help="task of the paper (%(default)s)")
     celllm = parsers["celllm"]
-    celllm.add_argument(
-        "--task",
-        choices=("dnc", "drug_sc", "drug_lines", "ppi"),
-        default="dnc",
-        help="claim of the paper (%(default)s)",
-    )
+    celllm.add_argument("--task", choices=CELLLM_TASKS, default="pretrain", help="claim of the paper (%(default)s)")
     return parser
 
 
