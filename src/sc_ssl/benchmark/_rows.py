@@ -186,6 +186,7 @@ METHODS: dict[str, Embed] = {
     "nmf": function("nmf"),
     "pca_raw": pca_raw,
     "nmf_raw": nmf_raw,
+    "mae": ours("mae"),
     "scmae": scmae,
     "random_encoder": untrained(models.ContrastiveSC),
 }

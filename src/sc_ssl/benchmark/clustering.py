@@ -19,10 +19,12 @@ from ._scores import Scores, measure, score, seeds
 
 DATASETS = ("pbmc4k", "worm_neuron")
 TABLE = "clustering"
+#: more data sets than this fill a figure with one measure
+MANY = 3
 #: measures that are averaged over data sets
 MEANS = ("ari", "nmi")
 #: the methods that are ranked among each other, and the one that none should be far below
-RIVALS = ("masksc", "contrastive_sc", "scdeepcluster", "sczidesk", "pca_cosine", "nmf", "scmae", "scvi")
+RIVALS = ("masksc", "contrastive_sc", "scdeepcluster", "sczidesk", "pca_cosine", "nmf", "scmae", "mae", "scvi")
 FLOOR = "pca_cosine"
 #: measures in the figure, and their names there
 SHOWN = {"ari": "ARI", "nmi": "NMI", "silhouette": "silhouette", "silhouette_common": "silhouette,\none space"}
@@ -92,14 +94,16 @@ def overall(folder: Folder) -> list[str]:
 
 
 def draw(folder: Folder, path: Path) -> None:
-    """The rows found without labels as a heat table."""
+    """The rows found without labels as a heat table; of many data sets, ARI alone."""
     gathered = scores(folder)
-    rows = [row for row in gathered.mean.index if row not in REFERENCES]
-    shown = [column for column in gathered.mean.columns if column[1] in SHOWN]
-    ours, sd, published = (
-        table.loc[rows, shown].rename(columns=SHOWN, level=1)
-        for table in (gathered.mean, gathered.sd, gathered.published)
-    )
+    rows = [row for row in gathered.mean.index if row not in REFERENCES and gathered.n.loc[row].any()]
+    tables = [table.loc[rows] for table in (gathered.mean, gathered.sd, gathered.published)]
+    if len(gathered.names) > MANY:
+        tables = [table.xs("ari", axis=1, level=1) for table in tables]
+    else:
+        shown = [column for column in gathered.mean.columns if column[1] in SHOWN]
+        tables = [table[shown].rename(columns=SHOWN, level=1) for table in tables]
+    ours, sd, published = tables
     figure = pl.benchmark_table(ours, sd=sd, published=published, return_fig=True)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)

@@ -17,7 +17,7 @@ from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
 from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
-from .vocabulary import GeneNames, GeneVocabulary, describe_names
+from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
 
 __all__ = [
     "CellDataModule",
@@ -53,4 +53,5 @@ __all__ = [
     "regulon_members",
     "take_rows",
     "to_csr",
+    "without_version",
 ]

@@ -59,7 +59,7 @@ class GeneTable(nn.Module):
 
     def all(self) -> Tensor:
         """The vectors of all genes, (g, d)."""
-        return self.forward(torch.arange(self.learned.padding_idx, device=self.learned.weight.device)[None])[0]
+        return self.forward(torch.arange(len(self.learned.weight) - 1, device=self.learned.weight.device)[None])[0]
 
     def forward(self, gene_nt: Tensor) -> Tensor:
         """(n, t) → (n, t, d)."""

@@ -44,7 +44,9 @@ def test_encoders_differ_by_what_they_saw_and_start_alike(studies):
     assert not np.array_equal(weights["none"], weights["others"])
 
 
-@pytest.mark.parametrize("row", ["from scratch", "other studies", "own cells and other studies", "pca, logistic"])
+@pytest.mark.parametrize(
+    "row", ["from scratch", "other studies", "own cells and other studies", "own cells, logistic", "pca, logistic"]
+)
 def test_rows_name_the_other_cells(studies, row):
     scores = transfer.TASK.rows[row](transfer.study("a", 0), 0)
     assert list(scores) == ["20 labels", "50 labels", "100 labels"]

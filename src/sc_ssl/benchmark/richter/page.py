@@ -21,7 +21,7 @@ def text(runs: pd.DataFrame, task: Task, name: str) -> str:
     ]
     for measure in task.measures:
         lines += [f"\n### {measure}\n", *markdown(_table(runs, measure, task.published), "row")]
-        if measure == task.measures[0] and task.base is not None:
+        if task.base is not None and measure != "seconds":
             lines += [
                 f"\n`{measure}` against `{task.base}`, over data sets and seeds: mean difference with its 95 % interval, "
                 "p of Wilcoxon's signed-rank test, share won.\n",
