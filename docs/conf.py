@@ -23,9 +23,14 @@ NOTEBOOKS = HERE / "notebooks"
 shutil.rmtree(NOTEBOOKS, ignore_errors=True)
 NOTEBOOKS.mkdir()
 for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+    shutil.copy(notebook, NOTEBOOKS)
+
+
+def runs(notebook: Path) -> bool:
+    """Whether the files and modules are there that a tutorial says in its metadata that it needs."""
     needs = json.loads(notebook.read_text())["metadata"].get("needs", {})
-    if all(map(find_spec, needs.get("modules", ()))) and all(map(find_local, needs.get("files", ()))):
-        shutil.copy(notebook, NOTEBOOKS)
+    return all(map(find_spec, needs.get("modules", ()))) and all(map(find_local, needs.get("files", ())))
+
 
 project = "sc_ssl"
 author = "sc_ssl developers"
@@ -69,8 +74,8 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
 nb_execution_raise_on_error = True
-# shown without results where its data are not at hand
-nb_execution_excludepatterns = [] if "SC_SSL_DATA" in os.environ else ["*choosing_a_pretext_task*"]
+# shown without results where what they need is not at hand
+nb_execution_excludepatterns = [notebook.name for notebook in sorted(NOTEBOOKS.glob("*.ipynb")) if not runs(notebook)]
 nb_execution_timeout = 900
 # No progress bar on the tutorial's page, where each of its steps would be a line, and no word about its widget.
 os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}

@@ -10,7 +10,7 @@ from sc_ssl.datasets._fetch import find_local
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 #: take a minute or more
-SLOW = ("celllm_and_drug_response", "choosing_a_pretext_task", "clustering_benchmark")
+SLOW = ("celllm_and_drug_response", "choosing_a_pretext_task", "clustering_benchmark", "pretrain_and_annotate")
 PATHS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted(TUTORIALS.glob("*.ipynb"))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _celllm_cost, _drug_lines, _drug_sc, _ppi
+from . import _celllm_annotation, _celllm_cost, _celllm_pretrain, _drug_lines, _drug_sc, _ppi
 
-TASKS = {"dnc": _celllm_cost, "drug_sc": _drug_sc, "drug_lines": _drug_lines, "ppi": _ppi}
+TASKS = {
+    "pretrain": _celllm_pretrain,
+    "annotation": _celllm_annotation,
+    "dnc": _celllm_cost,
+    "drug_sc": _drug_sc,
+    "drug_lines": _drug_lines,
+    "ppi": _ppi,
+}
 DATASETS = {name: task.DATASETS for name, task in TASKS.items()}
 
 
