@@ -50,6 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--random-state", type=int, default=0, help="seed (default: %(default)s)")
     embed.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, ... (default: %(default)s)")
     embed.add_argument(
+        "--pretrained",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=["human", "mouse"],
+        help="take the encoder that comes with the package (--method scpretrain) and train nothing; the species, where the "
+        "names of the genes do not show it",
+    )
+    embed.add_argument(
         "--save-model", type=Path, help="folder to save the trained model to, or, when interrupted, the unfinished one"
     )
     return parser

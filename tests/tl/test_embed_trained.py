@@ -1,11 +1,13 @@
 """Embedding with a trained model, and with one whose training was interrupted."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from embedding import QUICK, SMALL, assert_same, run, snapshot
 from lightning.pytorch import Callback
 
 from sc_ssl import models
+from sc_ssl.models._shipped import SHIPPED
 from sc_ssl.tl import embed
 
 # a trained model
@@ -132,3 +134,48 @@ def test_an_interrupted_call_is_finished_by_the_same_call(build_counts, embedded
     np.testing.assert_array_equal(counts.obsm["loaded"], embedded.obsm[f"X_{method}"])
     with pytest.raises(FileExistsError):
         run(counts, method, **options)
+
+
+# the encoder that is shipped
+
+
+@pytest.fixture
+def named(build_counts):
+    adata = build_counts(60, 2600)
+    known = pd.read_csv(SHIPPED / "scpretrain" / "genes.csv", keep_default_na=False)
+    adata.var_names = known["human_symbol"][:2600]
+    return adata, known.set_index("human_symbol")["mouse_symbol"]
+
+
+def test_shipped_encoder_embeds_without_training(named):
+    adata, _ = named
+    before = snapshot(adata)
+    embed(adata, "scpretrain", pretrained=True)
+    assert_same(adata, before, added_obsm=["X_scpretrain"], added_uns=["scpretrain"])
+    expected = models.pretrained(adata.var_names).get_latent_representation(adata)
+    np.testing.assert_allclose(adata.obsm["X_scpretrain"], expected, atol=1e-5)
+    assert adata.uns["scpretrain"]["params"]["pretrained"] is True
+
+
+def test_shipped_encoder_embeds_mouse_cells_without_a_table(named):
+    human, mouse_symbol = named
+    mouse = human[:, (mouse_symbol[human.var_names] != "").to_numpy()].copy()
+    mouse.var_names = mouse_symbol[mouse.var_names].to_numpy()
+    embed(mouse, "scpretrain", pretrained=True)
+    embed(human, "scpretrain", pretrained=True)
+    z, expected = mouse.obsm["X_scpretrain"], human.obsm["X_scpretrain"]
+    assert np.corrcoef(z.ravel(), expected.ravel())[0, 1] > 0.8  # less the human genes without an ortholog
+
+
+def test_shipped_encoder_refuses_what_it_cannot_embed(named, counts):
+    adata, _ = named
+    with pytest.raises(ValueError, match=r"needs 50% of its \d+ genes, found 900"):
+        embed(adata[:, :900].copy(), "scpretrain", pretrained=True)
+    with pytest.raises(ValueError, match="unknown species"):
+        embed(counts, "scpretrain", pretrained=True)
+    with pytest.raises(ValueError, match="shipped for 'scpretrain', found 'masksc'"):
+        embed(adata, "masksc", pretrained=True)
+    with pytest.raises(TypeError, match="takes no constructor arguments, found n_latent"):
+        embed(adata, "scpretrain", pretrained=True, n_latent=3)
+    with pytest.raises(TypeError, match="no argument pretrained"):
+        embed(adata, "nmf", pretrained=True)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from ._data import load
 
-BENCHMARKS = ("clustering", "masksc", "n_clusters", "richter", "scpretrain", "speed")
+BENCHMARKS = (
+    "celllm", "clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed"
+)  # fmt: skip
+CELLLM_TASKS = ("pretrain", "annotation", "dnc", "drug_sc", "drug_lines", "ppi")
 RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
 
 
@@ -60,8 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     masksc.add_argument(
         "--quick", action="store_true", help="1,000 cells of each data set, one seed and fewer settings: ten minutes"
     )
+    parsers["encoder"].add_argument("--ship", type=Path, help="also train on all sources and write the encoder here")
     richter = parsers["richter"]
     richter.add_argument("--task", choices=RICHTER_TASKS, default="knn", help="task of the paper (%(default)s)")
+    celllm = parsers["celllm"]
+    celllm.add_argument("--task", choices=CELLLM_TASKS, default="pretrain", help="claim of the paper (%(default)s)")
     return parser
 
 

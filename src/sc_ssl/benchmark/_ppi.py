@@ -20,6 +20,8 @@ from ._bars import draw_bars
 from ._data import resource
 from ._runs import Runs, markdown, mean_sd, provenance
 
+#: no data sets: the graphs are files among the resources
+DATASETS: tuple[str, ...] = ()
 GRAPHS = ("ppi_string_highconf_cellchat_human", "ppi_string850_tgsa706_human")
 REACTOME = "msigdb_c2.cp.reactome.v7.0.symbols.gmt"
 KEYS = ("dataset", "method", "seed")
@@ -67,11 +69,11 @@ ROWS: dict[str, Vectors] = {
 
 
 def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing in ``out/celllm_ppi.csv`` and write its page and picture."""
+    """Of all graphs, whatever ``names``: do the runs that are missing in ``out/celllm_ppi.csv`` and write its page and picture."""
     runs = Runs(out / "celllm_ppi.csv", KEYS)
     wanted = [
         {"dataset": name, "method": method, "seed": seed}
-        for name in names
+        for name in GRAPHS
         for seed in range(n_seeds)
         for method in ROWS
         if methods is None or method in methods

@@ -98,13 +98,13 @@ def pca_weighed(adata: AnnData, seed: int) -> np.ndarray:
 
 
 @contextmanager
-def built(model_class: type[models.SSLModel], adata: AnnData, seed: int) -> Iterator[models.SSLModel]:
+def built(model_class: type[models.SSLModel], adata: AnnData, seed: int, **options: Any) -> Iterator[models.SSLModel]:
     """A model of this package on its 4,096 genes, not trained yet; inside the block random numbers follow the seed."""
     with seeded(seed):
         cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 4096)].copy()
         model_class.setup_anndata(cells)
         try:
-            yield model_class(cells)
+            yield model_class(cells, **options)
         finally:
             _compat.release(model_class, cells)
 

@@ -127,7 +127,8 @@ def page(runs: pd.DataFrame) -> str:
             ]
         wide = part.pivot(index="method", columns="dataset", values="macro_f1").reindex(part["method"].unique())
         lines += ["", "Macro F1:", "", f"| row | {' | '.join(wide)} |", "|---" * (1 + wide.shape[1]) + "|"]
-        lines += [f"| {row} | {' | '.join(f'{x:.3f}' for x in values)} |" for row, values in wide.iterrows()]
+        for row, values in wide.iterrows():  # a row that takes hours may not have been run on all
+            lines.append(f"| {row} | {' | '.join('' if np.isnan(x) else f'{x:.3f}' for x in values)} |")
     return "\n".join(lines) + "\n"
 
 

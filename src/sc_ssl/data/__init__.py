@@ -13,11 +13,11 @@ from .counts import (
 )
 from .loader import CellDataModule, CellLoader
 from .neighbors import nearest_cells
-from .principal_components import principal_components
+from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
 from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
-from .vocabulary import GeneNames, GeneVocabulary, describe_names
+from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
 
 __all__ = [
     "CellDataModule",
@@ -36,6 +36,7 @@ __all__ = [
     "find_counts",
     "find_matrix",
     "find_programs",
+    "gene_loadings",
     "gene_statistics",
     "gene_weights",
     "in_order",
@@ -52,4 +53,5 @@ __all__ = [
     "regulon_members",
     "take_rows",
     "to_csr",
+    "without_version",
 ]

@@ -48,4 +48,13 @@ def iter_chunks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_matrix]]:
         matrix = to_csr(matrix)  # once: rows of a CSC matrix cost a pass over all of it
     for start in range(0, matrix.shape[0], CHUNK):
         rows = slice(start, min(start + CHUNK, matrix.shape[0]))
-        yield rows, to_csr(matrix[rows])
+        yield rows, _view(matrix, rows) if sparse.issparse(matrix) else to_csr(matrix[rows])
+
+
+def _view(csr: sparse.csr_matrix, rows: slice) -> sparse.csr_matrix:
+    """Neighbouring rows without a copy of their values; not to be written to."""
+    first, last = csr.indptr[rows.start], csr.indptr[rows.stop]
+    parts = csr.data[first:last], csr.indices[first:last], csr.indptr[rows.start : rows.stop + 1] - first
+    view = sparse.csr_matrix(parts, shape=(rows.stop - rows.start, csr.shape[1]), copy=False)
+    view.has_canonical_format = True  # as to_csr made it
+    return view

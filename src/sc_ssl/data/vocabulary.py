@@ -59,6 +59,11 @@ def describe_names(names: Sequence[str] | pd.Index) -> GeneNames:
     return GeneNames(kind, best if shares[best] >= CLEAR_SHARE else None)
 
 
+def without_version(names: pd.Index | pd.Series) -> pd.Index:
+    """Names of genes, Ensembl ids without their version: ``ENSG00000141510.18`` is ``ENSG00000141510``."""
+    return pd.Index(names).str.replace(r"^(ENS[A-Z]*G\d{11})\.\d+$", r"\1", regex=True)
+
+
 @dataclass(frozen=True)
 class GeneVocabulary:
     """Genes in a fixed order; data are brought into it by name, and what they did not measure is marked.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ._base import SSLModel
 from ._clustering import ClusteringModel
+from ._shipped import pretrained
 from ._storage import check_free, has_unfinished, read_config
 from ._training import TrainingDefaults, fit
 from .barlow_twins import BarlowTwins

@@ -210,15 +210,7 @@ class SSLModel(BaseModelClass):
 
         Of an interrupted training ``unfinished.pt`` keeps what :meth:`train` needs to finish it.
         """
-        config = {
-            "class": type(self).__name__,
-            "init_params": self.plain_init_params(),
-            "registry": self.registry_,
-            "training": asdict(self.training),
-            "is_trained": self.is_trained_,
-            "history": to_lists(self.history_),
-        }
-        write_model(dir_path, config, self.module.state_dict(), overwrite=overwrite)
+        write_model(dir_path, self.configuration(), self.module.state_dict(), overwrite=overwrite)
         if self.unfinished is not None:
             self.unfinished.save(dir_path)
 
@@ -241,12 +233,7 @@ class SSLModel(BaseModelClass):
         config = read_config(dir_path)
         if config["class"] != cls.__name__:
             raise ValueError(f"{dir_path} holds a {config['class']}, not a {cls.__name__}; use {config['class']}.load.")
-        model = cls(None, registry=config["registry"], **config["init_params"])
-        model.module.load_state_dict(read_tensors(dir_path))
-        model.module.eval()
-        model.training = TrainingDefaults(**config["training"])
-        model.is_trained_ = config["is_trained"]
-        model.history_ = to_history(config["history"])
+        model = cls.restored(config, read_tensors(dir_path))
         model.unfinished = Unfinished.load(dir_path)
         model.to_device(_compat.torch_device(accelerator, device))
         if adata is not None:
@@ -342,9 +329,7 @@ class SSLModel(BaseModelClass):
     ) -> np.ndarray:
         """Apply a function of a minibatch to cells in order; float32."""
         cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
-        index = np.arange(cells.n_cells)
-        if indices is not None:
-            index = index[np.asarray(indices)] if len(indices) else index[:0]
+        index = positions(cells.n_cells, indices)
         # of no cells one is taken and left out again, for the shape
         loader = self._loader(cells, index if len(index) else np.zeros(1, int), batch_size)
         training = self.module.training
@@ -360,9 +345,39 @@ class SSLModel(BaseModelClass):
         index = np.arange(cells.n_cells) if index is None else index
         return CellLoader(cells, index, batch_size or INFERENCE_BATCH_SIZE, device=self.device)
 
+    def configuration(self) -> dict[str, Any]:
+        """All of the model but its tensors, as plain data."""
+        return {
+            "class": type(self).__name__,
+            "init_params": self.plain_init_params(),
+            "registry": self.registry_,
+            "training": asdict(self.training),
+            "is_trained": self.is_trained_,
+            "history": to_lists(self.history_),
+        }
+
+    @classmethod
+    def restored(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """The model, without cells, of a configuration and tensors."""
+        model = cls(None, registry=config["registry"], **config["init_params"])
+        model.module.load_state_dict(tensors)
+        model.module.eval()
+        model.training = TrainingDefaults(**config["training"])
+        model.is_trained_ = config["is_trained"]
+        model.history_ = to_history(config["history"])
+        return model
+
     def plain_init_params(self) -> dict[str, Any]:
         """The constructor's arguments as plain data, enough to build the same module again."""
         params = dict(self.init_params_["non_kwargs"])
         for keyword_arguments in self.init_params_["kwargs"].values():
             params |= keyword_arguments
         return params
+
+
+def positions(n_cells: int, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:
+    """Positions of the cells asked for, by position or by a boolean mask; of all by default."""
+    index = np.arange(n_cells)
+    if indices is None:
+        return index
+    return index[np.asarray(indices)] if len(indices) else index[:0]

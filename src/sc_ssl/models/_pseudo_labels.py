@@ -93,6 +93,24 @@ def label_study(
     return new_mj, torch.tensor(entropy_j), torch.tensor(agreement_j)
 
 
+def label_cells(model: ScPretrain, *, on_latent: bool) -> None:
+    """Cluster each data set by itself, in the latent space or for the first time, and start the heads again."""
+    cells, module = model._own_cells(), model.module
+    latent_nd = model._map_cells(module.embed, None, None) if on_latent else None
+    log_input = model.setup_arguments["input"] == "log1p"
+    old_nj = module.label_nj.cpu().numpy()
+    new_nj = np.zeros((cells.n_cells, len(model.cells_per_cluster)), dtype=np.int64)
+    for b, k_j in enumerate(module.n_clusters_bj):
+        rows = np.flatnonzero(cells.batch == b)
+        if len(rows):
+            own = cells.take(rows) if latent_nd is None else None
+            space_md = latent_nd[rows] if own is None else first_space(own, model.cluster_on, log_input=log_input)
+            old_mj = old_nj[rows] if len(old_nj) == len(new_nj) else None
+            new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = label_study(space_md, k_j, old_mj)
+    module.label_nj = torch.as_tensor(new_nj, device=model.device)
+    module.start_round()
+
+
 class Recluster(Callback):
     """Every few epochs clusters the cells anew in the latent space, and starts the heads and their optimiser again.
 
@@ -108,7 +126,7 @@ class Recluster(Callback):
         """A new round, when it is time."""
         module = self.model.module
         if int(module.n_epochs_of_round) >= self.every:
-            self.model.label_cells(on_latent=True)
+            label_cells(self.model, on_latent=True)
             for optimizer in trainer.optimizers:
                 for parameter in module.heads.parameters():
                     optimizer.state.pop(parameter, None)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import torch
 from torch import nn
 
 from sc_ssl import _compat
@@ -16,9 +15,10 @@ from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl.nn import MLP
 
-from ._base import SSLModel
+from ._base import MIN_COVERAGE, SSLModel, positions
+from ._linear_map import is_linear, map_linearly
 from ._pooled_scale import pooled_normalizer
-from ._pseudo_labels import Recluster, cluster_numbers, first_space, label_study
+from ._pseudo_labels import Recluster, cluster_numbers, label_cells
 from ._scpretrain_module import ScPretrainModule
 from ._studies import DATASET, join_studies, measured_genes
 from ._training import TrainingDefaults
@@ -266,23 +266,18 @@ class ScPretrain(SSLModel):
         """The constructor's arguments, with the numbers of clusters."""
         return super().plain_init_params() | {"n_clusters": self.module.n_clusters_bj}
 
-    def label_cells(self, *, on_latent: bool) -> None:
-        """Cluster each data set by itself, in the latent space or for the first time, and start the heads again."""
-        cells, module = self._own_cells(), self.module
-        log_input = self.setup_arguments["input"] == "log1p"
-        latent_nd = self._map_cells(module.embed, None, None) if on_latent else None
-        old_nj = module.label_nj.cpu().numpy()
-        new_nj = np.zeros((cells.n_cells, len(self.cells_per_cluster)), dtype=np.int64)
-        for b, k_j in enumerate(module.n_clusters_bj):
-            rows = np.flatnonzero(cells.batch == b)
-            if len(rows):
-                own = cells.take(rows) if latent_nd is None else None
-                space_md = latent_nd[rows] if own is None else first_space(own, self.cluster_on, log_input=log_input)
-                old_mj = old_nj[rows] if len(old_nj) == len(new_nj) else None
-                new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = label_study(space_md, k_j, old_mj)
-        module.label_nj = torch.as_tensor(new_nj, device=self.device)
-        module.start_round()
-        self._labelled = cells
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Embed cells, as of the other models; a linear encoder maps them while they are sparse."""
+        if not is_linear(self.module):
+            return super().get_latent_representation(adata, indices, batch_size)
+        self._check_if_trained(warn=False)
+        cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
+        return map_linearly(self.module, cells, positions(cells.n_cells, indices))
 
     def _training_cells(self, **_: Any) -> Cells:
         """The cells with what their labels are looked up by; labels are made for cells that have none yet."""
@@ -294,7 +289,8 @@ class ScPretrain(SSLModel):
                 "CellClassifier."
             )
         if self._labelled is not cells:
-            self.label_cells(on_latent=self.is_trained_)
+            label_cells(self, on_latent=self.is_trained_)
+            self._labelled = cells
         weight_n = np.bincount(cells.batch)[cells.batch].astype(float) ** (self.sampling_exponent - 1)
         weighted = replace(cells, weight=None if np.ptp(weight_n) == 0 else weight_n)
         return weighted.beside(cell=np.arange(cells.n_cells))

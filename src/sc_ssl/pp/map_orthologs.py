@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl._logging import logger
-from sc_ssl.data import GeneVocabulary, find_counts
+from sc_ssl.data import GeneVocabulary, find_counts, without_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,8 +73,8 @@ def map_orthologs(
     for column in (source, target):
         if column is not None and column not in table:
             raise KeyError(f"{column!r} is no column of the orthologs, which have {', '.join(map(str, table))}.")
-    names = _without_version(pd.Index(adata.var_names.astype(str)))
-    source = source or max(table, key=lambda column: names.isin(_without_version(table[column].dropna())).sum())
+    names = without_version(pd.Index(adata.var_names.astype(str)))
+    source = source or max(table, key=lambda column: names.isin(without_version(table[column].dropna())).sum())
     target = target or _partner(table, source)
     to_target = _one_to_one(table[[source, target]])
     mapped = pd.Series(names.map(to_target), index=adata.var_names, dtype=object)
@@ -106,10 +106,6 @@ def _partner(table: pd.DataFrame, source: str) -> str:
 def _one_to_one(pairs: pd.DataFrame) -> dict[str, str]:
     """Names → names of the pairs in which neither is in another pair."""
     pairs = pairs.dropna().astype(str).drop_duplicates()
-    pairs = pairs.apply(lambda column: np.asarray(_without_version(column)))
+    pairs = pairs.apply(lambda column: np.asarray(without_version(column)))
     alone = ~(pairs.iloc[:, 0].duplicated(keep=False) | pairs.iloc[:, 1].duplicated(keep=False))
     return dict(pairs[alone].itertuples(index=False))
-
-
-def _without_version(names: pd.Index | pd.Series) -> pd.Index:
-    return pd.Index(names).str.replace(r"^(ENS[A-Z]*G\d{11})\.\d+$", r"\1", regex=True)

@@ -44,6 +44,7 @@ def embed(
     accelerator: str = "auto",
     train_kwargs: Mapping[str, Any] | None = None,
     save_model: str | Path | None = None,
+    pretrained: bool | Literal["human", "mouse"] = False,
     copy: bool = False,
     **model_kwargs: Any,
 ) -> AnnData | None:
@@ -85,6 +86,10 @@ def embed(
     save_model
         Folder to save the trained model to, for later ``method=folder``. When training is interrupted (Ctrl-C), the
         unfinished model is saved there, and the same call goes on from it.
+    pretrained
+        Take the encoder that comes with the package (for ``method="scpretrain"``) instead of training one: human symbols
+        or Ensembl ids, or mouse symbols, in seconds. ``"human"`` or ``"mouse"`` says the species where the names of the
+        genes do not show it. :func:`sc_ssl.models.pretrained` gives the model itself.
     copy
         Write to a copy and return it; of backed cells, a copy in memory.
     **model_kwargs
@@ -120,7 +125,7 @@ def embed(
     n_top_genes = N_TOP_GENES if n_top_genes == "auto" else n_top_genes
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
     with seeded(random_state) as seed:
-        trained = None if isinstance(method, str) and method in METHODS else _trained_model(method, model_kwargs)
+        trained = _trained_model(method, adata, pretrained, model_kwargs)
         input = trained.setup_arguments["input"] if trained else input
         check_cells(adata, min_cells=1 if trained else MIN_CELLS)
         source = find(adata, layer, input)
@@ -209,9 +214,18 @@ def _call(adata: AnnData, method: str, model_kwargs: dict[str, Any], **options: 
     return function(adata, **given)
 
 
-def _trained_model(method: str | Path | SSLModel, model_kwargs: dict[str, Any]) -> SSLModel:
-    """The model that the user gave, or the one in the folder."""
-    if not isinstance(method, SSLModel) and not (isinstance(method, str | Path) and Path(method).is_dir()):
+def _trained_model(
+    method: str | Path | SSLModel, adata: AnnData, pretrained: bool | str, model_kwargs: dict[str, Any]
+) -> SSLModel | None:
+    """The model that the user gave, the one in the folder or the one shipped; ``None`` when one is to be trained."""
+    by_name = isinstance(method, str) and method in METHODS
+    if by_name and not pretrained:
+        return None
+    if (
+        not by_name
+        and not isinstance(method, SSLModel)
+        and not (isinstance(method, str | Path) and Path(method).is_dir())
+    ):
         raise ValueError(
             f"method is one of {', '.join(map(repr, (*METHODS, *FUNCTIONS)))}, a trained model, or the folder of a "
             f"saved one; found {method!r}."
@@ -220,6 +234,9 @@ def _trained_model(method: str | Path | SSLModel, model_kwargs: dict[str, Any]) 
         raise ValueError("a CellClassifier names types; use its predict(), or embed with the model that it came from.")
     if model_kwargs:
         raise TypeError(f"a trained model takes no constructor arguments, found {', '.join(model_kwargs)}.")
+    if by_name:
+        species = pretrained if isinstance(pretrained, str) else None
+        return models.pretrained(adata.var_names, method, species=species)
     return method if isinstance(method, SSLModel) else models.load(method)
 
 

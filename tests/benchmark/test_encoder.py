@@ -1,0 +1,68 @@
+"""The shipped encoder's benchmark: a tested data set is never trained on, and the card says what was."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sc_ssl.benchmark import __main__ as command
+from sc_ssl.benchmark import encoder, richter, scpretrain
+from sc_ssl.benchmark.__main__ import main
+from sc_ssl.models import ScPretrain, TrainingDefaults
+
+
+@pytest.fixture
+def benchmark(build_counts, monkeypatch, tmp_path):
+    data = {name: build_counts(90, seed=seed, depth=6.0) for seed, name in enumerate("abc")}
+    for adata in data.values():
+        adata.var_names = [f"GENE{i}" for i in range(96)]
+    for module in (command, richter):
+        monkeypatch.setattr(module, "load", data.__getitem__)
+    monkeypatch.setattr(encoder, "load_all", data.__getitem__)
+    monkeypatch.setattr(encoder, "find_local", lambda file: tmp_path / file)
+    pd.DataFrame({"human_symbol": ["GENE1"], "mouse_symbol": ["Gene1"]}).to_csv(tmp_path / encoder.ORTHOLOGS)
+    pd.DataFrame([["ENSG00000000001", "GENE1"]]).to_csv(tmp_path / encoder.ENSEMBL, header=False, index=False)
+    monkeypatch.setattr(encoder, "SOURCES", {"a": "MIT", "b": "BSD-3-Clause"})
+    monkeypatch.setattr(encoder, "RELATED", {})
+    monkeypatch.setattr(encoder, "MIN_DATASETS", 1)
+    quick = TrainingDefaults(max_epochs=2, batch_size=64, plan={"lr": 1e-3})
+    monkeypatch.setattr(ScPretrain, "training", quick)
+    return encoder
+
+
+def test_table_card_and_encoder(benchmark, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(
+        benchmark,
+        "train",
+        lambda *args, train=benchmark.train, **options: (trained.append(args[1]), train(*args, **options)),
+    )
+    arguments = ["encoder", "--datasets", "a", "c", "--seeds", "1", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--ship", str(tmp_path / "shipped")]) == 0
+    assert trained == [("b",), ("b",), ("a", "b"), ("a", "b")]
+    runs = pd.read_csv(tmp_path / "out" / "encoder.csv")
+    assert set(runs["method"]) == {"encoder", "untrained encoder", "PCA-50"}
+    assert runs["macro_f1"].between(0, 1).all()
+    text = (tmp_path / "out" / "encoder.md").read_text()
+    mean = runs.loc[runs["method"] == "encoder", "macro_f1"].mean()
+    assert f"| mean | | {mean:.3f} |" in text
+    card = (tmp_path / "shipped" / "scpretrain" / "README.md").read_text()
+    assert "| a | 90 | MIT |" in card and "2 epochs" in card and "1 mouse symbols" in card
+    assert main(arguments) == 0
+    assert len(trained) == 4
+
+
+def test_untrained_and_trained_encoders_differ_in_weights_only(benchmark, tmp_path):
+    this = {"dataset": "c", "seed": 0}
+    adata = benchmark.load_all("c")
+    z = {m: benchmark._embedding(this | {"method": m}, adata, tmp_path) for m in encoder.ROWS}
+    assert z["encoder"].shape == z["untrained encoder"].shape
+    assert not np.allclose(z["encoder"], z["untrained encoder"])
+
+
+def test_sources_are_known_and_permissively_licensed():
+    assert not set(encoder.SOURCES) & set(encoder.LEFT_OUT)
+    assert all(licence.startswith(("MIT", "BSD", "Apache")) for licence in encoder.SOURCES.values())
+    known = {*scpretrain.DATASETS, *scpretrain.UNLABELLED, "pbmc_cite_5k10k_subset", "pancreas_baron_hs_mm_cider"}
+    assert {*encoder.SOURCES, *encoder.LEFT_OUT} == known
+    for name, related in scpretrain.RELATED.items():  # what shares donors there does so here
+        assert set(related) & set(encoder.SOURCES) <= set(encoder.RELATED.get(name, ())) or name not in encoder.DATASETS
