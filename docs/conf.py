@@ -1,8 +1,10 @@
 """Sphinx configuration. ``make docs`` builds offline; ``DOCS_OFFLINE=0 make docs`` links to other projects' pages."""
 
+import json
 import os
 import shutil
 from importlib.metadata import version as distribution_version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -10,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sphinx.ext import autosummary
 from sphinx.ext.napoleon import NumpyDocstring
+
+from sc_ssl.datasets._fetch import find_local
 
 HERE = Path(__file__).parent
 OFFLINE = os.environ.get("DOCS_OFFLINE", "0") == "1"
@@ -20,6 +24,13 @@ shutil.rmtree(NOTEBOOKS, ignore_errors=True)
 NOTEBOOKS.mkdir()
 for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
     shutil.copy(notebook, NOTEBOOKS)
+
+
+def runs(notebook: Path) -> bool:
+    """Whether the files and modules are there that a tutorial says in its metadata that it needs."""
+    needs = json.loads(notebook.read_text())["metadata"].get("needs", {})
+    return all(map(find_spec, needs.get("modules", ()))) and all(map(find_local, needs.get("files", ())))
+
 
 project = "sc_ssl"
 author = "sc_ssl developers"
@@ -36,7 +47,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
 ]
-# what the benchmarks write are parts of pages, which benchmarks.md includes
+# what the benchmarks write are parts of pages, which the pages under results include
 PARTS = [
     str(path.relative_to(HERE))
     for path in HERE.glob("benchmarks/**/*.md")
@@ -62,9 +73,9 @@ suppress_warnings = [
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
-# one reads files that do not come with the project; without them its page shows the steps alone
-nb_execution_excludepatterns = [] if os.environ.get("SC_SSL_DATA") else ["pretrain_and_annotate.ipynb"]
 nb_execution_raise_on_error = True
+# shown without results where what they need is not at hand
+nb_execution_excludepatterns = [notebook.name for notebook in sorted(NOTEBOOKS.glob("*.ipynb")) if not runs(notebook)]
 nb_execution_timeout = 900
 # No progress bar on the tutorial's page, where each of its steps would be a line, and no word about its widget.
 os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}

@@ -1,4 +1,5 @@
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -9,9 +10,7 @@ from sc_ssl.datasets._fetch import find_local
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 #: take a minute or more
-SLOW = ("clustering_benchmark", "pretrain_and_annotate")
-#: read files from the folders of SC_SSL_DATA
-NEEDS_DATA = {"pretrain_and_annotate": "pancreas_baron_hs_mm_cider.h5ad"}
+SLOW = ("celllm_and_drug_response", "choosing_a_pretext_task", "clustering_benchmark", "pretrain_and_annotate")
 PATHS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted(TUTORIALS.glob("*.ipynb"))
@@ -20,11 +19,13 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_tutorial_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
-    file = NEEDS_DATA.get(path.stem)
-    if file is not None and find_local(file) is None:
-        pytest.skip(f"set SC_SSL_DATA to a folder with {file} and what else the tutorial reads")
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # figures into the notebook
     notebook = nbformat.read(path, as_version=4)
+    needs = notebook.metadata.get("needs", {})
+    missing = [name for name in needs.get("modules", ()) if find_spec(name) is None]
+    missing += [name for name in needs.get("files", ()) if find_local(name) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4

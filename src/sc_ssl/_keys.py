@@ -16,6 +16,9 @@ METHODS = {
 #: column of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
 SIZE_FACTOR = "sc_ssl_size_factor"
 
+#: key in ``varm`` of genes' vectors from protein interactions
+PPI = "X_ppi"
+
 
 def embedding_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
     """The keys in ``obsm`` and ``uns``: ``X_<method>`` and ``<method>``, or exactly ``key_added`` for both."""
@@ -39,6 +42,6 @@ def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str,
     return key, f"{key}_score"
 
 
-def prediction_key(protein_key: str, key_added: str | None = None) -> str:
-    """The key in ``obsm`` and ``uns``: ``<protein_key>_predicted``, or exactly ``key_added``."""
-    return f"{protein_key}_predicted" if key_added is None else key_added
+def prediction_key(measured_key: str, key_added: str | None = None) -> str:
+    """The key in ``obsm`` and ``uns``: ``<measured_key>_predicted``, or exactly ``key_added``."""
+    return f"{measured_key}_predicted" if key_added is None else key_added

@@ -100,3 +100,32 @@ def test_the_table_holds_every_row_and_goes_on_where_it_stopped(build_counts, tm
         assert f"| {row} |" in page
     assert "(0.806)" in page and "seeds 0, 1" in page
     assert (tmp_path / "clustering.png").stat().st_size > 5000
+
+
+def test_means_and_ranks_over_data_sets(tmp_path):
+    ari = {"a": {"masksc": 0.9, "pca_cosine": 0.5, "pca_standard": 0.7}, "b": {"masksc": 0.4, "pca_cosine": 0.6,
+           "pca_standard": 0.5}, "c": {"masksc": 0.8, "pca_cosine": 0.7, "pca_standard": 0.1}}  # fmt: skip
+    runs = Runs(tmp_path / "clustering.csv", ("dataset", "method", "seed"))
+    scores = {"nmi": 0.5, "silhouette": 0.1, "silhouette_common": 0.1, "seconds": 1.0}
+    for name, rows in ari.items():
+        for row, value in (rows | {"supervised": 1.0}).items():
+            runs.add({"dataset": name, "method": row, "seed": 0, "ari": value} | scores)
+    runs.add({"dataset": "a", "method": "nmf", "seed": 0, "ari": 0.95} | scores)  # not on the others: not ranked
+    lines = clustering.overall(_folder.Folder(tmp_path))
+    assert "among masksc, pca_cosine;" in lines[0]
+    table = {line.split(" | ")[0].strip("| "): line.strip(" |").split(" | ")[1:] for line in lines[3:]}
+    assert list(table) == ["masksc", "pca_cosine", "pca_standard"]
+    # masksc is 1st, 3rd and 1st of all, 1st, 2nd and 1st of the methods; at worst 0.4 against 0.6
+    assert [float(x) for x in table["masksc"]] == [0.7, 0.5, 1.667, 1.333, -0.2]
+    assert float(table["pca_standard"][0]) == 0.433 and table["pca_standard"][3] == ""
+
+
+def test_two_data_sets_are_not_averaged(tmp_path):
+    runs = Runs(tmp_path / "clustering.csv", ("dataset", "method", "seed"))
+    for name in ("a", "b"):
+        for row in ("masksc", "nmf"):
+            runs.add(
+                {"dataset": name, "method": row, "seed": 0}
+                | dict.fromkeys(("ari", "nmi", "silhouette", "silhouette_common", "seconds"), 0.5)
+            )
+    assert clustering.overall(_folder.Folder(tmp_path)) == []

@@ -6,7 +6,7 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from sc_ssl.data import Cells, gene_statistics, principal_components
+from sc_ssl.data import Cells, gene_loadings, gene_statistics, principal_components
 from sc_ssl.nn import LogNormalize
 
 
@@ -80,3 +80,15 @@ def test_cells_that_are_all_alike_are_refused(counts):
     counts.X = sparse.csr_matrix(np.ones(counts.shape, np.float32))
     with pytest.raises(ValueError, match="no gene varies: all 120 cells are alike"):
         principal_components(read(counts), n_comps=2)
+
+
+def test_loadings_are_unit_vectors_that_lead_to_the_components(build_counts):
+    cells = read(build_counts())
+    weight_g = np.linspace(0.5, 2, cells.n_genes)
+    loading_gc = gene_loadings(cells, n_comps=4, weight_g=weight_g)
+    np.testing.assert_allclose(loading_gc.T @ loading_gc, np.eye(4), atol=1e-5)
+    target_sum, mean_bg, sd_bg = gene_statistics(cells, n_batch=1, log_input=False)
+    x_ng = np.log1p(cells.matrix.toarray() * (target_sum / cells.size_factor)[:, None])
+    z_ng = np.clip((x_ng - mean_bg[0]) / sd_bg[0], -10, 10) * weight_g
+    found = (z_ng - z_ng.mean(axis=0)) @ loading_gc
+    np.testing.assert_allclose(found, principal_components(cells, n_comps=4, weight_g=weight_g), atol=1e-3)

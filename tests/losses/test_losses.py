@@ -34,6 +34,18 @@ def test_nt_xent_is_small_when_views_agree_and_cells_differ():
     assert nt_xent(z, z, 0.05) < 1e-3 < nt_xent(z, z.roll(1, 0), 0.05)
 
 
+def test_nt_xent_in_stripes_has_the_loss_and_the_gradient_of_the_whole(monkeypatch):
+    a, b = torch.randn(2, 11, 4, dtype=torch.float64)
+    found = []
+    for block in (22, 7, 5):
+        monkeypatch.setattr("sc_ssl.losses.contrastive.BLOCK", block)
+        views = a.clone().requires_grad_(), b.clone().requires_grad_()
+        loss = nt_xent(*views, 0.2)
+        found.append((loss, *torch.autograd.grad(loss, views)))
+    for stripes in found[1:]:
+        torch.testing.assert_close(stripes, found[0], rtol=1e-12, atol=1e-14)
+
+
 def test_squared_error_is_a_mean_and_one_for_the_mean_of_a_standardised_target():
     target = torch.randn(200, 10, 30)
     target = (target - target.mean()) / target.std()

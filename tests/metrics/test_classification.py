@@ -1,6 +1,7 @@
 """Scores of predicted probabilities, against their definitions."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sc_ssl.metrics import classification
@@ -104,3 +105,30 @@ def test_one_type_alone_has_no_areas():
 def test_what_cannot_be_scored_is_refused(y, proba, classes, message):
     with pytest.raises(ValueError, match=message):
         classification(y, proba, classes)
+
+
+HIERARCHY = {"CD4": "T", "CD8": "T", "T": "lymphocyte", "B": "lymphocyte"}
+
+
+def test_a_descendant_counts_and_a_broader_type_does_not():
+    classes = ["B", "CD4", "T", "lymphocyte"]
+    true, named = ["T", "lymphocyte", "CD4", "T"], ["CD4", "CD4", "T", "B"]
+    proba = np.array([[name == k for k in classes] for name in named], dtype=float)
+    assert classification(true, proba, classes)["accuracy"] == 0
+    found = classification(true, proba, classes, hierarchy=HIERARCHY)
+    assert found["accuracy"] == 0.5  # the first two
+    # T: one right, one missed, one false; lymphocyte: right; CD4: missed
+    assert found["macro_f1"] == pytest.approx((0.5 + 1 + 0) / 3)
+
+
+def test_a_hierarchy_that_does_not_concern_the_types_changes_nothing():
+    rng = np.random.default_rng(0)
+    proba, true = rng.dirichlet(np.ones(3), 50), rng.choice(list("abc"), 50)
+    pd.testing.assert_series_equal(
+        classification(true, proba, list("abc")), classification(true, proba, list("abc"), hierarchy=HIERARCHY)
+    )
+
+
+def test_a_circle_is_no_hierarchy():
+    with pytest.raises(ValueError, match="'a' is above itself|'b' is above itself"):
+        classification(["a", "b"], np.eye(2), ["a", "b"], hierarchy={"a": "b", "b": "a"})

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from scipy.spatial.distance import pdist
 
+from sc_ssl.data import principal_components
 from sc_ssl.models import CellLM
 from sc_ssl.tl import embed
 
@@ -99,6 +101,34 @@ def test_max_genes_shows_the_most_expressed_ones(counts):
     assert z.shape == (120, 16)
 
 
+def test_before_training_a_cell_is_its_principal_components(build_counts):
+    counts = build_counts(60, n_batches=2)
+    model = build(counts, {"batch_key": "donor"}, n_start_components=4)
+    module, cells = model.module.eval(), model._own_cells()
+    module.transformer.norm = torch.nn.Identity()
+    z_nd = module.embed(next(iter(model._loader(cells)))).detach().numpy()
+    weight_g = module.normalize.weight_g.numpy()
+    expected_nc = principal_components(cells, n_comps=4, n_batch=2, weight_g=weight_g)
+    # turned, moved and scaled: distances between cells are the same but for a factor
+    found, expected = pdist(z_nd), pdist(expected_nc)
+    np.testing.assert_allclose(found / found.mean(), expected / expected.mean(), rtol=1e-3)
+
+
+def test_hidden_expression_is_predicted_from_the_cell_and_scored_where_it_is_not_seen(counts):
+    model = build(counts, dropout_rate=0.0, gene_dropout_rate=0.5, max_training_genes=None, thinning_rate=0.0)
+    module, cells = model.module, next(iter(model._loader(model._own_cells())))
+    pooled_nd = torch.randn(120, 16)
+    tokens = module.draw(module.tokens(module.normalize.log_expression(cells)))
+    error, n = module.unseen_error(pooled_nd, tokens, cells)
+    z_ng = module.normalize(cells)
+    expected, n_unseen = 0.0, 0
+    for i in range(120):
+        unseen = np.setdiff1d(np.arange(96), tokens.gene_nt[i].numpy())
+        predicted = module.query(pooled_nd[i]) @ module.genes.learned.weight[unseen].T
+        expected, n_unseen = expected + float(((predicted - z_ng[i, unseen]) ** 2).sum()), n_unseen + len(unseen)
+    assert n == n_unseen and float(error) == pytest.approx(expected, rel=1e-4)
+
+
 def test_masked_values_are_learned(build_counts):
     loss = fit(build_counts(), max_epochs=12, contrastive_weight=0.0).history["masked_train"]["masked_train"]
     assert loss.iloc[-3:].mean() < 0.9 * loss.iloc[:2].mean()
@@ -106,7 +136,8 @@ def test_masked_values_are_learned(build_counts):
 
 def test_hidden_values_are_not_seen(counts, monkeypatch):
     monkeypatch.setattr("sc_ssl.models._celllm_module.HIDDEN_RATE", 1.0)
-    model = build(counts, mask_rate=1.0, dropout_rate=0.0, gene_dropout_rate=0.0, thinning_rate=0.0)
+    still = {"dropout_rate": 0.0, "gene_dropout_rate": 0.0, "thinning_rate": 0.0}
+    model = build(counts, predict_from="token", pooling="mean", mask_rate=1.0, max_training_genes=None, **still)
     cells = next(iter(model._loader(model._own_cells())))
     doubled = cells | {"X": cells["X"] * 2}  # the library size stays
     torch.testing.assert_close(model.module.encode_view(cells).z_nd, model.module.encode_view(doubled).z_nd)
@@ -234,9 +265,10 @@ def two_names(counts):
             "'tumour', 'healthy' only and no 'x'",
         ),
         (two_names, {"malignancy_key": "nowhere"}, KeyError, "'nowhere' is not in adata.obs"),
-        (None, {"values": "raw"}, ValueError, "continuous, quantile, log2, found 'raw'"),
-        (None, {"pooling": "max"}, ValueError, "'mean' or 'cls', found 'max'"),
-        (None, {"max_genes": 0}, ValueError, "max_genes and max_training_genes 1, found 6, 0 and 128"),
+        (None, {"values": "raw"}, ValueError, "'continuous', 'quantile', 'log2', found 'raw'"),
+        (None, {"values": "log2", "predict_from": "cell"}, ValueError, "values='continuous', found values='log2'"),
+        (None, {"pooling": "max"}, ValueError, "'mean', 'cls', found 'max'"),
+        (None, {"max_genes": 0}, ValueError, "max_genes and max_training_genes 1, found 6, 0 and 64"),
         (None, {"mask_rate": 0}, ValueError, r"mask_rate lies in \(0, 1\], found 0"),
         (None, {"target_sum": 1e4}, ValueError, "target_sum is for values='log2'"),
         (None, {"temperature": 0}, ValueError, "temperature is above 0"),

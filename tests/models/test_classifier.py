@@ -1,5 +1,8 @@
 """Naming cell types with a pretrained encoder."""
 
+import copy
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +13,10 @@ from small_models import QUICK, fit
 from sc_ssl import models
 from sc_ssl._keys import METHODS
 from sc_ssl.models import CellClassifier, MaskSC, ScPretrain
+from sc_ssl.models._adapt import adapted
 from sc_ssl.models._best_f1 import validation_cells
 from sc_ssl.models._calibration import calibration
+from sc_ssl.models._classifier_module import Head
 from sc_ssl.tl import embed
 
 
@@ -259,3 +264,60 @@ def test_untrained_classifier_predicts_nothing(pretrained, cells):
 def test_a_classifier_is_no_embedding_method(classifier, cells):
     with pytest.raises(ValueError, match="names types; use its predict"):
         embed(cells.copy(), classifier)
+
+
+# what is trained further
+
+
+@pytest.fixture(scope="module")
+def transformer(cells):
+    torch.manual_seed(0)
+    adata = cells.copy()
+    models.CellLM.setup_anndata(adata)
+    model = models.CellLM(adata, n_hidden=16, n_layers=2, n_heads=2)
+    model.train(2, **QUICK)
+    return model
+
+
+@pytest.mark.parametrize("adapt", ["last", "lora"])
+def test_only_the_stated_part_of_a_transformer_is_trained(transformer, cells, tmp_path, adapt):
+    options = {"freeze_encoder": False, "freeze_encoder_epochs": 0, "adapt": adapt, "lr_encoder": 1e-3}
+    found = classify(transformer, cells.copy(), 3, **options)
+    before, after = transformer.module.state_dict(), found.module.encoder.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    weights = {"last": "transformer.blocks.1.mlp.2.weight", "lora": "transformer.blocks.0.attention.qkv.weight"}
+    assert weights[adapt] in changed
+    allowed = {
+        "last": r"transformer\.(blocks\.1|norm)\.",
+        "lora": r"transformer\.blocks\.\d\.attention\.(qkv|out)\.weight",
+    }
+    assert all(re.match(allowed[adapt], name) for name in changed)
+    assert all(p.requires_grad for p in found.module.encoder.parameters())
+    found.save(tmp_path / "model")
+    loaded = CellClassifier.load(tmp_path / "model", cells.copy())
+    np.testing.assert_array_equal(loaded.predict(soft=True), found.predict(soft=True))
+
+
+def test_lora_starts_as_the_encoder_and_adds_a_matrix_of_low_rank(transformer, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models._adapt.RANK", 2)
+    block = copy.deepcopy(transformer.module.transformer).double()
+    layer, weight = block.blocks[0].attention.qkv, block.blocks[0].attention.qkv.weight.detach().clone()
+    with adapted(block, "lora"):
+        torch.testing.assert_close(layer.weight, weight)
+        torch.nn.init.normal_(layer.parametrizations.weight[0].up)
+    assert torch.linalg.matrix_rank(layer.weight.detach() - weight) == 2
+
+
+def test_parts_of_a_transformer_need_one(pretrained, cells):
+    with pytest.raises(ValueError, match="adapt='lora' is for encoders with a transformer"):
+        classify(pretrained, cells.copy(), 1, freeze_encoder=False, freeze_encoder_epochs=0, adapt="lora")
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "expected"), [("balanced", [5 / 4, 5 / 6]), ("squared", [0.36, 0.16]), (None, [1.0, 1.0])]
+)
+def test_weights_of_classes(class_weight, expected):
+    head = Head(2, (), 2, dropout_rate=0.0)
+    head.weigh_classes(torch.tensor([4, 6]), class_weight)
+    torch.testing.assert_close(head.class_weight_k, torch.tensor(expected))

@@ -35,7 +35,7 @@ def test_unknown_choices_are_refused(counts):
     ContrastiveSC.setup_anndata(counts)
     with pytest.raises(ValueError, match="'minibatch' or 'cell', found 'gene'"):
         ContrastiveSC(counts, dropout_per="gene")
-    with pytest.raises(ValueError, match="norm is one of batch, layer, none, found 'group'"):
+    with pytest.raises(ValueError, match="norm is one of 'batch', 'layer', 'none', found 'group'"):
         ContrastiveSC(counts, norm="group")
 
 

@@ -154,7 +154,7 @@ def test_unmeasured_programmes_and_bad_arguments_are_refused(counts):
         ({"mask_rate": 0.0}, r"in \(0, 1\), found 0"),
         ({"likelihood": "gamma"}, "likelihood is one of 'mse', .* found 'gamma'"),
         ({"norm": "group"}, "found 'group'"),
-        ({"activation": "tanh"}, "activation is one of relu, selu, found 'tanh'"),
+        ({"activation": "tanh"}, "activation is one of 'relu', 'selu', found 'tanh'"),
         ({"dropout_rate": 1.0}, r"dropout_rate lies in \[0, 1\), found 1"),
     ):
         with pytest.raises(ValueError, match=message):

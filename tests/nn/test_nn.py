@@ -50,7 +50,7 @@ def test_mlp_has_nothing_after_its_output_and_refuses_an_unknown_norm():
     mlp = MLP(5, [8, 4], 3, norm="layer")
     assert [type(layer).__name__ for layer in mlp] == ["Linear", "LayerNorm", "ReLU"] * 2 + ["Linear"]
     assert mlp(torch.randn(2, 5)).shape == (2, 3)
-    with pytest.raises(ValueError, match="norm is one of batch, layer, none, found 'group'"):
+    with pytest.raises(ValueError, match="norm is one of 'batch', 'layer', 'none', found 'group'"):
         MLP(5, [8], 3, norm="group")
 
 

@@ -49,6 +49,19 @@ def test_columns_may_be_measures_alone():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["ARI", "NMI"]
 
 
+def test_long_names_of_columns_do_not_run_into_each_other():
+    scores = SCORES["blood"].set_axis(["a_long_name_of_a_data_set", "another_name_of_one"], axis=1)
+    figure = pl.benchmark_table(scores, return_fig=True)
+    figure.canvas.draw()
+    first, second = figure.axes[0].get_xticklabels()
+    assert first.get_rotation() == second.get_rotation() == 25
+    # beside each other where the second begins: below it, the first has risen above a line
+    height = first.get_window_extent().height * (second.get_window_extent().x0 - first.get_window_extent().x0)
+    assert height / first.get_window_extent().width > first.get_fontsize() * figure.dpi / 72
+    short = pl.benchmark_table(SCORES["blood"], show=False)
+    assert {label.get_rotation() for label in short.get_xticklabels()} == {0}
+
+
 def test_given_axes_are_drawn_into_and_the_figure_is_returned():
     figure, ax = plt.subplots()
     assert pl.benchmark_table(SCORES, ax=ax, show=False) is ax

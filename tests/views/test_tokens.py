@@ -84,10 +84,10 @@ def test_genes_left_out_do_not_follow_their_place_in_the_list():
     assert torch.equal(kept, most_expressed(tokens, 100, priority).gene_nt)
 
 
-def test_random_genes_are_drawn_in_proportion_to_their_expression():
+def test_random_genes_are_drawn_whatever_their_expression():
     x_ng = torch.tensor([1.0, 3.0]).repeat(4000, 1)
     drawn = random_genes(expressed_genes(x_ng), 1, 2).gene_nt.float().mean()
-    assert abs(drawn - 0.75) < 0.03
+    assert abs(drawn - 0.5) < 0.03
     tokens = random_genes(expressed_genes(sparse_cells(rate=0.9)), 5, 30)
     assert tokens.gene_nt.shape == (7, 5)
     assert all(len(set(row.tolist())) == 5 for row in tokens.gene_nt)

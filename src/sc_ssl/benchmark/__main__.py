@@ -8,7 +8,11 @@ from pathlib import Path
 
 from ._data import load
 
-BENCHMARKS = ("clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed")
+BENCHMARKS = (
+    "celllm", "clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed"
+)  # fmt: skip
+CELLLM_TASKS = ("pretrain", "annotation", "dnc", "drug_sc", "drug_lines", "ppi")
+RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parsers["encoder"].add_argument("--ship", type=Path, help="also train on all sources and write the encoder here")
     richter = parsers["richter"]
-    richter.add_argument("--task", choices=("knn", "protein"), default="knn", help="task of the paper (%(default)s)")
+    richter.add_argument("--task", choices=RICHTER_TASKS, default="knn", help="task of the paper (%(default)s)")
+    celllm = parsers["celllm"]
+    celllm.add_argument("--task", choices=CELLLM_TASKS, default="pretrain", help="claim of the paper (%(default)s)")
     return parser
 
 

@@ -1,5 +1,7 @@
 """Data sets by name: those of :mod:`sc_ssl.datasets`, and any h5ad file in the folders of ``SC_SSL_DATA``."""
 
+from pathlib import Path
+
 import anndata
 from anndata import AnnData
 
@@ -26,3 +28,11 @@ def load_all(name: str) -> AnnData:
             "the folders that SC_SSL_DATA names."
         )
     return anndata.read_h5ad(path)
+
+
+def resource(filename: str) -> Path:
+    """A file in the folders of ``SC_SSL_DATA``."""
+    path = find_local(filename)
+    if path is None:
+        raise FileNotFoundError(f"{filename} is in none of the folders that SC_SSL_DATA names.")
+    return path

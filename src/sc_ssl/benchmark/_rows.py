@@ -98,13 +98,13 @@ def pca_weighed(adata: AnnData, seed: int) -> np.ndarray:
 
 
 @contextmanager
-def built(model_class: type[models.SSLModel], adata: AnnData, seed: int) -> Iterator[models.SSLModel]:
+def built(model_class: type[models.SSLModel], adata: AnnData, seed: int, **options: Any) -> Iterator[models.SSLModel]:
     """A model of this package on its 4,096 genes, not trained yet; inside the block random numbers follow the seed."""
     with seeded(seed):
         cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 4096)].copy()
         model_class.setup_anndata(cells)
         try:
-            yield model_class(cells)
+            yield model_class(cells, **options)
         finally:
             _compat.release(model_class, cells)
 
@@ -120,17 +120,24 @@ def untrained(model_class: type[models.SSLModel]) -> Embed:
     return embed
 
 
-def scvi(adata: AnnData, seed: int) -> np.ndarray:
+def scvi(adata: AnnData, seed: int, *, batch_key: str | None = None) -> np.ndarray:
     """ScVI with its defaults (10 dimensions, 400 epochs up to 20,000 cells) on our 2,000 genes."""
+    return trained_scvi(adata, seed, batch_key=batch_key).get_latent_representation()
+
+
+def trained_scvi(adata: AnnData, seed: int, *, batch_key: str | None = None) -> Any:
+    """The model behind :func:`scvi`."""
     import scvi as scvi_tools
 
-    cells = AnnData(sparse.csr_matrix(adata.X), var=adata.var[[]])[:, select_genes(adata, 2000)].copy()
+    genes = select_genes(adata, 2000, batch_key=batch_key)
+    obs = adata.obs[[batch_key]] if batch_key else adata.obs[[]]
+    cells = AnnData(sparse.csr_matrix(adata.X), obs=obs, var=adata.var[[]])[:, genes].copy()
     with seeded(seed):
         scvi_tools.settings.seed = seed
-        scvi_tools.model.SCVI.setup_anndata(cells)
+        scvi_tools.model.SCVI.setup_anndata(cells, batch_key=batch_key)
         model = scvi_tools.model.SCVI(cells)
         model.train(**QUIET)
-        return model.get_latent_representation()
+        return model
 
 
 def scmae(adata: AnnData, seed: int) -> np.ndarray:
@@ -179,6 +186,7 @@ METHODS: dict[str, Embed] = {
     "nmf": function("nmf"),
     "pca_raw": pca_raw,
     "nmf_raw": nmf_raw,
+    "mae": ours("mae"),
     "scmae": scmae,
     "random_encoder": untrained(models.ContrastiveSC),
 }

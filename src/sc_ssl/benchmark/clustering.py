@@ -4,6 +4,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.model_selection import cross_val_predict
@@ -18,6 +19,13 @@ from ._scores import Scores, measure, score, seeds
 
 DATASETS = ("pbmc4k", "worm_neuron")
 TABLE = "clustering"
+#: more data sets than this fill a figure with one measure
+MANY = 3
+#: measures that are averaged over data sets
+MEANS = ("ari", "nmi")
+#: the methods that are ranked among each other, and the one that none should be far below
+RIVALS = ("masksc", "contrastive_sc", "scdeepcluster", "sczidesk", "pca_cosine", "nmf", "scmae", "mae", "scvi")
+FLOOR = "pca_cosine"
 #: measures in the figure, and their names there
 SHOWN = {"ari": "ARI", "nmi": "NMI", "silhouette": "silhouette", "silhouette_common": "silhouette,\none space"}
 
@@ -29,7 +37,7 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
     lines = [
         f"<!-- written by python -m sc_ssl.benchmark clustering -->\n{provenance()}; {seeds(folder.table(TABLE))}.\n"
     ]
-    (out / "clustering.md").write_text("\n".join([*lines, *tables(folder)]) + "\n")
+    (out / "clustering.md").write_text("\n".join([*lines, *overall(folder), *tables(folder)]) + "\n")
     draw(folder, out / "clustering.png")
 
 
@@ -63,15 +71,39 @@ def tables(folder: Folder) -> list[str]:
     return lines
 
 
-def draw(folder: Folder, path: Path) -> None:
-    """The rows found without labels as a heat table."""
+def overall(folder: Folder) -> list[str]:
+    """Means over all data sets, and ranks by ARI among the rows that each of them has; nothing for one or two."""
     gathered = scores(folder)
-    rows = [row for row in gathered.mean.index if row not in REFERENCES]
-    shown = [column for column in gathered.mean.columns if column[1] in SHOWN]
-    ours, sd, published = (
-        table.loc[rows, shown].rename(columns=SHOWN, level=1)
-        for table in (gathered.mean, gathered.sd, gathered.published)
-    )
+    ari, nmi = (gathered.mean.xs(measure, axis=1, level=1).drop(REFERENCES, errors="ignore") for measure in MEANS)
+    everywhere = ari.index[ari.notna().all(axis=1)]
+    if ari.shape[1] < 3 or len(everywhere) < 2:
+        return []
+    ari, nmi = ari.loc[everywhere], nmi.loc[everywhere]
+    table = pd.DataFrame({"mean ARI": ari.mean(axis=1), "mean NMI": nmi.mean(axis=1)})
+    rivals = [row for row in RIVALS if row in everywhere]
+    table["mean rank"] = ari.rank(ascending=False).mean(axis=1)
+    table["of the methods"] = ari.loc[rivals].rank(ascending=False).mean(axis=1)
+    if FLOOR in everywhere:
+        table[f"worst against {FLOOR}"] = (ari - ari.loc[FLOOR]).min(axis=1)
+    table = table.sort_values("mean ARI", ascending=False)
+    return [
+        f"Over all {ari.shape[1]} data sets: means, and mean rank by ARI, among all rows and among {', '.join(rivals)}; "
+        f"the last column is the difference in ARI on the data set where it is lowest.\n",
+        *markdown(table.map(lambda value: "" if np.isnan(value) else f"{value:.3f}"), "row"),
+    ]
+
+
+def draw(folder: Folder, path: Path) -> None:
+    """The rows found without labels as a heat table; of many data sets, ARI alone."""
+    gathered = scores(folder)
+    rows = [row for row in gathered.mean.index if row not in REFERENCES and gathered.n.loc[row].any()]
+    tables = [table.loc[rows] for table in (gathered.mean, gathered.sd, gathered.published)]
+    if len(gathered.names) > MANY:
+        tables = [table.xs("ari", axis=1, level=1) for table in tables]
+    else:
+        shown = [column for column in gathered.mean.columns if column[1] in SHOWN]
+        tables = [table[shown].rename(columns=SHOWN, level=1) for table in tables]
+    ours, sd, published = tables
     figure = pl.benchmark_table(ours, sd=sd, published=published, return_fig=True)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)

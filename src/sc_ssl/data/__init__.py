@@ -1,10 +1,19 @@
 """What a model reads: cells in the model's gene order, their library sizes and batches, in minibatches."""
 
 from .cells import Cells, in_order, library_size, match_genes, obs_categories
-from .counts import Source, check_cells, check_kind, check_values, describe_matrix, find_counts, find_matrix
+from .counts import (
+    Source,
+    check_cells,
+    check_input,
+    check_kind,
+    check_values,
+    describe_matrix,
+    find_counts,
+    find_matrix,
+)
 from .loader import CellDataModule, CellLoader
 from .neighbors import nearest_cells
-from .principal_components import principal_components
+from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
 from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
@@ -18,6 +27,7 @@ __all__ = [
     "GeneVocabulary",
     "Source",
     "check_cells",
+    "check_input",
     "check_kind",
     "check_values",
     "describe_matrix",
@@ -26,6 +36,7 @@ __all__ = [
     "find_counts",
     "find_matrix",
     "find_programs",
+    "gene_loadings",
     "gene_statistics",
     "gene_weights",
     "in_order",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from scipy import sparse
 
 from sc_ssl._logging import logger
 
-from .counts import check_cells, check_kind, check_values, find_matrix
+from .counts import Kind, check_cells, check_input, find_matrix
 from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Cells:
         genes: Sequence[str],
         *,
         layer: str | None = None,
-        input: Literal["counts", "log1p"] = "counts",
+        input: Kind = "counts",
         batch_key: str | None = None,
         batches: Sequence[str] = (),
         size_factor_key: str | None = None,
@@ -66,8 +66,7 @@ class Cells:
         """
         check_cells(adata, min_cells=1)
         source = find_matrix(adata, layer)
-        check_kind(source, input)
-        check_values(source, adata)
+        check_input(source, adata, input)
         column_g = match_genes(adata.var_names, genes, min_coverage=min_coverage)
         matrix = source.matrix if is_backed(source.matrix) else in_order(to_csr(source.matrix), column_g)
         size_factor = library_size(adata, source.matrix, size_factor_key) if size_factor_key else None

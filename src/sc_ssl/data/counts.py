@@ -73,15 +73,22 @@ _REMEDY = {
 }
 
 
-def check_values(source: Source, adata: AnnData) -> None:
-    """Refuse NaN, infinite and negative values anywhere in the matrix, naming the first cell and gene."""
+def check_input(source: Source, adata: AnnData, input: Kind) -> None:
+    """Refuse what a model cannot read; scaled values are any finite ones."""
+    if input != "scaled":
+        check_kind(source, input)
+    check_values(source, adata, signed=input == "scaled")
+
+
+def check_values(source: Source, adata: AnnData, *, signed: bool = False) -> None:
+    """Refuse NaN and infinite values anywhere in the matrix, and negative ones unless ``signed``; names the first."""
     for rows, chunk in iter_chunks(source.matrix):
-        bad = ~(np.isfinite(chunk.data) & (chunk.data >= 0))
+        bad = ~(np.isfinite(chunk.data) & (signed | (chunk.data >= 0)))
         if bad.any():
             position = int(bad.argmax())
             cell = rows.start + int(np.searchsorted(chunk.indptr, position, side="right")) - 1
             raise ValueError(
-                f"{source.name} must hold finite, non-negative values; found {chunk.data[position]} in cell "
+                f"{source.name} must hold finite{'' if signed else ', non-negative'} values; found {chunk.data[position]} in cell "
                 f"{adata.obs_names[cell]!r}, gene {adata.var_names[chunk.indices[position]]!r}. Repair the value or "
                 "leave out the cell or gene."
             )

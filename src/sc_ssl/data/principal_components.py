@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -54,6 +54,25 @@ def principal_components(
     ValueError
         All cells are alike.
     """
+    u, s, _ = _singular(cells, n_comps, n_batch, log_input, clip, weight_g)
+    return (u * s).astype(np.float32)
+
+
+def gene_loadings(cells: Cells, *, n_comps: int, weight_g: np.ndarray | None = None, **options: Any) -> np.ndarray:
+    """What each gene adds to the components of :func:`principal_components`, (g, n_comps) float32, columns of length 1.
+
+    A cell's components are the sum of its genes' (weighed, centred) z-scores times their loadings. The parameters are
+    those of :func:`principal_components`.
+    """
+    options = {"n_batch": 1, "log_input": False, "clip": 10.0} | options
+    _, _, vt = _singular(cells, n_comps, options["n_batch"], options["log_input"], options["clip"], weight_g)
+    return vt.T.astype(np.float32)
+
+
+def _singular(
+    cells: Cells, n_comps: int, n_batch: int, log_input: bool, clip: float, weight_g: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Singular vectors and values of the centred z-scores, by falling value, signs fixed."""
     shift_ng, zero_bg = _z_scores(cells, n_batch=n_batch, log_input=log_input, clip=clip)
     if weight_g is not None:
         shift_ng, zero_bg = (shift_ng @ sparse.diags(weight_g)).tocsr(), zero_bg * weight_g
@@ -63,8 +82,8 @@ def principal_components(
         raise ValueError(f"no gene varies: all {cells.n_cells} cells are alike, and have no principal components.")
     start = rng.normal(size=min(shift_ng.shape))
     u, s, vt = svds(centred, k=min(n_comps, min(shift_ng.shape) - 1), v0=start, solver="arpack")
-    u, _ = svd_flip(u[:, ::-1], vt[::-1])
-    return (u * s[::-1]).astype(np.float32)
+    u, vt = svd_flip(u[:, ::-1], vt[::-1])
+    return u, s[::-1], vt
 
 
 def _z_scores(cells: Cells, *, n_batch: int, log_input: bool, clip: float) -> tuple[sparse.csr_matrix, np.ndarray]:

@@ -17,13 +17,19 @@ from sklearn.metrics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
 
 def classification(
-    y_true: ArrayLike, proba: ArrayLike, classes: Sequence[str], *, min_support: int = 10, n_bins: int = 10
+    y_true: ArrayLike,
+    proba: ArrayLike,
+    classes: Sequence[str],
+    *,
+    min_support: int = 10,
+    n_bins: int = 10,
+    hierarchy: Mapping[str, str] | None = None,
 ) -> pd.Series:
     """Score probabilities of cell types: ranking, decisions and calibration.
 
@@ -43,6 +49,10 @@ def classification(
         Cells that a type needs to count in ``macro_f1_supported``.
     n_bins
         Bins of equal width for the calibration error.
+    hierarchy
+        Type → the broader type that it belongs to, over as many levels as there are, for example ``{"CD4 T": "T", "T":
+        "lymphocyte"}``. A cell that is named after a subtype of its annotated type is then named rightly, as in Richter et
+        al. (2024); one that is named after a broader type is not. Areas under curves are of the types as they are.
 
     Returns
     -------
@@ -64,10 +74,15 @@ def classification(
     Raises
     ------
     ValueError
-        Shapes that do not fit, repeated classes, missing values, or rows that are no probabilities.
+        Shapes that do not fit, repeated classes, missing values, rows that are no probabilities, or a hierarchy in which
+        a type is above itself.
+
+    References
+    ----------
+    Richter et al. (2024), Nature Machine Intelligence 7:68.
     """
     proba_nk, true_n, class_k = _check(y_true, proba, classes)
-    predicted_n = class_k[proba_nk.argmax(axis=1)]
+    predicted_n = _lifted(class_k[proba_nk.argmax(axis=1)], true_n, hierarchy or {})
     support = pd.Series(true_n).value_counts()
     f1 = pd.Series(f1_score(true_n, predicted_n, labels=support.index, average=None, zero_division=0), support.index)
     ranked = [k for k, name in enumerate(class_k) if 0 < support.get(name, 0) < len(true_n)]
@@ -88,6 +103,25 @@ def classification(
         },
         dtype=float,
     )
+
+
+def _lifted(
+    predicted_n: NDArray[np.object_], true_n: NDArray[np.object_], parent: Mapping[str, str]
+) -> NDArray[np.object_]:
+    """The predicted names, the annotated one where that is among what the predicted one belongs to."""
+    above = {name: _ancestors(name, parent) for name in set(predicted_n)}
+    pairs = zip(predicted_n, true_n, strict=True)
+    return np.array([true if true in above[name] else name for name, true in pairs], dtype=object)
+
+
+def _ancestors(name: str, parent: Mapping[str, str]) -> set[str]:
+    found: set[str] = set()
+    while name in parent:
+        name = parent[name]
+        if name in found:
+            raise ValueError(f"hierarchy should lead from a type to broader ones, but {name!r} is above itself.")
+        found.add(name)
+    return found
 
 
 def _calibration_error(right_n: NDArray[np.bool_], confidence_n: NDArray[np.floating], n_bins: int) -> float:

@@ -12,6 +12,7 @@ from .byol import BYOL
 from .celllm import CellLM
 from .classifier import CellClassifier
 from .contrastive_sc import ContrastiveSC
+from .drug_response import DrugResponse
 from .masked_autoencoder import MaskedAutoencoder
 from .masksc import MaskSC
 from .regressor import ModalityRegressor
@@ -25,6 +26,7 @@ __all__ = [
     "CellClassifier",
     "CellLM",
     "ContrastiveSC",
+    "DrugResponse",
     "MaskSC",
     "MaskedAutoencoder",
     "ModalityRegressor",

@@ -16,8 +16,7 @@ from sc_ssl.data import (
     CellLoader,
     Cells,
     check_cells,
-    check_kind,
-    check_values,
+    check_input,
     find_matrix,
     gene_statistics,
     gene_weights,
@@ -56,6 +55,8 @@ class SSLModel(BaseModelClass):
 
     module: SSLModule
     training: TrainingDefaults
+    #: what ``setup_anndata`` takes as ``input``
+    inputs: tuple[str, ...] = ("counts", "log1p")
     #: cells without the column that names their batch are embedded too, as cells of a new batch
     takes_new_batches: bool = False
     #: a training that was interrupted and can be finished
@@ -73,7 +74,7 @@ class SSLModel(BaseModelClass):
         layer: str | None = None,
         batch_key: str | None = None,
         size_factor_key: str | None = None,
-        input: Literal["counts", "log1p"] = "counts",
+        input: Literal["counts", "log1p", "scaled"] = "counts",
         **kwargs: Any,
     ) -> None:
         """Register an AnnData: name its counts and keys, copy nothing.
@@ -89,7 +90,8 @@ class SSLModel(BaseModelClass):
         size_factor_key
             Column of ``obs`` with each cell's library size (counts over all genes, > 0); ``None`` sums the genes here.
         input
-            ``"log1p"`` when the matrix holds log-normalised values, for want of counts.
+            ``"log1p"`` when the matrix holds log-normalised values, for want of counts; ``"scaled"``, for models that
+            predict from bulk expression too, when it holds z-scores or other values with negatives.
 
         Raises
         ------
@@ -99,10 +101,13 @@ class SSLModel(BaseModelClass):
             Not counts; NaN, infinite or negative values; duplicated gene names; fewer than two cells.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        if input not in cls.inputs:
+            raise ValueError(
+                f"input of a {cls.__name__} is one of {', '.join(map(repr, cls.inputs))}, found {input!r}."
+            )
         check_cells(adata)
         source = find_matrix(adata, layer)
-        check_kind(source, input)
-        check_values(source, adata)
+        check_input(source, adata, input)
         manager = AnnDataManager(
             fields=[
                 LayerField("X", layer, is_count_data=False, correct_data_format=False),
@@ -303,9 +308,9 @@ class SSLModel(BaseModelClass):
     def _normalizer(self, *, weigh_genes: bool = True) -> LogNormalize:
         """The normalisation of this model's cells; without cells its statistics come with the saved tensors.
 
-        Genes can be weighed only by their counts: log-normalised input is z-scored and no more.
+        Genes can be weighed only by their counts: other input is z-scored and no more.
         """
-        log_input = self.setup_arguments["input"] == "log1p"
+        log_input = self.setup_arguments["input"] != "counts"
         n_batch = self.summary_stats.n_batch
         normalize = LogNormalize(len(self.var_names), n_batch, log_input=log_input)
         if self._cells is not None:

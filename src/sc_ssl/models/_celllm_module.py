@@ -50,6 +50,7 @@ class CellLMModule(ContrastModule):
         mask_rate: float,
         temperature: float,
         weights: dict[str, float],
+        predict_from: str,
         malignancy: bool,
     ) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class CellLMModule(ContrastModule):
         self.pooling, self.temperature, self.weights = pooling, temperature, weights
         self.gene_dropout_rate, self.thinning_rate, self.mask_rate = gene_dropout_rate, thinning_rate, mask_rate
         self.malignancy = nn.Linear(n_hidden, 1) if malignancy else None
+        self.query = nn.Linear(n_hidden, n_hidden) if predict_from == "cell" else None
         with torch.no_grad():  # blocks start as the identity: what they add at random drowns the expression in the mean
             for block in transformer.blocks:
                 block.attention.out.weight.zero_()
@@ -77,7 +79,7 @@ class CellLMModule(ContrastModule):
         tokens = self.tokens(log_ng)
         if self.max_genes is not None:
             tokens = most_expressed(tokens, self.max_genes, self.priority_g)
-        code = self.code(tokens, log_ng, cells)
+        code, absent_nd = self.code(tokens, log_ng, cells)
         length_n = tokens.real_nt.sum(dim=1)
         order = length_n.argsort(stable=True)
         parts, stop = [], len(order)
@@ -86,7 +88,7 @@ class CellLMModule(ContrastModule):
             start = max(stop - max(MAX_TOKENS // (t + 1), 1), 0)
             index = order[start:stop]
             part = Tokens(*(entry[index, :t] for entry in tokens))
-            parts.append(self.pool(*self.encode(part, code[index, :t])))
+            parts.append(self.pool(*self.encode(part, code[index, :t]), absent_nd[index]))
             stop = start
         pooled_nd = torch.cat(parts[::-1])
         return pooled_nd[order.argsort()]
@@ -95,9 +97,15 @@ class CellLMModule(ContrastModule):
         """All genes that the cells express, with log2(1 + normalised counts)."""
         return expressed_genes(log_ng / math.log(2))
 
-    def code(self, tokens: Tokens, log_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
-        """The tokens' values as they are encoded; z-scores are those of the cells' own batches."""
-        return self.values.code(tokens, self.normalize.standardize(log_ng, cells))
+    def code(self, tokens: Tokens, log_ng: Tensor, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The tokens' values as they are encoded, and what cells of these batches without any gene sum to, (n, d).
+
+        A value is how far the gene's z-score is from that of a cell without the gene: over the expressed genes alone,
+        the sum of values times vectors and that of the empty cell make the sum over all genes.
+        """
+        absent_ng = self.normalize.standardize(torch.zeros_like(log_ng), cells)
+        code = self.values.code(tokens, self.normalize.standardize(log_ng, cells) - absent_ng)
+        return code, absent_ng @ self.genes.all() * (self.values.values == "continuous")
 
     def encode(self, tokens: Tokens, code: Tensor, hidden_nt: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """What the blocks make of [CLS] and each token, (n, 1 + t, d), and where there is one, (n, 1 + t)."""
@@ -107,26 +115,38 @@ class CellLMModule(ContrastModule):
         h_ntd = self.transformer.unnormed(self.dropout(token_ntd), None if bool(real_nt.all()) else real_nt)
         return h_ntd, real_nt
 
-    def pool(self, h_ntd: Tensor, real_nt: Tensor) -> Tensor:
-        """One vector a cell, (n, d); tokens are averaged before the norm, which would take the expression from them."""
+    def pool(self, h_ntd: Tensor, real_nt: Tensor, absent_nd: Tensor, share_n1: Tensor | float = 1.0) -> Tensor:
+        """One vector a cell, (n, d); tokens are summed before the norm, which would take the expression from them.
+
+        Of a cell that shows only a share of its genes, the sum over all is estimated.
+        """
         if self.pooling == "cls":
             return self.transformer.norm(h_ntd[:, 0])
-        return self.transformer.norm((h_ntd * real_nt[..., None]).sum(dim=1) / real_nt.sum(dim=1, keepdim=True))
+        total_nd = (h_ntd * real_nt[..., None])[:, 1:].sum(dim=1)
+        if self.pooling == "mean":
+            return self.transformer.norm(total_nd / (real_nt.sum(dim=1, keepdim=True) - 1).clamp(min=1))
+        return self.transformer.norm(total_nd / share_n1 + absent_nd)
 
     # the loss
 
     def encode_view(self, cells: dict[str, Tensor]) -> View:
-        """Cells with fewer counts and genes, some of whose values are hidden; projected for the contrast."""
-        cells = self.thin(cells)
+        """Cells with fewer counts and genes; projected for the contrast, and what is hidden predicted."""
+        whole_cells, cells = cells, self.thin(cells)
         log_ng = self.normalize.log_expression(cells)
-        tokens = self.draw(self.tokens(log_ng))
-        code = self.code(tokens, log_ng, cells)
+        whole = self.tokens(log_ng)
+        tokens = self.draw(whole)
+        share_n1 = tokens.real_nt.sum(dim=1, keepdim=True) / whole.real_nt.sum(dim=1, keepdim=True).clamp(min=1)
+        code, absent_nd = self.code(tokens, log_ng, cells)
         masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
-        hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
+        hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE) if self.query is None else None
         h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
-        pooled_nd = self.pool(h_ntd, real_nt)
-        error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
-        sums, counts = {"masked": self.weights["masked"] * error}, {"masked": masked_nt.sum()}
+        pooled_nd = self.pool(h_ntd, real_nt, absent_nd, share_n1.clamp(min=1e-6))
+        if self.query is None:
+            n_masked = masked_nt.sum()
+            error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
+        else:
+            error, n_masked = self.unseen_error(pooled_nd, tokens, whole_cells)
+        sums, counts = {"masked": self.weights["masked"] * error}, {"masked": n_masked}
         if self.malignancy is not None:
             y_n = cells[MALIGNANT].flatten()
             labelled = torch.isfinite(y_n)
@@ -134,6 +154,18 @@ class CellLMModule(ContrastModule):
             error = F.binary_cross_entropy_with_logits(logit_n[labelled], y_n[labelled], reduction="sum")
             sums["malignancy"], counts["malignancy"] = self.weights["malignancy"] * error, labelled.sum()
         return View(self.projector(pooled_nd), sums, counts)
+
+    def unseen_error(self, pooled_nd: Tensor, tokens: Tokens, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Squared error, summed, of the z-scores of all genes that a view does not show; and how many these are.
+
+        A gene's prediction is the product of its vector with a linear map of the cell's, as scGPT's from the cell.
+        """
+        z_ng = self.normalize.standardize(self.normalize.log_expression(cells), cells)
+        unseen_ng = z_ng.new_ones(len(z_ng), self.n_genes + 1).scatter_(1, tokens.gene_nt, 0)[:, :-1]
+        if "measured" in cells:
+            unseen_ng = unseen_ng * cells["measured"]
+        predicted_ng = self.query(pooled_nd) @ self.genes.all().T
+        return ((predicted_ng - z_ng).square() * unseen_ng).sum(), unseen_ng.sum()
 
     def thin(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """The cells as a shallower sequencing would have seen them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sc_ssl._checks import check_choice
 
 from ._module import SSLModule
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sc_ssl.nn import LogNormalize
+
+
+ClassWeight = Literal["balanced", "squared"]
 
 
 class Head(SSLModule):
@@ -45,10 +50,12 @@ class Head(SSLModule):
         self.mean_d.copy_(z_nd.mean(dim=0))
         self.sd_d.copy_(z_nd.std(dim=0).clamp(min=1e-6))
 
-    def weigh_classes(self, n_k: Tensor, *, balanced: bool) -> None:
-        """Weigh classes of these sizes alike, or every cell alike."""
-        weight_k = n_k.sum() / (len(n_k) * n_k.double().clamp(min=1)) if balanced else torch.ones(len(n_k))
-        self.class_weight_k.copy_(weight_k)
+    def weigh_classes(self, n_k: Tensor, how: ClassWeight | None) -> None:
+        """Weigh classes of these sizes alike, or by the square of the others' share, or every cell alike."""
+        check_choice("class_weight", how, (*get_args(ClassWeight), None))
+        share_k = n_k.double() / n_k.sum()
+        weight_k = {"balanced": 1 / (len(n_k) * share_k.clamp(min=1 / n_k.sum())), "squared": (1 - share_k).square()}
+        self.class_weight_k.copy_(weight_k.get(how, torch.ones(len(n_k))))
 
     def classify(self, z_nd: Tensor) -> Tensor:
         """Embeddings (n, n_latent) to logits (n, k)."""

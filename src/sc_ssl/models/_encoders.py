@@ -36,10 +36,9 @@ def empty_cells(module: SSLModule) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def latent_width(model: SSLModel) -> int:
-    """Dimension of the embedding."""
-    model.module.eval()
-    return int(model.module.embed(empty_cells(model.module)).shape[1])
+def latent_width(module: SSLModule) -> int:
+    """Dimension of the embedding, of a module that is left in eval mode."""
+    return int(module.eval().embed(empty_cells(module)).shape[1])
 
 
 @torch.no_grad()

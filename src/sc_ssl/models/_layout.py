@@ -9,6 +9,7 @@ import torch
 from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor
 
+from sc_ssl._checks import check_choice
 from sc_ssl.data import evenly_spread
 from sc_ssl.views import interleaved, patch_layout
 
@@ -24,8 +25,7 @@ def gene_patches(n_genes: int, patch_size: int, order: GeneOrder, cells: Cells |
 
     Without cells, as when a model is loaded, a layout of the right shape whose values come with the saved tensors.
     """
-    if order not in GENE_ORDERS:
-        raise ValueError(f"gene_order is one of {', '.join(GENE_ORDERS)}, found {order!r}.")
+    check_choice("gene_order", order, GENE_ORDERS)
     given = torch.arange(n_genes)
     if order == "interleaved":
         return interleaved(given, patch_size)

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
+from sc_ssl.data import evenly_spread, gene_loadings
 from sc_ssl.nn import MLP, GeneTable, Transformer, ValueEmbedding, Values
 
 from ._base import SSLModel
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from sc_ssl.data import Cells
+    from sc_ssl.nn import LogNormalize
 
 VALUES = get_args(Values)
 #: largest share of molecules that a view leaves out, where there are counts
 THINNING_RATE = 0.5
+#: more cells than this do not change the leading components; evenly spread ones are taken
+MAX_CELLS = 20_000
 #: more tokens a cell than this take long: attention grows with their square
 MANY_TOKENS = 4096
 #: what is known of the published model; the other settings were never released
@@ -86,20 +91,28 @@ class CellLM(SSLModel):
     max_genes
         Genes of a cell that are shown for embedding, the most expressed ones; ``None`` shows all.
     max_training_genes
-        Genes of a cell that a view shows, drawn in proportion to log-expression; ``None`` shows all.
+        Genes of a cell that a view shows, drawn at random; ``None`` shows all.
     gene_embeddings
         Given vectors of genes: key of ``varm``, or a table, genes by name in its index. Genes that it lacks, or whose
         row has NaN, are learnt.
     n_gene_dims
         Width of the given vectors; read from them.
+    n_start_components
+        Learnt vectors of genes start as their loadings on so many principal components of the training cells, at most
+        ``n_hidden``, with ``values="continuous"``; 0 starts at random.
     freeze_gene_embeddings
         Given vectors stay as they are.
     pooling
-        ``"mean"`` of all tokens, or ``"cls"``.
+        ``"sum"`` over all tokens and, for z-scores, over what genes without expression would add; ``"mean"`` of the
+        tokens; or ``"cls"``.
     temperature
         τ of NT-Xent, > 0.
+    predict_from
+        How hidden expression is predicted: from the ``"cell"``'s vector, the z-scores of all genes that a view does not
+        show, whether expressed or not (the default for z-scores); or as published from the gene's own ``"token"``,
+        whose value is hidden (the default for bins).
     mask_rate
-        Share of the tokens whose value is predicted, in (0, 1].
+        Share of the tokens whose value is predicted from the token, in (0, 1].
     gene_dropout_rate
         Share of a cell's genes that a view leaves out, in [0, 1).
     thinning_rate
@@ -121,10 +134,10 @@ class CellLM(SSLModel):
     """
 
     training = TrainingDefaults(
-        max_epochs=6,
+        max_epochs=12,
         batch_size=128,
         min_steps=150,
-        plan={"lr": 2e-3, "weight_decay": 1e-2, "warmup_rate": 0.1},
+        plan={"lr": 1e-3, "weight_decay": 1e-2, "warmup_rate": 0.1},
         gradient_clip_val=1.0,
         micro_batch_size="auto",
     )
@@ -145,12 +158,14 @@ class CellLM(SSLModel):
         n_bins: int = 6,
         target_sum: float | None = None,
         max_genes: int | None = 512,
-        max_training_genes: int | None = 128,
+        max_training_genes: int | None = 64,
         gene_embeddings: str | pd.DataFrame | None = None,
         n_gene_dims: int = 0,
         freeze_gene_embeddings: bool = True,
-        pooling: Literal["mean", "cls"] = "mean",
+        n_start_components: int = 20,
+        pooling: Literal["sum", "mean", "cls"] = "sum",
         temperature: float = 0.2,
+        predict_from: Literal["cell", "token"] | None = None,
         mask_rate: float = 0.15,
         gene_dropout_rate: float = 0.2,
         thinning_rate: float | None = None,
@@ -161,10 +176,13 @@ class CellLM(SSLModel):
         malignant_category: str | None = None,
     ) -> None:
         super().__init__(adata, registry)
+        predict_from = predict_from or ("cell" if values == "continuous" else "token")
         if thinning_rate is None:
             thinning_rate = 0.0 if self.setup_arguments["input"] == "log1p" else THINNING_RATE
         shares = {"dropout_rate": dropout_rate, "gene_dropout_rate": gene_dropout_rate, "thinning_rate": thinning_rate}
-        self._check(values, n_bins, pooling, mask_rate, (max_genes, max_training_genes), temperature, shares)
+        self._check(
+            values, n_bins, pooling, predict_from, mask_rate, (max_genes, max_training_genes), temperature, shares
+        )
         n_genes = len(self.var_names)
         given_gw = None
         if gene_embeddings is not None:
@@ -175,6 +193,8 @@ class CellLM(SSLModel):
         if given_gw is not None:
             genes.give(given_gw)
         normalize = self._normalizer()
+        if adata is not None and values == "continuous" and n_start_components and given_gw is None:
+            genes.start_from(self._loadings(min(n_start_components, n_hidden), normalize))
         if target_sum is not None and values == "continuous":
             raise ValueError(
                 "target_sum is for values='log2' or 'quantile'; z-scores are of the training cells' median."
@@ -197,6 +217,7 @@ class CellLM(SSLModel):
             max_training_genes=max_training_genes,
             pooling=pooling,
             **shares,
+            predict_from=predict_from,
             mask_rate=mask_rate,
             temperature=temperature,
             weights={"contrastive": contrastive_weight, "masked": masked_weight, "malignancy": malignancy_weight},
@@ -249,6 +270,18 @@ class CellLM(SSLModel):
         y_n = malignancy_labels(self._adata, params["malignancy_key"], params["malignant_category"])
         return cells.beside(**{MALIGNANT: y_n})
 
+    def _loadings(self, n_components: int, normalize: LogNormalize) -> torch.Tensor:
+        """Loadings of the genes, (g, n_components), on the z-scores that the tokens have."""
+        cells = self._own_cells()
+        loading_gk = gene_loadings(
+            cells.take(evenly_spread(cells.n_cells, MAX_CELLS)),
+            n_comps=n_components,
+            weight_g=normalize.weight_g.numpy(),
+            n_batch=self.summary_stats.n_batch,
+            log_input=self.setup_arguments["input"] == "log1p",
+        )
+        return torch.as_tensor(loading_gk)
+
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells; those without expressed genes are named."""
         cells = super()._read(adata, min_coverage)
@@ -266,15 +299,17 @@ class CellLM(SSLModel):
         values: str,
         n_bins: int,
         pooling: str,
+        predict_from: str,
         mask_rate: float,
         lengths: tuple[int | None, int | None],
         temperature: float,
         shares: dict[str, float],
     ) -> None:
-        if values not in VALUES:
-            raise ValueError(f"values is one of {', '.join(VALUES)}, found {values!r}.")
-        if pooling not in ("mean", "cls"):
-            raise ValueError(f"pooling is 'mean' or 'cls', found {pooling!r}.")
+        check_choice("values", values, VALUES)
+        check_choice("predict_from", predict_from, ("cell", "token"))
+        if predict_from == "cell" and values != "continuous":
+            raise ValueError(f"predict_from='cell' is for values='continuous', found values={values!r}; take 'token'.")
+        check_choice("pooling", pooling, ("sum", "mean", "cls"))
         if n_bins < 2 or any(length is not None and length < 1 for length in lengths):
             raise ValueError(
                 f"n_bins is at least 2, max_genes and max_training_genes 1, found {n_bins}, {lengths[0]} and {lengths[1]}."

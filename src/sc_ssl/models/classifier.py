@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,14 @@ import torch
 from scipy import sparse
 
 from sc_ssl import _compat
+from sc_ssl._checks import check_choice
 
+from ._adapt import Adapt, adapted
 from ._base import SSLModel
 from ._best_f1 import few_labels, fit_to_best_f1, validation_cells
 from ._calibration import calibration
 from ._cell_types import labelled_cells, read_types, type_codes, type_names
-from ._classifier_module import CellClassifierModule, Head
+from ._classifier_module import CellClassifierModule, ClassWeight, Head
 from ._encoders import class_named, copy_encoder, latent_width
 from ._neighbor_votes import neighbor_votes
 from ._storage import read_config
@@ -84,7 +86,7 @@ class CellClassifier(SSLModel):
         self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
         self._label_n: np.ndarray | None = None
         encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
-        head = Head(latent_width(encoder), n_hidden, len(self.classes), dropout_rate=dropout_rate)
+        head = Head(latent_width(encoder.module), n_hidden, len(self.classes), dropout_rate=dropout_rate)
         self.module = CellClassifierModule(encoder=encoder.module, head=head)
         self.init_params_ = self._get_init_params(locals())
 
@@ -153,7 +155,8 @@ class CellClassifier(SSLModel):
         freeze_encoder_epochs: int | None = None,
         lr_head: float = 1e-3,
         lr_encoder: float = 1e-4,
-        class_weight: Literal["balanced"] | None = "balanced",
+        adapt: Adapt = "all",
+        class_weight: ClassWeight | None = "balanced",
         validation_size: float = 0.2,
         patience: int = 15,
         refused_share: float = 0.05,
@@ -175,8 +178,13 @@ class CellClassifier(SSLModel):
             Of the first stage; as many as ``max_epochs`` by default, 0 leaves it out.
         lr_head, lr_encoder
             Learning rates.
+        adapt
+            What of the encoder is trained when it is not frozen: ``"all"``; or of a transformer its ``"last"`` block and
+            final norm, as CellLM's authors do; or ``"lora"``, updates of rank 8 of its attention (take a larger
+            ``lr_encoder`` for it), which are in the weights afterwards.
         class_weight
-            ``"balanced"`` gives every type the same weight.
+            ``"balanced"`` gives every type the same weight, ``"squared"`` a cell the weight (1 − share of its type)²,
+            as CellLM's authors do.
         validation_size
             Share of each type's cells, in [0, 1).
         patience
@@ -191,7 +199,8 @@ class CellClassifier(SSLModel):
         held_out = validation_cells(label_n, validation_size)
         fit_index = np.setdiff1d(np.arange(len(label_n)), held_out)
         n_k = np.bincount(label_n[fit_index], minlength=len(self.classes))
-        self.module.head.weigh_classes(torch.as_tensor(n_k), balanced=class_weight == "balanced")
+        check_choice("adapt", adapt, get_args(Adapt))
+        self.module.head.weigh_classes(torch.as_tensor(n_k), class_weight)
         self.module.calibrate(temperature=1, threshold=0)
         freeze_encoder = few_labels(n_k) if freeze_encoder is None else freeze_encoder
         z_nd = self._map_cells(self.module.embed, None, index)
@@ -205,7 +214,8 @@ class CellClassifier(SSLModel):
             self.is_trained_ = True
         if not freeze_encoder:
             rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
-            stage(self.module, cells, rates=rates, prefix="", max_epochs=max_epochs)
+            with adapted(self.module.encoder, adapt):
+                stage(self.module, cells, rates=rates, prefix="", max_epochs=max_epochs)
         if len(held_out):
             logit_nk = torch.as_tensor(self._map_cells(self.module.logits, None, index[held_out]))
             self.module.calibrate(*calibration(logit_nk, label_n[held_out], refused_share))

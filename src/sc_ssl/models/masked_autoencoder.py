@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sc_ssl._checks import check_choice
 from sc_ssl.data import find_programs, program_members, regulon_members
 from sc_ssl.losses import count_nll, scored_weight, squared_error
 from sc_ssl.nn import MLP, CountDecoder, CountParameters, LogNormalize
@@ -180,8 +181,7 @@ class MaskedAutoencoder(SSLModel):
         weigh_genes: bool = True,
     ) -> None:
         super().__init__(adata, registry)
-        if likelihood not in LIKELIHOODS:
-            raise ValueError(f"likelihood is one of {', '.join(map(repr, LIKELIHOODS))}, found {likelihood!r}.")
+        check_choice("likelihood", likelihood, LIKELIHOODS)
         if likelihood != "mse" and self.setup_arguments["input"] != "counts":
             raise ValueError(f"likelihood={likelihood!r} models raw counts, found input='log1p'; take 'mse'.")
         programs = None if programs is None else find_programs(programs, adata)
@@ -265,8 +265,7 @@ def build_masking(
     mask: str, mask_rate: float, programs: Mapping[str, Sequence[str]] | None, genes: Sequence[str]
 ) -> GeneMasking:
     """The mask of this name over these genes."""
-    if mask not in MASKS:
-        raise ValueError(f"mask is one of {', '.join(map(repr, MASKS))}, found {mask!r}.")
+    check_choice("mask", mask, MASKS)
     if mask == "random_genes":
         return RandomGenes(len(genes), mask_rate)
     if programs is None:

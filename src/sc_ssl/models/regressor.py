@@ -9,13 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sc_ssl import _compat
 from sc_ssl.losses import scored_weight, squared_error
 from sc_ssl.nn import MLP
 
-from ._base import SSLModel
-from ._encoders import class_named, empty_cells
-from ._module import SSLModule
+from ._encoders import latent_width
+from ._on_encoder import OnEncoder, OnEncoderModule, plain_encoder
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
@@ -24,58 +22,22 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from sc_ssl.data import Cells
-    from sc_ssl.nn import LogNormalize
+
+    from ._base import SSLModel
+    from ._module import SSLModule
 
 
-class PlainEncoder(SSLModule):
-    """An MLP on normalised genes, for want of a pretrained encoder."""
-
-    def __init__(self, *, normalize: LogNormalize, encoder: MLP) -> None:
-        super().__init__()
-        self.normalize = normalize
-        self.encoder = encoder
-
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """(n, n_latent)."""
-        return self.encoder(self.normalize(cells))
-
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """It learns nothing by itself."""
-        raise NotImplementedError("a plain encoder is trained only together with what stands on it.")
-
-
-class ModalityRegressorModule(SSLModule):
+class ModalityRegressorModule(OnEncoderModule):
     """Predict the z-scored values of a cell's other modality from its embedding."""
 
     mean_f: Tensor
     sd_f: Tensor
 
     def __init__(self, *, encoder: SSLModule, head: nn.Module, n_features: int, freeze_encoder: bool) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder=encoder, freeze_encoder=freeze_encoder)
         self.head = head
-        self.freeze_encoder = freeze_encoder
         self.register_buffer("mean_f", torch.zeros(n_features))
         self.register_buffer("sd_f", torch.ones(n_features))
-        embedding_parameters = set() if freeze_encoder else set(_of_embedding(encoder))
-        for parameter in encoder.parameters():  # a decoder or a projector is not on the way to the prediction
-            parameter.requires_grad_(parameter in embedding_parameters)
-
-    @property
-    def normalize(self) -> LogNormalize:  # type: ignore[override]
-        """The encoder's."""
-        return self.encoder.normalize
-
-    def train(self, mode: bool = True) -> ModalityRegressorModule:
-        """A frozen encoder stays in eval mode."""
-        super().train(mode)
-        if self.freeze_encoder:
-            self.encoder.eval()
-        return self
-
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """The encoder's embedding (n, d)."""
-        return self.encoder.embed(cells)
 
     def predict(self, cells: dict[str, Tensor]) -> Tensor:
         """Values in the units of the training cells, (n, f)."""
@@ -89,7 +51,7 @@ class ModalityRegressorModule(SSLModule):
         return {"mse": squared_error(predicted_nf, target_nf.nan_to_num(), scored_weight(measured_nf))}
 
 
-class ModalityRegressor(SSLModel):
+class ModalityRegressor(OnEncoder):
     """Predict proteins, or any values that were measured beside RNA, from RNA.
 
     A head on the embedding of a pretrained model, which is trained further with it or kept frozen; or the same network
@@ -152,20 +114,14 @@ class ModalityRegressor(SSLModel):
         norm: Literal["layer", "batch"] = "layer",
     ) -> None:
         super().__init__(adata, registry)
-        if freeze_encoder and encoder is None:
-            raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
         values = None if adata is None else modality_values(adata, protein_key, protein_names)
         protein_names = list(protein_names or ()) if values is None else list(values.columns)
-        given, encoder = encoder, _plain(encoder)
-        source: SSLModule
-        if encoder is None:
-            network = MLP(len(self.var_names), n_hidden, n_latent, norm=norm)
-            source = PlainEncoder(normalize=self._normalizer(), encoder=network)
-        else:
-            source = self._copied(encoder)
-            if isinstance(given, SSLModel):
-                source.load_state_dict(given.module.state_dict())
-        width = source.eval().embed(empty_cells(source)).shape[1]
+        n_genes = len(self.var_names)
+        source = self._encoder(
+            encoder, lambda: MLP(n_genes, n_hidden, n_latent, norm=norm), freeze_encoder=freeze_encoder
+        )
+        encoder = plain_encoder(encoder)
+        width = latent_width(source)
         self.module = ModalityRegressorModule(
             encoder=source,
             # embeddings differ in scale between methods
@@ -211,25 +167,11 @@ class ModalityRegressor(SSLModel):
         values = modality_values(self.adata, self.protein_key, self.protein_names)
         return self._own_cells().beside(modality=values.to_numpy(np.float32, copy=True))
 
-    def _copied(self, encoder: dict[str, Any]) -> SSLModule:
-        """A module like the encoder's, after a look at whether these cells fit it."""
-        model = class_named(encoder["class"])(None, registry=encoder["registry"], **encoder["params"])
-        if model.var_names != self.var_names:
-            raise ValueError(
-                f"the encoder knows {len(model.var_names)} genes and the cells are registered with {len(self.var_names)} "
-                "in another order or of other names; register adata[:, encoder.var_names]."
-            )
-        batches, own = (_compat.registered_batches(registry) for registry in (model.registry_, self.registry_))
-        if len(batches) > 1 and batches != own:
-            raise ValueError(
-                f"the encoder was trained with the batches {', '.join(batches[:5])}, the cells are registered with "
-                f"{', '.join(own[:5])}; register them with the encoder's batch_key, or train the encoder without."
-            )
-        return model.module
 
-
-def modality_values(adata: AnnData, key: str, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """``obsm[key]`` as a table with names, cells × features; NaN where not measured."""
+def modality_values(
+    adata: AnnData, key: str, names: Sequence[str] | None = None, *, min_cells: int = 2
+) -> pd.DataFrame:
+    """``obsm[key]`` as a table with names, cells × features; NaN where not measured, in all but ``min_cells`` cells."""
     if key not in adata.obsm:
         raise KeyError(f"{key!r} is not in adata.obsm, which has {', '.join(adata.obsm) or 'none'}.")
     matrix = adata.obsm[key]
@@ -239,7 +181,7 @@ def modality_values(adata: AnnData, key: str, names: Sequence[str] | None = None
         matrix = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
         columns = [f"{key}_{i}" for i in range(matrix.shape[1])] if names is None else list(names)
         if len(columns) != matrix.shape[1]:
-            raise ValueError(f"obsm[{key!r}] has {matrix.shape[1]} columns, found {len(columns)} protein_names.")
+            raise ValueError(f"obsm[{key!r}] has {matrix.shape[1]} columns, found {len(columns)} names for them.")
         values = pd.DataFrame(matrix.astype(np.float32), index=adata.obs_names, columns=columns)
     if names is not None and list(values.columns) != list(names):
         missing = [name for name in names if name not in values]
@@ -254,24 +196,9 @@ def modality_values(adata: AnnData, key: str, names: Sequence[str] | None = None
         raise ValueError(
             f"obsm[{key!r}] must be finite or NaN, found inf in cell {adata.obs_names[n]!r}, {values.columns[f]!r}."
         )
-    empty = values.columns[values.notna().sum(axis=0) < 2]
+    empty = values.columns[values.notna().sum(axis=0) < min_cells]
     if len(empty):
         raise ValueError(
-            f"obsm[{key!r}] must have values in at least 2 cells for each column, found fewer in {empty[0]!r}."
+            f"obsm[{key!r}] must have values in at least {min_cells} cells for each column, found fewer in {empty[0]!r}."
         )
     return values
-
-
-def _plain(encoder: SSLModel | dict[str, Any] | None) -> dict[str, Any] | None:
-    """All that is needed to build the encoder again, as plain data."""
-    if not isinstance(encoder, SSLModel):
-        return encoder
-    return {"class": type(encoder).__name__, "registry": encoder.registry_, "params": encoder.plain_init_params()}
-
-
-def _of_embedding(module: SSLModule) -> list[nn.Parameter]:
-    """The parameters that the embedding depends on."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    with torch.enable_grad():
-        gradients = torch.autograd.grad(module.embed(empty_cells(module)).sum(), parameters, allow_unused=True)
-    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

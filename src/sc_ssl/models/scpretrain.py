@@ -11,11 +11,11 @@ import numpy as np
 from torch import nn
 
 from sc_ssl import _compat
+from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl.nn import MLP
 
 from ._base import MIN_COVERAGE, SSLModel, positions
-from ._choices import check_choice
 from ._linear_map import is_linear, map_linearly
 from ._pooled_scale import pooled_normalizer
 from ._pseudo_labels import Recluster, cluster_numbers, label_cells

@@ -47,6 +47,20 @@ class GeneTable(nn.Module):
         self.known_g[:-1, 0] = known_g
         self.given_gw[:-1] = torch.where(known_g[:, None], given_gw, 0.0)
 
+    @torch.no_grad()
+    def start_from(self, loading_gk: Tensor) -> None:
+        """Let learnt vectors start as these, (g, k) with k ≤ d, turned at random, of the same length as random ones.
+
+        Turned, so that no unit of the tokens stands for one component alone.
+        """
+        turn_dk = torch.linalg.qr(torch.randn(self.learned.embedding_dim, loading_gk.shape[1])).Q
+        vector_gd = loading_gk @ turn_dk.T
+        self.learned.weight[:-1] = vector_gd / vector_gd.norm() * len(vector_gd) ** 0.5
+
+    def all(self) -> Tensor:
+        """The vectors of all genes, (g, d)."""
+        return self.forward(torch.arange(len(self.learned.weight) - 1, device=self.learned.weight.device)[None])[0]
+
     def forward(self, gene_nt: Tensor) -> Tensor:
         """(n, t) → (n, t, d)."""
         learned_ntd: Tensor = self.learned(gene_nt)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sc_ssl._checks import check_choice
+
 NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "selu": nn.SELU}
 
@@ -36,10 +38,8 @@ class MLP(nn.Sequential):
         activation: str = "relu",
         dropout_rate: float = 0.0,
     ) -> None:
-        if norm not in (*NORMS, "none"):
-            raise ValueError(f"norm is one of {', '.join(NORMS)}, none, found {norm!r}.")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, found {activation!r}.")
+        check_choice("norm", norm, (*NORMS, "none"))
+        check_choice("activation", activation, ACTIVATIONS)
         if not 0 <= dropout_rate < 1:
             raise ValueError(f"dropout_rate lies in [0, 1), found {dropout_rate}.")
         layers: list[nn.Module] = []

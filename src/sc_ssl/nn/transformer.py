@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sc_ssl._checks import check_choice
+
 from .performer import RandomFeatures
 
 KERNELS = ("exact", "performer")
@@ -21,8 +23,7 @@ class Attention(nn.Module):
         super().__init__()
         if head_width is None and width % n_heads:
             raise ValueError(f"the width must be a multiple of the number of heads, found {width} and {n_heads}.")
-        if kernel not in KERNELS:
-            raise ValueError(f"attention is one of {', '.join(KERNELS)}, found {kernel!r}.")
+        check_choice("attention", kernel, KERNELS)
         self.n_heads = n_heads
         inner = n_heads * (head_width or width // n_heads)
         self.qkv = nn.Linear(width, 3 * inner)

@@ -14,8 +14,9 @@ Values = Literal["continuous", "quantile", "log2"]
 class ValueEmbedding(nn.Module):
     """How much of a gene is there, joined to the gene's vector; and the way back, from an output to the value.
 
-    The vector of a bin is added, as published. A z-score also multiplies the gene's vector: the mean of a cell's tokens
-    is then, before anything is learnt, a random projection of its expression, in which no gene outweighs the others.
+    The vector of a bin is added, as published. A z-score also multiplies the gene's vector: the sum of a cell's tokens
+    is then, before anything is learnt, a projection of its expression, in which no gene outweighs the others; on
+    principal components when the genes' vectors start as their loadings.
     """
 
     def __init__(self, width: int, values: Values, n_bins: int) -> None:
@@ -33,7 +34,7 @@ class ValueEmbedding(nn.Module):
         self.decode = nn.Linear(width, 1 if values == "continuous" else n_bins)
 
     def code(self, tokens: Tokens, z_ng: Tensor) -> Tensor:
-        """What is encoded and predicted: z-scores of the tokens' genes (n, t, 1), or bins (n, t)."""
+        """What is encoded and predicted: entries of ``z_ng`` for the tokens' genes (n, t, 1), or bins (n, t)."""
         if self.values == "continuous":
             return F.pad(z_ng, (0, 1)).gather(1, tokens.gene_nt)[..., None]
         return (log2_bins if self.values == "log2" else quantile_bins)(tokens, self.n_bins)

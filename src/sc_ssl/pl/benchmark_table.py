@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = (1.05, 0.42)  # inches
+CHARACTER = 0.085  # inches
 AXES = {"rows": "index", "columns": "columns"}
 PUBLISHED = {"color": "0.15", "fontsize": 6.5, "style": "italic"}
 
@@ -71,7 +72,7 @@ def benchmark_table(
     _check(scores, sd=sd, published=published)
     sd, published = (_aligned(table, scores) for table in (sd, published))
     n_rows, n_cols = scores.shape
-    label_width = 0.085 * max(len(str(name)) for name in scores.index)
+    label_width = CHARACTER * max(len(str(name)) for name in scores.index)
     size = (label_width + CELL[0] * n_cols, 0.7 + CELL[1] * n_rows)
     panel = panels(1, n_cols=1, size=size)[0] if ax is None else ax
     shade = scores.apply(_scaled).to_numpy(dtype=float)
@@ -108,6 +109,9 @@ def _decorate(panel: Axes, scores: pd.DataFrame) -> None:
     panel.set_yticks(range(n_rows), [str(name) for name in scores.index])
     panel.set_xticks(range(n_cols), [str(measure) for measure in measures])
     panel.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, labelsize=8)
+    if CHARACTER * max(len(line) for measure in measures for line in str(measure).split("\n")) > CELL[0]:
+        for label in panel.get_xticklabels():  # they would run into each other
+            label.set(rotation=25, ha="left", rotation_mode="anchor")
     panel.set_xticks(np.arange(1, n_cols) - 0.5, minor=True)
     panel.set_yticks(np.arange(1, n_rows) - 0.5, minor=True)
     panel.grid(which="minor", color="white", linewidth=1.5)

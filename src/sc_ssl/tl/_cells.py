@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from sc_ssl import _compat
 from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl._logging import logger
 from sc_ssl.data import (
     Source,
-    check_kind,
-    check_values,
+    check_input,
     find_counts,
     in_order,
     iter_chunks,
@@ -24,16 +25,19 @@ from sc_ssl.data import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sc_ssl.data.counts import Kind
+    from sc_ssl.models import SSLModel
+
 #: fewer cells than this cannot be told apart by any method here
 MIN_CELLS = 10
+_SAID = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "scaled values"}
 
 
-def find(adata: AnnData, layer: str | None, input: Literal["counts", "log1p"] = "counts") -> Source:
+def find(adata: AnnData, layer: str | None, input: Kind = "counts") -> Source:
     """The counts, said aloud, and refused unless they are what they should be."""
     source = find_counts(adata, layer)
-    check_kind(source, input)
-    check_values(source, adata)
-    logger.info("Taking %s from adata.%s.", "raw counts" if input == "counts" else "log-normalised values", source.name)
+    check_input(source, adata, input)
+    logger.info("Taking %s from adata.%s.", _SAID[input], source.name)
     return source
 
 
@@ -44,9 +48,11 @@ def private_cells(
     *,
     batch_key: str | None = None,
     batch_name: str | None = None,
+    input: Kind = "counts",
 ) -> AnnData:
     """A light AnnData of our own with these genes, so that scvi-tools marks and keeps nothing of the user's."""
-    obs = pd.DataFrame({SIZE_FACTOR: library_size(adata, source.matrix)}, index=adata.obs_names)
+    size_factor = library_size(adata, source.matrix) if input != "scaled" else np.ones(adata.n_obs)
+    obs = pd.DataFrame({SIZE_FACTOR: size_factor}, index=adata.obs_names)
     n_empty = int((obs[SIZE_FACTOR] <= 0).sum())
     if n_empty:
         logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
@@ -55,3 +61,21 @@ def private_cells(
     column_g = adata.var_names.get_indexer(pd.Index(genes))
     matrix = sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix)], format="csr")
     return AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
+
+
+def train_private(
+    model_class: type[SSLModel],
+    cells: AnnData,
+    kwargs: dict[str, Any],
+    max_epochs: int | None,
+    options: dict[str, Any],
+    input: Kind = "counts",
+) -> Any:
+    """A trained model of private cells; scvi-tools keeps no reference to them."""
+    try:
+        model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR, input=input)
+        model = model_class(cells, **kwargs)
+        model.train(max_epochs, **options)
+    finally:
+        _compat.release(model_class, cells)
+    return model

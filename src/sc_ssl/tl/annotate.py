@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR, annotation_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import check_cells, describe_names, find_counts, library_size
@@ -108,8 +109,7 @@ def annotate(
     """
     start = time.perf_counter()
     key, score_key = annotation_keys(labels_key, key_added)
-    if method not in METHODS:
-        raise ValueError(f"method is one of {', '.join(map(repr, METHODS))}, found {method!r}.")
+    check_choice("method", method, METHODS)
     if key in adata.obs:
         raise ValueError(f"obs[{key!r}] is there already; name the result with key_added=, or delete the column.")
     if labels_key not in reference.obs:

@@ -14,6 +14,7 @@ from anndata import AnnData
 from scipy.sparse import issparse
 from sklearn.neighbors import KNeighborsClassifier
 
+from sc_ssl._checks import check_choice
 from sc_ssl._keys import cluster_key
 from sc_ssl._logging import logger
 from sc_ssl.metrics.clustering import check_space
@@ -99,7 +100,7 @@ def cluster(
     are drawn and clustered, and each other cell joins the cluster that most of its 15 nearest among them belong to.
 
     The graph is scanpy's, 15 neighbours. The criterion was chosen among sixteen by the ARI of the clusters on labelled
-    data sets (``docs/benchmarks.md``). Take the number as a suggestion: annotations follow questions that no embedding
+    data sets (``docs/results/clustering.md``). Take the number as a suggestion: annotations follow questions that no embedding
     knows of, and half of the numbers that were chosen there are five or more away from the annotated ones.
 
     References
@@ -112,8 +113,7 @@ def cluster(
     ks = None if k_range is None else sorted({_integer(k, "k_range") for k in k_range})
     n_clusters = None if n_clusters is None else _integer(n_clusters, "n_clusters")
     params = {"use_rep": use_rep, "n_clusters": n_clusters, "method": method, "k_range": ks, "key_added": key_added}
-    if method not in METHODS:
-        raise ValueError(f"method is one of {', '.join(map(repr, METHODS))}, found {method!r}.")
+    check_choice("method", method, METHODS)
     space_nd = _space(adata, use_rep)
     with seeded(random_state) as seed:
         rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
@@ -171,12 +171,14 @@ def _candidates(
     n_clusters: int | None, k_range: list[int] | None, n_judged: int, n_distinct: int, use_rep: str
 ) -> list[int]:
     """Numbers of clusters to judge: the one given, those given, or the default range."""
+    if n_distinct == 1:
+        raise ValueError(f"all cells are the same in obsm[{use_rep!r}]: there is nothing to cluster; was it computed?")
     if n_clusters is not None:
         name, ks = "n_clusters", [n_clusters]
     elif k_range is not None:
         name, ks = "k_range", k_range
     else:
-        name, ks = "k_range", [k for k in default_range(n_judged) if k <= max(n_distinct, 2)]
+        name, ks = "k_range", [k for k in default_range(n_judged) if k <= n_distinct]
     if not ks or ks[0] < 2 or ks[-1] > n_distinct:
         raise ValueError(
             f"{name} should lie between 2 and the number of distinct cells in obsm[{use_rep!r}], {n_distinct}, found "

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from sc_ssl import _compat, models
-from sc_ssl._keys import METHODS, SIZE_FACTOR, prediction_key
+from sc_ssl import models
+from sc_ssl._keys import METHODS, prediction_key
 from sc_ssl.data import check_cells
 from sc_ssl.models import ModalityRegressor, SSLModel
 from sc_ssl.models.regressor import modality_values
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, private_cells
+from ._cells import MIN_CELLS, find, private_cells, train_private
 from ._record import destination, record
 from .embed import N_TOP_GENES
 
@@ -110,10 +110,10 @@ def predict_modality(
         cells = private_cells(rna, source, genes)
         cells.obsm[protein_key] = proteins
         if isinstance(encoder, str) and trained is None:
-            trained = _train(getattr(models, METHODS[encoder]), cells, dict(encoder_kwargs or {}), None, options)
+            trained = train_private(getattr(models, METHODS[encoder]), cells, dict(encoder_kwargs or {}), None, options)
         training_cells = cells[with_proteins].copy()
         regressor_kwargs = {"protein_key": protein_key, "encoder": trained, **model_kwargs}
-        model = _train(ModalityRegressor, training_cells, regressor_kwargs, max_epochs, options)
+        model = train_private(ModalityRegressor, training_cells, regressor_kwargs, max_epochs, options)
         prediction = model.get_prediction(cells)
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
@@ -156,16 +156,3 @@ def _find_encoder(encoder: str | Path | SSLModel | None) -> SSLModel | None:
         f"encoder is one of {', '.join(map(repr, METHODS))}, a trained model, the folder of a saved one, or None; found "
         f"{encoder!r}."
     )
-
-
-def _train(
-    model_class: type[SSLModel], cells: AnnData, kwargs: dict[str, Any], max_epochs: int | None, options: dict[str, Any]
-) -> Any:
-    """A model of private cells; scvi-tools keeps no reference to them."""
-    try:
-        model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR)
-        model = model_class(cells, **kwargs)
-        model.train(max_epochs, **options)
-    finally:
-        _compat.release(model_class, cells)
-    return model

@@ -81,15 +81,11 @@ def most_expressed(tokens: Tokens, max_genes: int, priority_g: Tensor) -> Tokens
 
 
 def random_genes(tokens: Tokens, max_genes: int, n_genes: int) -> Tokens:
-    """At most this many genes of each cell, drawn without replacement, each in proportion to its expression.
-
-    The keys are those of Efraimidis & Spirakis (2006), as an exponential race.
-    """
+    """At most this many genes of each cell, drawn without replacement, each as likely as the others."""
     if tokens.gene_nt.shape[1] <= max_genes:
         return tokens
-    race_nt = torch.empty_like(tokens.value_nt).exponential_() / tokens.value_nt
-    race_nt = race_nt.masked_fill(~tokens.real_nt, torch.inf)
-    chosen = race_nt.topk(max_genes, dim=1, largest=False).indices
+    drawn_nt = torch.rand_like(tokens.value_nt).masked_fill(~tokens.real_nt, torch.inf)
+    chosen = drawn_nt.topk(max_genes, dim=1, largest=False).indices
     return keep_tokens(tokens, torch.zeros_like(tokens.real_nt).scatter_(1, chosen, True), n_genes)
 
 

@@ -1,0 +1,176 @@
+"""``celllm --task dnc``: memory and time of a divided minibatch, and of a cell by the number of genes that it expresses."""
+
+from __future__ import annotations
+
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from sc_ssl.data import CellLoader
+from sc_ssl.models import CellLM
+from sc_ssl.nn import Transformer
+from sc_ssl.train import divide, divided_backward, end_to_end, seeded
+
+from ._data import load
+from ._rows import built
+from ._runs import Runs, markdown, provenance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DATASETS = ("pancreas_baron_mouse",)
+MICRO_BATCH_SIZE = 128
+BATCH_SIZES = (256, 512, 1024, 2048, 4096)
+#: a graph through more cells than this takes gigabytes
+MAX_END_TO_END = 1024
+#: blocks as wide as the default and as published: width, heads and width of a head
+WIDTHS = {"default": (64, 4, 16), "published": (512, 16, 64)}
+#: places that the published encoder computes for every cell
+PADDED = 6000
+N_TOKENS = (250, 500, 1000, 2000, 3000)
+ROWS = ("divided", "end to end")
+
+
+def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
+    """Measure what is missing in ``out/celllm_dnc.csv`` and ``out/celllm_length.csv``; write the page and picture."""
+    by_size = Runs(out / "celllm_dnc.csv", ("dataset", "method", "batch_size", "seed"))
+    wanted = [
+        {"dataset": name, "method": method, "batch_size": n, "seed": seed}
+        for name in names
+        for seed in range(n_seeds)
+        for n in BATCH_SIZES
+        for method in methods or ROWS
+        if method == "divided" or n <= MAX_END_TO_END
+    ]
+    for this in by_size.missing(wanted):
+        by_size.add(this | _alone(step_cost, this["dataset"], this["method"], this["batch_size"], this["seed"]))
+    by_length = Runs(out / "celllm_length.csv", ("width", "attention", "n_tokens", "seed"))
+    kinds = [("exact", t) for t in N_TOKENS] + [("performer", PADDED)]
+    lengths = [
+        {"width": width, "attention": attention, "n_tokens": t, "seed": seed}
+        for seed in range(n_seeds)
+        for width in WIDTHS
+        for attention, t in kinds
+    ]
+    for this in by_length.missing(lengths):
+        by_length.add(this | {"seconds": block_seconds(**this)})
+    page, picture = out / "celllm_dnc.md", out / "celllm_dnc.png"
+    page.write_text("\n".join(_page(by_size.table(), by_length.table())) + "\n")
+    _draw(by_size.table(), by_length.table(), picture)
+
+
+def step_cost(name: str, way: str, n_cells: int, seed: int) -> dict[str, float]:
+    """Peak memory of this process and of one step alone (MB), and processor seconds a cell of forward and backward.
+
+    The cells are those of a data set, drawn with replacement; one optimiser step's worth of gradient, no optimiser.
+    """
+    with built(CellLM, load(name), seed) as model, seeded(seed):
+        cells = model._own_cells()
+        index = np.random.default_rng(seed).integers(cells.n_cells, size=n_cells)
+        module = model.module.train()
+        minibatch = next(iter(CellLoader(cells, index, n_cells)))
+        before = _reset_peak()
+        start = time.process_time()
+        _gradient(module, divide(module, minibatch, MICRO_BATCH_SIZE), way, seed)
+        seconds = time.process_time() - start
+        peak = _memory("VmHWM")
+    return {"peak_mb": peak, "step_mb": peak - before, "seconds_per_cell": seconds / n_cells}
+
+
+def _gradient(module: nn.Module, chunks: list[dict[str, torch.Tensor]], way: str, seed: int) -> None:
+    if way == "divided":
+        divided_backward(module, chunks, seed)  # type: ignore[arg-type]
+    else:
+        sum(end_to_end(module, chunks, seed).values()).backward()  # type: ignore[arg-type, union-attr]
+
+
+def block_seconds(width: str, attention: str, n_tokens: int, seed: int, n_repeats: int = 3) -> float:
+    """Processor seconds of forward and backward through one block for one cell with so many tokens; the fastest run."""
+    n_hidden, n_heads, head_width = WIDTHS[width]
+    with seeded(seed):
+        block = Transformer(n_hidden, 1, n_heads, head_width=head_width, attention=attention)
+        token_ntd = torch.randn(1, n_tokens, n_hidden)
+        seconds = []
+        for _ in range(n_repeats):
+            start = time.process_time()
+            block(token_ntd).sum().backward()
+            seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+def _alone(function: Any, *arguments: Any) -> dict[str, float]:
+    """Run a function in a process of its own, whose memory nothing else has touched."""
+    with get_context("spawn").Pool(1) as pool:
+        result: dict[str, float] = pool.apply(function, arguments)
+    return result
+
+
+def _memory(field: str) -> float:
+    """Resident memory (``VmRSS``) or its peak (``VmHWM``) in MB, as Linux counts them for this process alone."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def _reset_peak() -> float:
+    """Start the peak anew and give the memory of now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def _page(by_size: pd.DataFrame, by_length: pd.DataFrame) -> list[str]:
+    """Both tables, with the ratios that the aims are about."""
+    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task dnc -->\n{provenance()}.\n"]
+    mean = by_size.groupby(["dataset", "method", "batch_size"], sort=False).mean(numeric_only=True).drop(columns="seed")
+    for name, part in mean.groupby(level="dataset", sort=False):
+        table = part.droplevel("dataset").reset_index()
+        divided = table[table["method"] == "divided"].set_index("batch_size")
+        whole = table[table["method"] == "end to end"].set_index("batch_size")
+        for column in ("peak_mb", "step_mb"):
+            smallest = divided[column].get(min(BATCH_SIZES), np.nan)
+            table[f"{column} / smallest divided"] = table[column] / smallest
+        table["time / end to end"] = table["seconds_per_cell"] / table["batch_size"].map(whole["seconds_per_cell"])
+        table["seconds_per_cell"] = table["seconds_per_cell"].map("{:.2g}".format)
+        lines += [f"### {name}, {MICRO_BATCH_SIZE} cells at a time\n", *markdown(table.set_index("method"), "way"), ""]
+    seconds = by_length.groupby(["width", "attention", "n_tokens"], sort=False)["seconds"].mean().reset_index()
+    padded = seconds[seconds["attention"] == "performer"].set_index("width")["seconds"]
+    seconds["performer, padded / this"] = seconds["width"].map(padded) / seconds["seconds"]
+    return [
+        *lines,
+        f"### A block and a cell, against {PADDED:,} padded places\n",
+        *markdown(seconds.set_index("width"), "width"),
+    ]
+
+
+def _draw(by_size: pd.DataFrame, by_length: pd.DataFrame, path: Path) -> None:
+    """Memory and time by the size of the minibatch, and time by the number of expressed genes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    memory, seconds, length = figure.subplots(1, 3)
+    by_way = by_size.groupby(["method", "batch_size"])[["peak_mb", "step_mb", "seconds_per_cell"]].mean().reset_index()
+    for i, (way, part) in enumerate(by_way.groupby("method", sort=False)):
+        memory.plot(part["batch_size"], part["peak_mb"], "o-", color=f"C{i}", label=f"{way}, process")
+        memory.plot(part["batch_size"], part["step_mb"], "o:", color=f"C{i}", label=f"{way}, step alone")
+        seconds.plot(part["batch_size"], 1e3 * part["seconds_per_cell"], "o-", color=f"C{i}", label=way)
+    _decorate(memory, "cells a minibatch", "peak memory, MB")
+    _decorate(seconds, "cells a minibatch", "processor time, ms a cell")
+    seconds.set_ylim(0)
+    for i, (width, part) in enumerate(by_length.groupby("width", sort=False)):
+        exact = part[part["attention"] == "exact"].groupby("n_tokens")["seconds"].mean()
+        padded = part.loc[part["attention"] == "performer", "seconds"].mean()
+        length.plot(exact.index, exact, "o-", color=f"C{i}", label=f"{width} width, exact")
+        length.axhline(padded, color=f"C{i}", linestyle=":", label=f"{width} width, performer on {PADDED:,}")
+    _decorate(length, "expressed genes", "processor time of a block, s a cell")
+    figure.savefig(path, dpi=120)
+
+
+def _decorate(axes: Axes, x: str, y: str) -> None:
+    axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log" if "ms" not in y else "linear")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="x-small")

@@ -1,0 +1,99 @@
+"""Expression as decoded: of all genes from all, and of genes that a mask hides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from sklearn.decomposition import PCA
+
+from sc_ssl.benchmark._data import load_all
+from sc_ssl.datasets._fetch import find_local
+from sc_ssl.metrics import explained_variance
+from sc_ssl.pp import read_gmt
+
+from ._cells import draw_cells, log_genes, split, variable_genes
+from ._encoders import encoder
+from ._task import Row, Task
+
+MAX_CELLS = 2000
+PROGRAMS, REGULONS = "msigdb_c2.cp.reactome.v7.0.symbols.gmt", "msigdb_c3.tft.v7.0.symbols.gmt"
+N_GENES, N_COMPONENTS, MASK_RATE = 4096, 64, 0.5
+#: as printed: all genes from all of them
+PUBLISHED = {
+    "random genes": {"all, weighted": 0.252},
+    "random genes, nb": {"all, weighted": 0.367},
+    "programme to regulator": {"all, weighted": 0.264},
+}
+
+
+@dataclass
+class Study:
+    """Cells for training and for the test, the same for all rows of a seed."""
+
+    train: AnnData
+    test: AnnData
+
+
+def study(name: str, seed: int) -> Study:
+    """At most 2,000 cells, a fifth for the test."""
+    adata = load_all(name)
+    return Study(*split(adata[draw_cells(adata.n_obs, seed, MAX_CELLS)], seed, by_type=False))
+
+
+def autoencoder(mask: str, programs: str | None = None, **options: Any) -> Row:
+    """A masked autoencoder, scored on test cells; hidden genes are those that its own kind of mask scores."""
+
+    def row(study: Study, seed: int) -> dict[str, float]:
+        given = options if programs is None else options | {"programs": _gmt(programs)}
+        model = encoder("mae", study.train, seed, mask=mask, **given)
+        (x_ng,) = log_genes(model.var_names, study.test, target_sum=float(model.module.normalize.target_sum))
+        hidden_ng = model.get_reconstruction(study.test, masked=True, random_state=seed)
+        return _score(x_ng, model.get_reconstruction(study.test), hidden_ng)
+
+    return row
+
+
+def components(study: Study, seed: int) -> dict[str, float]:
+    """As many principal components; half of the genes hidden, which the mean stands for, the others scaled up."""
+    train_ng, test_ng = variable_genes(study.train, study.test, n_genes=N_GENES)
+    mean_g = train_ng.mean(axis=0)
+    pca = PCA(N_COMPONENTS, random_state=seed).fit(train_ng)
+    hidden_ng = np.random.default_rng(seed).random(test_ng.shape) < MASK_RATE
+    shown_ng = mean_g + np.where(hidden_ng, 0, test_ng - mean_g) / (1 - MASK_RATE)
+    masked_ng, all_ng = (pca.inverse_transform(pca.transform(x_ng)) for x_ng in (shown_ng, test_ng))
+    return _score(test_ng, all_ng, np.where(hidden_ng, masked_ng, np.nan))
+
+
+def _gmt(filename: str) -> dict[str, list[str]]:
+    path = find_local(filename)
+    if path is None:
+        raise FileNotFoundError(f"{filename} is in none of the folders that SC_SSL_DATA names.")
+    return read_gmt(path)
+
+
+def _score(x_ng: np.ndarray, all_ng: np.ndarray, hidden_ng: np.ndarray) -> dict[str, float]:
+    return {
+        f"{shown}, {'weighted' if weighted else 'uniform'}": explained_variance(x_ng, found_ng, weighted=weighted)
+        for shown, found_ng in (("hidden", hidden_ng), ("all", all_ng))
+        for weighted in (True, False)
+    }
+
+
+TASK = Task(
+    datasets=("pbmc_zheng_facs", "celllines_mixology", "pbmc_3tech_symphony"),
+    prepare=study,
+    rows={
+        "random genes": autoencoder("random_genes"),
+        "random genes, nb": autoencoder("random_genes", likelihood="nb"),
+        "programmes": autoencoder("gene_programs", PROGRAMS),
+        "one programme": autoencoder("one_program", PROGRAMS),
+        "programme to regulator": autoencoder("program_to_regulator", REGULONS),
+        "pca": components,
+    },
+    measures=("hidden, weighted", "hidden, uniform", "all, weighted", "all, uniform"),
+    published=PUBLISHED,
+    note="of 19,331 genes, before fine-tuning, decoded without a mask; the squared error behind a sigmoid",
+)

@@ -1,0 +1,80 @@
+"""Drugs as vectors: Morgan fingerprints of SMILES, or features that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+    #: a drug's SMILES, or its vector of features, by its name
+    Drugs = Mapping[str, str] | Mapping[str, Sequence[float]] | pd.Series | pd.DataFrame
+
+#: of Morgan fingerprints: bits, and bonds around each atom (radius 2 is ECFP4)
+N_BITS, RADIUS = 2048, 2
+
+
+def plain_drugs(drugs: Drugs) -> dict[str, str] | dict[str, list[float]]:
+    """Drugs as plain data: name → SMILES, or name → features."""
+    names = drugs.index if isinstance(drugs, pd.DataFrame | pd.Series) else pd.Index(list(drugs))
+    if not len(names):
+        raise ValueError("at least one drug is needed, found none.")
+    if not names.is_unique:
+        raise ValueError(f"drugs must have unique names, found {names[names.duplicated()][0]!r} more than once.")
+    if isinstance(drugs, pd.DataFrame):
+        drugs = dict(zip(names, drugs.to_numpy(float), strict=True))
+    return {str(name): value if isinstance(value, str) else list(map(float, value)) for name, value in drugs.items()}
+
+
+def drug_features(drugs: Mapping[str, str] | Mapping[str, Sequence[float]]) -> np.ndarray:
+    """(m, f) float32: Morgan fingerprints of 2,048 bits and radius 2 (Rogers & Hahn 2010), or the features given.
+
+    Raises
+    ------
+    ImportError
+        SMILES without rdkit.
+    ValueError
+        A SMILES that rdkit rejects, named; features of unequal length or that are not finite.
+    """
+    if all(isinstance(value, str) for value in drugs.values()):
+        return _fingerprints(drugs)
+    lengths = {name: np.size(value) for name, value in drugs.items()}
+    if any(isinstance(value, str) for value in drugs.values()) or len(set(lengths.values())) > 1:
+        raise ValueError("drugs are all SMILES, or all vectors of features of one length.")
+    features = np.asarray(list(drugs.values()), dtype=np.float32)
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        raise ValueError(f"features must be finite, found others of the drug {list(drugs)[bad.argmax()]!r}.")
+    return features
+
+
+def _fingerprints(smiles: Mapping[str, str]) -> np.ndarray:
+    try:
+        from rdkit.Chem import rdFingerprintGenerator
+    except ImportError as error:
+        raise ImportError(
+            'SMILES are read by rdkit, which is not installed: pip install "sc_ssl[drug]"; or give features of the drugs.'
+        ) from error
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=N_BITS)
+    molecules = [_molecule(name, text) for name, text in smiles.items()]
+    return np.stack([generator.GetFingerprintAsNumPy(molecule) for molecule in molecules]).astype(np.float32)
+
+
+def _molecule(name: str, smiles: str) -> Mol:
+    from rdkit import Chem, RDLogger
+
+    parser = Chem.SmilesParserParams()
+    RDLogger.DisableLog("rdApp.error")  # what it says there goes into the error
+    try:
+        molecule = Chem.MolFromSmiles(smiles, parser)
+    finally:
+        RDLogger.EnableLog("rdApp.error")
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        raise ValueError(
+            f"rdkit cannot read the SMILES of the drug {name!r}: {smiles!r}. Correct or leave out the drug."
+        )
+    return molecule

@@ -1,0 +1,91 @@
+"""The network and the loss of DrugResponse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sc_ssl.losses import squared_error
+from sc_ssl.nn import MLP
+
+from ._encoders import latent_width
+from ._on_encoder import OnEncoderModule
+
+if TYPE_CHECKING:
+    from ._module import SSLModule
+
+#: noise of a drug's level beside what its structure says, as a share of its variance
+LEVEL_NOISE = 1.0
+
+
+class DrugResponseModule(OnEncoderModule):
+    """``ln IC50 = mean of the drug + sd of the drug · ⟨cell branch, drug branch⟩``.
+
+    Mean and sd of a drug are those of the training cells; those of a new drug follow from the training drugs that are
+    like it.
+    """
+
+    feature_mf: Tensor
+    known_f: Tensor
+    mean_m: Tensor
+    sd_m: Tensor
+
+    def __init__(
+        self,
+        *,
+        encoder: SSLModule,
+        feature_mf: Tensor,
+        n_drug_hidden: int,
+        n_latent: int,
+        freeze_encoder: bool,
+    ) -> None:
+        super().__init__(encoder=encoder, freeze_encoder=freeze_encoder)
+        n_drugs, n_features = feature_mf.shape
+        width = latent_width(encoder)
+        # embeddings of trained encoders differ in scale between methods
+        self.cell = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, n_latent))
+        self.drug = MLP(n_features, (n_drug_hidden,), n_latent, norm="layer")
+        self.register_buffer("feature_mf", feature_mf)
+        self.register_buffer("known_f", (feature_mf != 0).any(dim=0))
+        self.register_buffer("mean_m", torch.zeros(n_drugs))
+        self.register_buffer("sd_m", torch.ones(n_drugs))
+
+    def respond(self, cells: dict[str, Tensor], feature_mf: Tensor) -> Tensor:
+        """Each drug's response as its z-score over cells, (n, m)."""
+        cell_nd = self.cell(self.embed(cells))
+        drug_md = self.drug(feature_mf * self.known_f)  # a feature of no training drug would meet a random weight
+        return cell_nd @ drug_md.T / cell_nd.shape[1] ** 0.5
+
+    def predict(self, cells: dict[str, Tensor], feature_mf: Tensor | None = None) -> Tensor:
+        """Ln IC50, (n, m), of the training drugs or of others."""
+        if feature_mf is None:
+            return self.respond(cells, self.feature_mf) * self.sd_m + self.mean_m
+        mean_m, sd_m = self.level(feature_mf)
+        return self.respond(cells, feature_mf) * sd_m + mean_m
+
+    def level(self, feature_mf: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and sd over cells of other drugs, (m,): kernel ridge regression on Tanimoto similarity."""
+        known_mm = tanimoto(self.feature_mf, self.feature_mf)
+        noise_mm = LEVEL_NOISE * torch.eye(len(known_mm), dtype=known_mm.dtype, device=known_mm.device)
+        weight_km = torch.linalg.solve(known_mm + noise_mm, tanimoto(self.feature_mf, feature_mf)).T
+        mean_m, log_sd_m = (
+            values.mean() + weight_km @ (values.double() - values.mean()) for values in (self.mean_m, self.sd_m.log())
+        )
+        return mean_m.float(), log_sd_m.exp().float()
+
+    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Squared error of z-scores over the pairs of cell and drug that were measured, all alike."""
+        target_nm = (cells["response"] - self.mean_m) / self.sd_m
+        measured_nm = ~target_nm.isnan()
+        weight_nm = measured_nm / measured_nm.sum().clamp(min=1)
+        return {"mse": squared_error(self.respond(cells, self.feature_mf), target_nm.nan_to_num(), weight_nm)}
+
+
+def tanimoto(a_mf: Tensor, b_kf: Tensor) -> Tensor:
+    """Shared over all bits of two fingerprints, ``ab / (aa + bb − ab)``, (m, k) float64; also of other vectors."""
+    a_mf, b_kf = a_mf.double(), b_kf.double()
+    shared_mk = a_mf @ b_kf.T
+    total_mk = a_mf.square().sum(dim=1)[:, None] + b_kf.square().sum(dim=1) - shared_mk
+    return shared_mk / total_mk.clamp(min=1e-12)

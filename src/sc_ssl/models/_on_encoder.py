@@ -1,0 +1,119 @@
+"""What stands on an encoder: that of a trained model, which is copied, or a plain network from scratch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sc_ssl import _compat
+
+from ._base import SSLModel
+from ._encoders import class_named, empty_cells
+from ._module import SSLModule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sc_ssl.nn import LogNormalize
+
+
+class PlainEncoder(SSLModule):
+    """A network on normalised genes, for want of a pretrained encoder."""
+
+    def __init__(self, *, normalize: LogNormalize, encoder: nn.Module) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.encoder = encoder
+
+    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+        """(n, n_latent)."""
+        return self.encoder(self.normalize(cells))
+
+    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+        """It learns nothing by itself."""
+        raise NotImplementedError("a plain encoder is trained only together with what stands on it.")
+
+
+class OnEncoderModule(SSLModule):
+    """An encoder, trained further or frozen; what stands on it is a subclass's."""
+
+    def __init__(self, *, encoder: SSLModule, freeze_encoder: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.freeze_encoder = freeze_encoder
+        embedding_parameters = set() if freeze_encoder else set(_of_embedding(encoder))
+        for parameter in encoder.parameters():  # a decoder or a projector is not on the way to the prediction
+            parameter.requires_grad_(parameter in embedding_parameters)
+
+    @property
+    def normalize(self) -> LogNormalize:  # type: ignore[override]
+        """The encoder's."""
+        return self.encoder.normalize
+
+    def train(self, mode: bool = True) -> OnEncoderModule:
+        """A frozen encoder stays in eval mode."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
+
+    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+        """The encoder's embedding (n, d)."""
+        return self.encoder.embed(cells)
+
+
+class OnEncoder(SSLModel):
+    """A model that predicts from the embedding of another one."""
+
+    module: OnEncoderModule
+    inputs = (*SSLModel.inputs, "scaled")
+
+    def _encoder(
+        self,
+        encoder: SSLModel | dict[str, Any] | None,
+        network: Callable[[], nn.Module],
+        *,
+        freeze_encoder: bool,
+    ) -> SSLModule:
+        """A module like the encoder's, with its tensors when it is a model; or this network on normalised genes."""
+        if freeze_encoder and encoder is None:
+            raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
+        if encoder is None:
+            return PlainEncoder(normalize=self._normalizer(), encoder=network())
+        copied = self._copied(plain_encoder(encoder))
+        if isinstance(encoder, SSLModel):
+            copied.load_state_dict(encoder.module.state_dict())
+        return copied
+
+    def _copied(self, encoder: dict[str, Any]) -> SSLModule:
+        """A module like the encoder's, after a look at whether these cells fit it."""
+        model = class_named(encoder["class"])(None, registry=encoder["registry"], **encoder["params"])
+        if model.var_names != self.var_names:
+            raise ValueError(
+                f"the encoder knows {len(model.var_names)} genes and the cells are registered with {len(self.var_names)} "
+                "in another order or of other names; register adata[:, encoder.var_names]."
+            )
+        batches, own = (_compat.registered_batches(registry) for registry in (model.registry_, self.registry_))
+        if len(batches) > 1 and batches != own:
+            raise ValueError(
+                f"the encoder was trained with the batches {', '.join(batches[:5])}, the cells are registered with "
+                f"{', '.join(own[:5])}; register them with the encoder's batch_key, or train the encoder without."
+            )
+        return model.module
+
+
+def plain_encoder(encoder: SSLModel | dict[str, Any] | None) -> dict[str, Any] | None:
+    """All that is needed to build the encoder again, as plain data."""
+    if not isinstance(encoder, SSLModel):
+        return encoder
+    return {"class": type(encoder).__name__, "registry": encoder.registry_, "params": encoder.plain_init_params()}
+
+
+def _of_embedding(module: SSLModule) -> list[nn.Parameter]:
+    """The parameters that the embedding depends on."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(module.embed(empty_cells(module)).sum(), parameters, allow_unused=True)
+    return [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]

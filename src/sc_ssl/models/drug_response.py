@@ -1,0 +1,180 @@
+"""From expression and a drug's structure to the response, on any encoder of this package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from sc_ssl.data.molecules import N_BITS, drug_features, plain_drugs
+from sc_ssl.nn import MLP
+
+from ._drug_response_module import DrugResponseModule
+from ._on_encoder import OnEncoder, plain_encoder
+from ._training import TrainingDefaults
+from .regressor import modality_values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+    from sc_ssl.data import Cells
+    from sc_ssl.data.molecules import Drugs
+
+    from ._base import SSLModel
+
+
+class DrugResponse(OnEncoder):
+    """Predict how cells respond to drugs, ln IC50 for example, from their expression and the drugs' structure.
+
+    A branch for the cell, on the embedding of a pretrained model or from scratch, and one for the drug, a Morgan
+    fingerprint; both meet in a joint network, as in CellLM's and DeepCDR's networks. Departs from them in fingerprints
+    instead of a graph network on the molecule; in z-scores of each drug's responses as the target, so that the network
+    learns which cells respond and not which drugs are potent, which a drug's mean tells; and in the level of a drug
+    without responses, which comes from the drugs that are like it. :func:`sc_ssl.tl.drug_response` does it in one call.
+
+    Parameters
+    ----------
+    adata
+        Cells or cell lines registered with :meth:`setup_anndata`; ``input="scaled"`` for z-scores.
+    registry
+        Instead of ``adata``: the registry of a saved model.
+    drugs
+        Each drug's SMILES by its name; or a table of features, drugs × features. Drugs without responses are left out.
+    response_key
+        Name in ``obsm`` of the responses, (n_obs, m): a DataFrame with the drugs' names, or an array in the order of
+        ``drugs``. NaN where not measured.
+    encoder
+        A model of this package, which stays as it is: its encoder is copied. ``None`` starts from scratch.
+    freeze_encoder
+        Train all but the encoder.
+    n_hidden, n_latent
+        Widths of the encoder's hidden layers and of its embedding, from scratch.
+    n_drug_hidden
+        Width of the drug branch.
+    gene_dropout_rate
+        Share of the genes that training hides from scratch, in [0, 1).
+    dropout_rate
+        Of the encoder's hidden units from scratch while training, in [0, 1).
+
+    References
+    ----------
+    Zhao, Zhang & Nie (2023), arXiv 2306.04371. Liu et al. (2020), DeepCDR, Bioinformatics 36:i911. Rogers & Hahn
+    (2010), Extended-connectivity fingerprints, J. Chem. Inf. Model. 50:742.
+    """
+
+    training = TrainingDefaults(
+        max_epochs=40,
+        batch_size=64,
+        min_steps=200,
+        plan={"lr": 1e-3, "weight_decay": 1.0, "warmup_rate": 0.05},
+        gradient_clip_val=1.0,
+    )
+    module: DrugResponseModule
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict[str, Any] | None = None,
+        *,
+        drugs: Drugs,
+        response_key: str = "ln_ic50",
+        encoder: SSLModel | dict[str, Any] | None = None,
+        freeze_encoder: bool = False,
+        n_hidden: Sequence[int] = (2048,),
+        n_latent: int = 128,
+        n_drug_hidden: int = 128,
+        gene_dropout_rate: float = 0.5,
+        dropout_rate: float = 0.5,
+    ) -> None:
+        super().__init__(adata, registry)
+        drugs = plain_drugs(drugs)
+        values = None if adata is None else response_values(adata, response_key, list(drugs))
+        if values is not None:
+            drugs = {name: drugs[name] for name in values}
+        sizes: tuple[Any, ...] = (len(self.var_names), n_hidden, n_latent)
+        source = self._encoder(
+            encoder,
+            lambda: nn.Sequential(nn.Dropout(gene_dropout_rate), MLP(*sizes, norm="none", dropout_rate=dropout_rate)),
+            freeze_encoder=freeze_encoder,
+        )
+        encoder = plain_encoder(encoder)
+        self.module = DrugResponseModule(
+            encoder=source,
+            feature_mf=_features(drugs, saved=values is None),
+            n_drug_hidden=n_drug_hidden,
+            n_latent=n_latent,
+            freeze_encoder=freeze_encoder,
+        )
+        if values is not None:
+            self.module.mean_m.copy_(torch.as_tensor(np.nanmean(values, axis=0)))
+            self.module.sd_m.copy_(torch.as_tensor(np.maximum(np.nanstd(values, axis=0), 1e-6)))
+        self.drug_names = list(drugs)
+        self.response_key = response_key
+        self.init_params_ = self._get_init_params(locals())
+
+    def get_prediction(
+        self,
+        adata: AnnData | None = None,
+        drugs: Drugs | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> pd.DataFrame:
+        """Predict the response of cells to drugs.
+
+        Parameters
+        ----------
+        adata, indices, batch_size
+            Cells, as in :meth:`get_latent_representation`; responses are not needed.
+        drugs
+            Drugs as in the constructor, with responses or not; by default those that the model was trained on.
+
+        Returns
+        -------
+        Cells × drugs, in the units of the training responses.
+        """
+        self._check_if_trained(warn=False)
+        if drugs is None:
+            values = self._map_cells(self.module.predict, adata, indices, batch_size)
+            columns = self.drug_names
+        else:
+            new = plain_drugs(drugs)
+            columns = list(new)
+            feature_mf = torch.as_tensor(drug_features(new), device=self.device)
+            if feature_mf.shape[1] != self.module.feature_mf.shape[1]:
+                raise ValueError(
+                    f"the model knows {self.module.feature_mf.shape[1]} features of a drug, found {feature_mf.shape[1]}."
+                )
+            values = self._map_cells(lambda cells: self.module.predict(cells, feature_mf), adata, indices, batch_size)
+        names = (self.adata if adata is None else adata).obs_names
+        index = names if indices is None else names[np.asarray(indices)]
+        return pd.DataFrame(values, index=index, columns=columns)
+
+    def _training_cells(self, **fit_options: Any) -> Cells:
+        """The cells with their responses beside them."""
+        values = response_values(self.adata, self.response_key, self.drug_names)
+        return self._own_cells().beside(response=values.to_numpy(np.float32, copy=True))
+
+
+def response_values(adata: AnnData, key: str, drugs: Sequence[str], *, min_cells: int = 2) -> pd.DataFrame:
+    """``obsm[key]`` as a table, cells × the drugs that it has; an error when one of its drugs is unknown."""
+    named = adata.obsm[key].columns if isinstance(adata.obsm.get(key), pd.DataFrame) else drugs
+    unknown = [name for name in named if name not in set(drugs)]
+    if unknown:
+        raise ValueError(
+            f"obsm[{key!r}] has responses to {len(unknown)} drugs that are not among the {len(drugs)} drugs given, for "
+            f"example {unknown[0]!r}; give their SMILES or leave the columns out."
+        )
+    return modality_values(adata, key, list(named), min_cells=min_cells)
+
+
+def _features(drugs: Mapping[str, Any], *, saved: bool) -> torch.Tensor:
+    """(m, f); of a saved model they come with its tensors."""
+    if not saved:
+        return torch.as_tensor(drug_features(drugs))
+    first = next(iter(drugs.values()))
+    return torch.zeros(len(drugs), N_BITS if isinstance(first, str) else len(first))

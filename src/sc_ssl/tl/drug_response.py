@@ -1,0 +1,156 @@
+"""From expression to drug response, in one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from sc_ssl import models
+from sc_ssl._keys import prediction_key
+from sc_ssl.data import check_cells
+from sc_ssl.data.molecules import plain_drugs
+from sc_ssl.models import DrugResponse, SSLModel
+from sc_ssl.models.drug_response import response_values
+from sc_ssl.train import seeded
+
+from ._cells import MIN_CELLS, find, private_cells, train_private
+from ._record import destination, record
+
+if TYPE_CHECKING:
+    from sc_ssl.data.molecules import Drugs
+
+#: columns of a long table of responses, in this order
+LONG = ("cell", "drug", "response")
+
+
+def drug_response(
+    adata: AnnData,
+    response: str | pd.DataFrame,
+    drugs: Drugs,
+    *,
+    input: Literal["counts", "log1p", "scaled"] = "counts",
+    encoder: str | Path | SSLModel | None = None,
+    layer: str | None = None,
+    key_added: str | None = None,
+    max_epochs: int | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    accelerator: str = "auto",
+    train_kwargs: Mapping[str, Any] | None = None,
+    copy: bool = False,
+    **model_kwargs: Any,
+) -> AnnData | None:
+    """Learn from cells, or cell lines, with measured responses to predict those of all cells to all drugs.
+
+    Cells without a response are those to predict, and drugs without one too: what is known of these is their structure.
+    Needs rdkit for SMILES: ``pip install "sc_ssl[drug]"``.
+
+    Parameters
+    ----------
+    adata
+        Cells, or cell lines, × genes.
+    response
+        Name in ``obsm`` of the responses, cells × drugs, for example ln IC50, NaN where not measured; or a long table
+        with the columns ``cell``, ``drug`` and ``response``.
+    drugs
+        Each drug's SMILES by its name; or a table of features, drugs × features.
+    input
+        What the matrix holds: ``"counts"``, ``"log1p"``, or ``"scaled"`` for z-scores, as bulk expression often is.
+    encoder
+        What the model stands on: a trained model or the folder of a saved one; ``None`` trains from scratch.
+    layer
+        Layer of the expression; ``None`` takes ``layers["counts"]`` if there, else ``X``.
+    key_added
+        Name of the result in ``obsm`` and ``uns``, by default ``<response>_predicted`` or ``response_predicted``.
+    max_epochs
+        Times through the cells.
+    random_state
+        Seed, or a generator to draw it from; the caller's random state is left alone.
+    accelerator
+        ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"gpu"``, ….
+    train_kwargs
+        More arguments of ``train``.
+    copy
+        Write to a copy and return it.
+    **model_kwargs
+        Arguments of :class:`sc_ssl.models.DrugResponse`, for example ``freeze_encoder``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets the following fields:
+
+    ``adata.obsm['<response>_predicted' | key_added]`` : DataFrame, (n_obs, n_drugs)
+        The prediction for every cell and drug, in the units of the responses; for those that were measured too, which
+        were trained on.
+    ``adata.uns['<response>_predicted' | key_added]`` : dict
+        ``params``, ``versions``, ``genes``, ``history``, ``seconds``.
+
+    Raises
+    ------
+    ImportError
+        SMILES without rdkit.
+    KeyError
+        A key, column or layer that is not there.
+    ValueError
+        Responses of cells that are not in ``adata``, or to drugs that are not in ``drugs``; a SMILES that rdkit rejects;
+        a matrix that does not hold what ``input`` says.
+    """
+    start = time.perf_counter()
+    params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy", "response")}
+    check_cells(adata, min_cells=MIN_CELLS)
+    known = params["drugs"] = plain_drugs(drugs)
+    name = response if isinstance(response, str) else LONG[-1]
+    if isinstance(response, str):
+        table = response_values(adata, response, list(known), min_cells=0)
+    else:
+        table = _wide(response, adata, known)
+    table = table.loc[:, table.notna().any()]
+    measured = table.notna().any(axis=1).to_numpy()
+    if measured.sum() < MIN_CELLS:
+        raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
+    source = find(adata, layer, input)
+    options = {"accelerator": accelerator, **(train_kwargs or {})}
+    with seeded(random_state):
+        trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder
+        genes = adata.var_names if trained is None else trained.var_names
+        cells = private_cells(adata, source, genes, input=input)
+        training_cells = cells[measured].copy()
+        training_cells.obsm[name] = table[measured]
+        model_kwargs = {"drugs": known, "response_key": name, "encoder": trained, **model_kwargs}
+        model = train_private(DrugResponse, training_cells, model_kwargs, max_epochs, options, input)
+        prediction = model.get_prediction(cells)
+        others = {drug: known[drug] for drug in known if drug not in prediction}
+        if others:
+            prediction = prediction.join(model.get_prediction(cells, others))[list(known)]
+    history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
+    key = prediction_key(name, key_added)
+    written = destination(adata, copy=copy)
+    written.obsm[key] = prediction
+    written.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
+    return written if copy else None
+
+
+def _wide(response: pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> pd.DataFrame:
+    """A long table as cells × drugs, NaN where not measured."""
+    missing = [column for column in LONG if column not in response]
+    if missing:
+        raise KeyError(f"response has no column {missing[0]!r}; it needs {', '.join(LONG)} and has {list(response)}.")
+    for column, known, where in (("cell", adata.obs_names, "adata.obs_names"), ("drug", pd.Index(drugs), "drugs")):
+        unknown = response[column][~response[column].isin(known)].unique()
+        if len(unknown):
+            raise ValueError(
+                f"response names {len(unknown)} of {response[column].nunique()} {column}s that are not in {where}, for "
+                f"example {unknown[0]!r}, where {where} has {known[0]!r}; leave their rows out or use the same names."
+            )
+    repeated = response.duplicated(["cell", "drug"])
+    if repeated.any():
+        cell, drug = response.loc[repeated.idxmax(), ["cell", "drug"]]
+        raise ValueError(f"response has more than one row of cell {cell!r} and drug {drug!r}; average them first.")
+    columns = [drug for drug in drugs if drug in set(response["drug"])]
+    wide = response.pivot(index="cell", columns="drug", values="response")
+    return wide.reindex(index=adata.obs_names, columns=columns).astype(np.float32)

@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sc_ssl.benchmark.richter import reconstruction
+from sc_ssl.benchmark.richter._cells import split
+from sc_ssl.models import MaskedAutoencoder
+
+
+@pytest.fixture
+def study(build_counts, monkeypatch):
+    monkeypatch.setattr(MaskedAutoencoder, "training", replace(MaskedAutoencoder.training, max_epochs=30, min_steps=60))
+    return reconstruction.Study(*split(build_counts(250, depth=6.0), 0, by_type=False))
+
+
+def test_the_parts_of_types_are_explained_and_no_more_when_hidden(study):
+    scores = reconstruction.autoencoder("random_genes")(study, 0)
+    assert set(scores) == set(reconstruction.TASK.measures)
+    assert 0.1 < scores["hidden, weighted"] < 1
+    assert scores["all, weighted"] > 0.1
+
+
+def test_programmes_are_read_from_the_folders(study, tmp_path, monkeypatch):
+    genes = [f"gene_{i}" for i in range(96)]
+    lines = (f"set_{i}\tx\t" + "\t".join(genes[i * 16 : i * 16 + 16]) for i in range(6))
+    (tmp_path / "sets.gmt").write_text("\n".join(lines))
+    monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
+    scores = reconstruction.autoencoder("gene_programs", "sets.gmt")(study, 0)
+    assert scores["hidden, weighted"] > 0.05
+    with pytest.raises(FileNotFoundError, match=r"none\.gmt is in none of the folders"):
+        reconstruction.autoencoder("gene_programs", "none.gmt")(study, 0)
+
+
+def test_components_explain_what_they_span(study, monkeypatch):
+    monkeypatch.setattr(reconstruction, "N_COMPONENTS", 2)
+    few = reconstruction.components(study, 0)
+    monkeypatch.setattr(reconstruction, "N_COMPONENTS", 60)
+    many = reconstruction.components(study, 0)
+    assert many["all, weighted"] > few["all, weighted"] > 0.1
+    assert many["hidden, weighted"] < many["all, weighted"]
+
+
+def test_hidden_and_all_are_scored_apart():
+    x_ng = np.random.default_rng(0).normal(size=(40, 3))
+    hidden_ng = np.where(np.arange(3) == 0, x_ng, np.nan)  # the first gene alone is scored, and known
+    scores = reconstruction._score(x_ng, np.zeros_like(x_ng), hidden_ng)
+    assert scores["hidden, weighted"] == pytest.approx(1) and scores["all, uniform"] == pytest.approx(0)

@@ -1,0 +1,66 @@
+"""What all tasks share: runs are resumed, and the page stands beside the paper."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from sc_ssl.benchmark import __main__ as command
+from sc_ssl.benchmark import richter
+from sc_ssl.benchmark.richter import page
+
+
+def test_the_command_knows_all_tasks():
+    assert set(command.RICHTER_TASKS) == set(richter.TASKS)
+
+
+@pytest.mark.parametrize("name", richter.TASKS)
+def test_a_task_is_resumed_and_writes_its_page(cite, tmp_path, monkeypatch, name):
+    done, task = [], richter.TASKS[name]
+
+    def row(prepared, seed):
+        done.append(seed)
+        return dict.fromkeys(task.measures[:-1], 0.5 + seed / 10) | {task.measures[-1]: 0.3}
+
+    monkeypatch.setattr(command, "load", lambda name: cite)
+    rows = dict.fromkeys((*list(task.published)[:1], "ours", *filter(None, [task.base])), row)
+    monkeypatch.setitem(richter.TASKS, name, replace(task, prepare=lambda name, seed: cite, rows=rows))
+    arguments = ["richter", "--task", name, "--datasets", "cells", "--out", str(tmp_path)]
+    assert command.main([*arguments, "--seeds", "1"]) == 0
+    assert command.main([*arguments, "--seeds", "2"]) == 0
+    assert done == [0] * len(rows) + [1] * len(rows)
+    text = (tmp_path / f"richter_{name}.md").read_text()
+    assert "| ours | 0.550 ± 0.050 |" in text
+    assert "20 million cells" in text
+    assert ("+0.000 (+0.000 to +0.000)" in text) == (task.base is not None)
+    assert (tmp_path / f"richter_{name}.png").stat().st_size > 3000
+
+
+def test_the_papers_numbers_stand_in_the_last_column():
+    task = replace(richter.TASKS["knn"], published={"mae": {"macro_f1": 0.123}}, measures=("macro_f1",))
+    runs = pd.DataFrame({"dataset": "cells", "method": ["mae", "ours"], "seed": 0, "macro_f1": [0.5, None]})
+    text = page.text(runs, task, "knn")
+    assert "| row | cells | paper |" in text and "| mae | 0.500 | 0.123 |" in text
+    assert "| ours |" not in text  # nothing to show
+
+
+def test_rows_are_compared_where_both_were_run():
+    runs = pd.DataFrame(
+        [
+            ("a", "ours", 0, 0.9),
+            ("a", "base", 0, 0.6),
+            ("b", "ours", 0, 0.5),
+            ("b", "base", 0, 0.6),
+            ("c", "ours", 0, 1.0),
+        ],
+        columns=["dataset", "method", "seed", "f1"],
+    )
+    found = page._compared(runs, "f1", "base")
+    assert found.loc["ours", ["won", "runs"]].tolist() == ["50%", "2"]
+    assert found.loc["ours", "difference"].startswith("+0.100 (-0.100 to +0.300)")
+
+
+def test_an_unknown_task_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["richter", "--task", "cooking", "--out", str(tmp_path)])
+    assert "invalid choice: 'cooking'" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""Drugs as vectors, and drugs that are none."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sc_ssl.data.molecules import N_BITS, drug_features, plain_drugs
+
+ASPIRIN, IBUPROFEN = "CC(=O)OC1=CC=CC=C1C(=O)O", "CC(C)CC1=CC=C(C=C1)C(C)C(=O)O"
+
+
+def test_fingerprints_say_which_environments_of_atoms_a_molecule_has():
+    pytest.importorskip("rdkit")
+    same = "OC(=O)c1ccccc1OC(C)=O"  # aspirin, written from the other end
+    features = drug_features({"aspirin": ASPIRIN, "again": same, "ibuprofen": IBUPROFEN})
+    assert features.shape == (3, N_BITS) and features.dtype == np.float32
+    assert set(np.unique(features)) == {0.0, 1.0}
+    np.testing.assert_array_equal(features[0], features[1])
+    shared = (features[0] * features[2]).sum()
+    assert 0 < shared < features[0].sum()
+
+
+def test_tables_series_and_vectors_are_drugs_too():
+    table = pd.DataFrame([[1, 0], [0, 2]], index=["a", "b"])
+    assert plain_drugs(table) == {"a": [1.0, 0.0], "b": [0.0, 2.0]}
+    assert plain_drugs(pd.Series({"aspirin": ASPIRIN})) == {"aspirin": ASPIRIN}
+    np.testing.assert_array_equal(drug_features(plain_drugs(table)), table)
+
+
+@pytest.mark.parametrize(
+    ("drugs", "message"),
+    [
+        ({}, "at least one drug is needed"),
+        (pd.DataFrame([[1], [2]], index=["a", "a"]), "unique names, found 'a' more than once"),
+        (pd.Series([ASPIRIN, ASPIRIN], index=["a", "a"]), "unique names, found 'a' more than once"),
+        ({"a": [1.0], "b": [1.0, 2.0]}, "vectors of features of one length"),
+        ({"a": [1.0], "b": ASPIRIN}, "all SMILES, or all vectors"),
+        ({"a": [1.0], "b": [np.nan]}, "features must be finite, found others of the drug 'b'"),
+    ],
+)
+def test_what_is_no_drug_is_refused(drugs, message):
+    with pytest.raises(ValueError, match=message):
+        drug_features(plain_drugs(drugs))
+
+
+@pytest.mark.parametrize("smiles", ["C1CC", "not a molecule", ""])
+def test_a_smiles_that_rdkit_rejects_is_named(smiles, capfd):
+    pytest.importorskip("rdkit")
+    with pytest.raises(ValueError, match="rdkit cannot read the SMILES of the drug 'magic'"):
+        drug_features({"aspirin": ASPIRIN, "magic": smiles})
+    assert "rror" not in capfd.readouterr().err
+
+
+def test_without_rdkit_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
+    with pytest.raises(ImportError, match=r'pip install "sc_ssl\[drug\]"'):
+        drug_features({"aspirin": ASPIRIN})

@@ -1,0 +1,173 @@
+"""DrugResponse: what it learns, what new drugs get, what it keeps, what it refuses."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sc_ssl import models
+from sc_ssl.models import BYOL, DrugResponse
+from sc_ssl.models._drug_response_module import tanimoto
+
+QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
+SMALL = {"n_hidden": [32], "n_latent": 8, "n_drug_hidden": 16, "gene_dropout_rate": 0.1, "dropout_rate": 0.0}
+N_DRUGS = 12
+
+
+def add_responses(adata, *, noise=0.2, seed=0):
+    """Drugs of two targets: type 0 responds to those of the first, type 1 to the others; potencies differ."""
+    rng = np.random.default_rng(seed)
+    target = np.arange(N_DRUGS) % 2
+    cell_type = adata.obs["cell_type"].cat.codes.to_numpy()
+    sensitive = (cell_type[:, None] == target) * -1.5
+    level = np.where(target == 0, -2.0, 3.0) + rng.normal(scale=0.3, size=N_DRUGS)
+    values = level + sensitive + noise * rng.normal(size=sensitive.shape)
+    names = [f"drug_{i}" for i in range(N_DRUGS)]
+    adata.obsm["ln_ic50"] = pd.DataFrame(values, index=adata.obs_names, columns=names)
+    features = (rng.random((N_DRUGS, 40)) < 0.1).astype(float)
+    features[:, :5], features[:, 5:10] = target[:, None] == 0, target[:, None] == 1
+    return adata, pd.DataFrame(features, index=names)
+
+
+@pytest.fixture
+def screen(counts):
+    return add_responses(counts)
+
+
+def build(adata, drugs, **options):
+    torch.manual_seed(0)
+    DrugResponse.setup_anndata(adata, input=options.pop("input", "counts"))
+    return DrugResponse(adata, drugs=drugs, **SMALL | options)
+
+
+def fit(adata, drugs, *, max_epochs=40, **options):
+    model = build(adata, drugs, **options)
+    model.train(max_epochs, **QUICK)
+    return model
+
+
+def correlation(a, b):
+    return np.mean([np.corrcoef(a[name], b[name])[0, 1] for name in a])
+
+
+def test_it_predicts_other_cells_in_the_units_of_the_responses(build_counts):
+    adata, drugs = add_responses(build_counts(240))
+    train, test = adata[:160].copy(), adata[160:]
+    prediction = fit(train, drugs).get_prediction(test)
+    truth = test.obsm["ln_ic50"]
+    assert prediction.index.equals(test.obs_names) and list(prediction) == list(truth)
+    assert correlation(truth, prediction) > 0.85
+    np.testing.assert_allclose(prediction.mean(), truth.mean(), atol=0.3)
+
+
+def test_a_new_drug_responds_and_has_the_level_of_drugs_that_are_like_it(screen):
+    adata, drugs = screen
+    old, new = drugs.index[:-2], drugs.index[-2:]
+    truth = adata.obsm["ln_ic50"][new]
+    adata.obsm["ln_ic50"] = adata.obsm["ln_ic50"][old]
+    prediction = fit(adata, drugs).get_prediction(drugs=drugs.loc[new])
+    assert correlation(truth, prediction) > 0.7
+    assert (prediction.mean() - truth.mean()).abs().max() < 1.5  # the two targets lie 5 apart
+
+
+def test_level_of_a_new_drug_is_kernel_ridge_regression(screen):
+    adata, drugs = screen
+    module = build(adata, drugs).module
+    feature_mf = torch.as_tensor(drugs.to_numpy(), dtype=torch.float32)
+    shared = drugs.to_numpy() @ drugs.to_numpy().T
+    n_bits = drugs.to_numpy().sum(axis=1)
+    similarity = shared / (n_bits[:, None] + n_bits - shared)
+    np.testing.assert_allclose(tanimoto(feature_mf, feature_mf), similarity)
+    mean = adata.obsm["ln_ic50"].mean().to_numpy()
+    expected = mean.mean() + similarity @ np.linalg.solve(similarity + np.eye(N_DRUGS), mean - mean.mean())
+    np.testing.assert_allclose(module.level(feature_mf)[0], expected, rtol=1e-4)
+
+
+def test_loss_is_of_z_scores_over_measured_pairs(screen):
+    adata, drugs = screen
+    adata.obsm["ln_ic50"].iloc[::3, 1] = np.nan
+    model = fit(adata, drugs, max_epochs=2)
+    cells = next(iter(model._loader(model._training_cells(), None, 40)))
+    values = adata.obsm["ln_ic50"]
+    z = ((values - values.mean()) / values.std(ddof=0)).to_numpy()[:40]
+    with torch.no_grad():
+        error = (model.module.respond(cells, model.module.feature_mf).numpy() - z) ** 2
+        assert model.module.ssl_loss(cells)["mse"].item() == pytest.approx(np.nanmean(error), rel=1e-4)
+
+
+def test_features_of_no_training_drug_say_nothing(screen):
+    adata, drugs = screen
+    drugs[40] = 0.0
+    model = fit(adata, drugs, max_epochs=2)
+    changed = drugs.iloc[:1].assign(**{"40": 5.0}).set_axis(drugs.columns.append(pd.Index(["x"])), axis=1).iloc[:, :41]
+    module = model.module
+    cells = next(iter(model._loader(model._own_cells(), None, 10)))
+    with torch.no_grad():
+        same = [module.respond(cells, torch.as_tensor(d.to_numpy(), dtype=torch.float32)) for d in (drugs[:1], changed)]
+    torch.testing.assert_close(*same)
+
+
+def test_any_encoder_is_copied_and_a_model_is_saved_without_data(screen, tmp_path):
+    adata, drugs = screen
+    source_cells = adata.copy()
+    BYOL.setup_anndata(source_cells)
+    source = BYOL(source_cells, n_hidden=[32], n_latent=8, projector=[8])
+    source.train(2, **QUICK)
+    model = build(adata, drugs, encoder=source, freeze_encoder=True)
+    before = source.get_latent_representation()
+    model.train(3, **QUICK)
+    np.testing.assert_array_equal(model._map_cells(model.module.embed, None, None), before)
+    model.save(tmp_path / "model")
+    assert "cell_0" not in (tmp_path / "model" / "model.json").read_text()
+    loaded = models.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(loaded.get_prediction(adata), model.get_prediction(), atol=1e-5)
+    assert json.loads(json.dumps(loaded.plain_init_params()["drugs"])) == loaded.plain_init_params()["drugs"]
+    new = drugs.iloc[:2].set_axis(["a", "b"])
+    pd.testing.assert_frame_equal(loaded.get_prediction(adata, new), model.get_prediction(drugs=new), atol=1e-5)
+
+
+def test_smiles_are_kept_and_read_again_only_for_new_drugs(screen, tmp_path):
+    pytest.importorskip("rdkit")
+    adata, _ = screen
+    smiles = {f"drug_{i}": "C" * (i + 1) + "O" for i in range(N_DRUGS)}
+    model = fit(adata, smiles, max_epochs=1)
+    model.save(tmp_path / "model")
+    loaded = DrugResponse.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(loaded.get_prediction(adata), model.get_prediction(), atol=1e-5)
+    pd.testing.assert_index_equal(loaded.get_prediction(adata, {"new": "CCN"}).columns, pd.Index(["new"]))
+
+
+def test_scaled_expression_is_taken_when_it_is_said(screen):
+    adata, drugs = screen
+    adata.X = np.log1p(adata.X.toarray())
+    adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0)
+    with pytest.raises(ValueError, match="X must hold raw counts .* found scaled"):
+        build(adata, drugs)
+    model = fit(adata, drugs, input="scaled")
+    assert correlation(adata.obsm["ln_ic50"], model.get_prediction()) > 0.8
+    with pytest.raises(ValueError, match="input of a BYOL is one of 'counts', 'log1p', found 'scaled'"):
+        BYOL.setup_anndata(adata, input="scaled")
+
+
+def test_the_same_seed_gives_the_same_model(screen):
+    adata, drugs = screen
+    first, second = (fit(adata.copy(), drugs, max_epochs=2).get_prediction() for _ in range(2))
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_bad_input_is_refused_with_names(screen):
+    adata, drugs = screen
+    with pytest.raises(
+        ValueError, match="responses to 2 drugs that are not among the 10 drugs given, for example 'drug_10'"
+    ):
+        build(adata, drugs.iloc[:10])
+    with pytest.raises(KeyError, match="'auc' is not in adata.obsm, which has ln_ic50"):
+        build(adata, drugs, response_key="auc")
+    model = fit(adata, drugs, max_epochs=1)
+    with pytest.raises(ValueError, match="the model knows 40 features of a drug, found 2"):
+        model.get_prediction(drugs={"new": [1.0, 2.0]})
+    adata.obsm["ln_ic50"]["drug_3"] = np.nan
+    with pytest.raises(ValueError, match="found fewer in 'drug_3'"):
+        build(adata, drugs)

@@ -1,0 +1,90 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_models import assert_unchanged
+
+from sc_ssl.tl import drug_response
+
+QUICK = {
+    "max_epochs": 3,
+    "accelerator": "cpu",
+    "train_kwargs": {"enable_progress_bar": False},
+    "n_hidden": [16],
+    "n_latent": 4,
+}
+NAMES = ["a", "b", "c", "d"]
+DRUGS = pd.DataFrame(np.eye(4) + 1, index=NAMES)
+
+
+@pytest.fixture
+def screen(counts):
+    values = np.random.default_rng(0).normal(size=(120, 4))
+    counts.obsm["ln_ic50"] = pd.DataFrame(values, index=counts.obs_names, columns=NAMES)
+    return counts
+
+
+def long_table(table):
+    stacked = table.rename_axis(index="cell", columns="drug").stack().rename("response")
+    return stacked.reset_index()
+
+
+def test_every_cell_and_drug_is_predicted_and_nothing_else_is_touched(screen):
+    screen.obsm["ln_ic50"].iloc[100:] = np.nan
+    screen.obsm["ln_ic50"]["c"] = np.nan
+    before, state = screen.copy(), torch.get_rng_state()
+    assert drug_response(screen, "ln_ic50", DRUGS, **QUICK) is None
+    prediction = screen.obsm["ln_ic50_predicted"]
+    assert list(prediction) == NAMES and prediction.index.equals(screen.obs_names)
+    assert prediction.notna().all(axis=None)
+    assert set(screen.uns["ln_ic50_predicted"]) == {"params", "versions", "genes", "history", "seconds"}
+    assert torch.equal(torch.get_rng_state(), state)
+    del screen.obsm["ln_ic50_predicted"], screen.uns["ln_ic50_predicted"]
+    assert_unchanged(screen, before)
+
+
+def test_a_long_table_says_the_same_and_the_result_can_be_written(screen, tmp_path):
+    screen.obsm["ln_ic50"].iloc[::2, 0] = np.nan
+    drug_response(screen, "ln_ic50", DRUGS, **QUICK)
+    response = long_table(screen.obsm["ln_ic50"]).sample(frac=1, random_state=0)
+    copied = drug_response(screen, response, DRUGS, key_added="again", copy=True, **QUICK)
+    pd.testing.assert_frame_equal(copied.obsm["again"], screen.obsm["ln_ic50_predicted"])
+    assert "again" not in screen.obsm
+    copied.write_h5ad(tmp_path / "cells.h5ad")
+
+
+@pytest.mark.parametrize("input", ["log1p", "scaled"])
+def test_other_expression_than_counts_is_taken_when_it_is_said(screen, input):
+    screen.X = np.log1p(screen.X.toarray())
+    if input == "scaled":
+        screen.X = screen.X - screen.X.mean(axis=0)
+    drug_response(screen, "ln_ic50", DRUGS, input=input, **QUICK)
+    assert screen.obsm["ln_ic50_predicted"].shape == (120, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"cell": "HeLa"}, ValueError, "names 1 of 1 cells that are not in adata.obs_names, for example 'HeLa'"),
+        ({"drug": "magic"}, ValueError, "names 1 of 1 drugs that are not in drugs, for example 'magic'"),
+        ({"drug": "a"}, ValueError, "more than one row of cell 'cell_0' and drug 'a'"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused_and_leave_the_cells_unchanged(screen, change, error, message):
+    before = screen.copy()
+    with pytest.raises(error, match=message):
+        drug_response(screen, long_table(screen.obsm["ln_ic50"]).assign(**change), DRUGS, **QUICK)
+    assert_unchanged(screen, before)
+
+
+def test_other_bad_input_is_refused_with_names(screen):
+    response = long_table(screen.obsm["ln_ic50"])
+    with pytest.raises(KeyError, match="response has no column 'drug'; it needs cell, drug, response"):
+        drug_response(screen, response.drop(columns="drug"), DRUGS)
+    with pytest.raises(ValueError, match="at least 10 cells with a response are needed, found 2"):
+        drug_response(screen, response[response["cell"].isin(["cell_0", "cell_1"])], DRUGS)
+    with pytest.raises(ValueError, match="not among the 3 drugs given, for example 'd'"):
+        drug_response(screen, "ln_ic50", DRUGS[:3])
+    screen.X = np.log1p(screen.X)
+    with pytest.raises(ValueError, match="X must hold raw counts"):
+        drug_response(screen, "ln_ic50", DRUGS)
