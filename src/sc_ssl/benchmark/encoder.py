@@ -24,7 +24,7 @@ from sc_ssl.train import seeded
 from ._data import load_all
 from ._rows import QUIET
 from ._runs import Runs, mean_sd, provenance
-from .richter import by_neighbours, labelled
+from .richter import neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,8 +98,8 @@ def run(
     ]
     for this in runs.missing(wanted):
         start = time.perf_counter()
-        adata = labelled(this["dataset"], this["seed"])
-        score = by_neighbours(lambda cells, _, this=this: _embedding(this, cells, out))(adata, this["seed"])
+        adata = neighbours.cells(this["dataset"], this["seed"])
+        score = neighbours.by_neighbours(lambda cells, _, this=this: _embedding(this, cells, out))(adata, this["seed"])
         runs.add(this | {"cells": adata.n_obs} | score | {"seconds": time.perf_counter() - start})
     scores = "\n".join(table(runs.table()))
     (out / "encoder.md").write_text(
@@ -155,8 +155,8 @@ def equalise(encoder: nn.Linear, latent: Sequence[np.ndarray]) -> None:
     in the distances between other cells.
     """
     z_md = np.concatenate([z - z.mean(axis=0) for z in latent]).astype(np.float64)
-    sd_d, axes_dd = np.linalg.eigh(z_md.T @ z_md / len(z_md))
-    sd_d = np.sqrt(np.maximum(sd_d, 1e-6 * sd_d[-1]))
+    variance_d, axes_dd = np.linalg.eigh(z_md.T @ z_md / len(z_md))
+    sd_d = np.sqrt(np.maximum(variance_d, 1e-6 * variance_d[-1]))
     turn_dd = (axes_dd / sd_d**EQUALISED).T
     turn_dd /= np.sqrt(np.mean(sd_d ** (2 - 2 * EQUALISED)))
     mean_d = np.mean([z.mean(axis=0) for z in latent], axis=0)
