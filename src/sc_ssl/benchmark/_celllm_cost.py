@@ -175,6 +175,6 @@ def _draw(by_size: pd.DataFrame, by_length: pd.DataFrame, path: Path) -> None:
 def _decorate(axes: Axes, ticks: list[int], x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log" if "ms" not in y else "linear")
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.minorticks_off()
+    axes.set_xticks([], minor=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="x-small", loc="lower right")
