@@ -35,8 +35,8 @@ def _table(runs: pd.DataFrame, measure: str, published: dict[str, dict[str, floa
     runs = runs.dropna(subset=[measure])
     cells = {key: mean_sd(group[measure]) for key, group in runs.groupby(["method", "dataset"])}
     table = pd.DataFrame({name: [cells.get((row, name), "") for row in rows] for name in names}, index=rows)
-    if measure != "seconds":
-        numbers = [published.get(row, {}).get(measure) for row in rows]
+    numbers = [published.get(row, {}).get(measure) for row in rows]
+    if any(number is not None for number in numbers):
         table["paper"] = ["" if number is None else f"{number:.3f}" for number in numbers]
     return table[(table != "").any(axis=1)]
 
