@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from sc_ssl.benchmark import __main__ as command
-from sc_ssl.benchmark import encoder, richter, scpretrain
+from sc_ssl.benchmark import encoder, scpretrain
 from sc_ssl.benchmark.__main__ import main
+from sc_ssl.benchmark.richter import neighbours
 from sc_ssl.models import ScPretrain, TrainingDefaults
 
 
@@ -15,7 +18,7 @@ def benchmark(build_counts, monkeypatch, tmp_path):
     data = {name: build_counts(90, seed=seed, depth=6.0) for seed, name in enumerate("abc")}
     for adata in data.values():
         adata.var_names = [f"GENE{i}" for i in range(96)]
-    for module in (command, richter):
+    for module in (command, neighbours):
         monkeypatch.setattr(module, "load", data.__getitem__)
     monkeypatch.setattr(encoder, "load_all", data.__getitem__)
     monkeypatch.setattr(encoder, "find_local", lambda file: tmp_path / file)
@@ -66,3 +69,18 @@ def test_sources_are_known_and_permissively_licensed():
     assert {*encoder.SOURCES, *encoder.LEFT_OUT} == known
     for name, related in scpretrain.RELATED.items():  # what shares donors there does so here
         assert set(related) & set(encoder.SOURCES) <= set(encoder.RELATED.get(name, ())) or name not in encoder.DATASETS
+
+
+def test_equalised_axes_have_a_quarter_of_the_exponent_of_their_variance():
+    torch.manual_seed(0)
+    linear = nn.Linear(5, 3)
+    x = torch.randn(400, 5) * torch.tensor([9.0, 1, 1, 1, 0.2])
+    before = [linear(part).detach().numpy() for part in (x[:200], x[200:] + 7)]
+    encoder.equalise(linear, before)
+    after = [linear(part).detach().numpy() for part in (x[:200], x[200:] + 7)]
+    old, new = (np.concatenate([z - z.mean(axis=0) for z in parts]) for parts in (before, after))
+    covariance = new.T @ new / len(new)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-4)
+    sd = np.sqrt(np.linalg.eigvalsh(old.T @ old / len(old)))
+    np.testing.assert_allclose(np.diag(covariance), sd**0.5 / np.mean(sd**0.5), rtol=1e-3)
+    np.testing.assert_allclose(np.mean([z.mean(axis=0) for z in after], axis=0), 0, atol=1e-4)

@@ -18,7 +18,7 @@ from anndata import AnnData
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from sc_ssl.data import describe_matrix
+from sc_ssl.data import describe_matrix, library_size, log_expression, to_csr
 from sc_ssl.models import CellClassifier, CellLM
 from sc_ssl.tl._off_the_shelf import predict_off_the_shelf
 from sc_ssl.train import seeded
@@ -58,15 +58,18 @@ class Cells:
         self._made: dict[Any, Any] = {}
 
     def genes(self) -> np.ndarray:
-        """Expression of all genes, (n, g)."""
-        return np.asarray(self.adata.to_df())
+        """Z-scores of log-expression over all cells, (n, g)."""
+        x_ng = to_csr(self.adata.X)
+        if describe_matrix(x_ng) == "counts":
+            size_n = library_size(self.adata, x_ng)
+            x_ng = log_expression(x_ng, size_n, float(np.median(size_n)))
+        x_ng = x_ng.toarray()
+        return (x_ng - x_ng.mean(axis=0)) / np.maximum(x_ng.std(axis=0), 1e-6)
 
     def components(self) -> np.ndarray:
-        """Principal components of z-scored genes, of all cells."""
-        x_ng = self.genes()
-        x_ng = (x_ng - x_ng.mean(axis=0)) / np.maximum(x_ng.std(axis=0), 1e-6)
-        u, s, _ = np.linalg.svd(x_ng, full_matrices=False)
-        return (u * s)[:, :N_COMPONENTS] / s[0] * len(x_ng) ** 0.5
+        """Principal components of all cells."""
+        u, s, _ = np.linalg.svd(self.genes(), full_matrices=False)
+        return (u * s)[:, :N_COMPONENTS] / s[0] * len(u) ** 0.5
 
     def celllm(self, seed: int, *, trained: bool = True) -> CellLM:
         """CellLM on all cells, without labels."""
@@ -115,8 +118,8 @@ ROWS: dict[str, Predict] = {
     "untrained CellLM + logistic": shelf(
         lambda cells, seed: cells.celllm(seed, trained=False).get_latent_representation(), "logistic"
     ),
-    "genes + logistic": shelf(lambda cells, seed: cells.genes(), "logistic"),
-    "genes + forest": shelf(lambda cells, seed: cells.genes(), "forest"),
+    "genes + logistic": shelf(lambda cells, seed: cells.genes(), "logistic", standardize=False),
+    "genes + forest": shelf(lambda cells, seed: cells.genes(), "forest", standardize=False),
     "PCA + logistic": shelf(lambda cells, seed: cells.components(), "logistic", standardize=False),
     "PCA + kNN": shelf(lambda cells, seed: cells.components(), "knn", standardize=False),
     "share of the labelled": chance,

@@ -22,7 +22,7 @@ from ._runs import Runs, markdown, mean_sd, provenance
 
 #: no data sets: the graphs are files among the resources
 DATASETS: tuple[str, ...] = ()
-GRAPHS = ("ppi_string_highconf_cellchat_human", "ppi_string850_tgsa706_human")
+GRAPHS = ("ppi_string850_tgsa706_human", "ppi_string_highconf_cellchat_human")
 REACTOME = "msigdb_c2.cp.reactome.v7.0.symbols.gmt"
 KEYS = ("dataset", "method", "seed")
 MEASURES = ("edge_auroc", "edge_auroc_matched", "reactome_enrichment")

@@ -137,15 +137,17 @@ class CellLMModule(ContrastModule):
         tokens = self.draw(whole)
         share_n1 = tokens.real_nt.sum(dim=1, keepdim=True) / whole.real_nt.sum(dim=1, keepdim=True).clamp(min=1)
         code, absent_nd = self.code(tokens, log_ng, cells)
-        masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
-        hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE) if self.query is None else None
+        masked_nt = hidden_nt = None
+        if self.query is None:
+            masked_nt = tokens.real_nt & (torch.rand_like(tokens.value_nt) < self.mask_rate)
+            hidden_nt = masked_nt & (torch.rand_like(tokens.value_nt) < HIDDEN_RATE)
         h_ntd, real_nt = self.encode(tokens, code, hidden_nt)
         pooled_nd = self.pool(h_ntd, real_nt, absent_nd, share_n1.clamp(min=1e-6))
-        if self.query is None:
-            n_masked = masked_nt.sum()
-            error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
-        else:
+        if masked_nt is None:
             error, n_masked = self.unseen_error(pooled_nd, tokens, whole_cells)
+        else:
+            error = self.values.error(self.transformer.norm(h_ntd[:, 1:][masked_nt]), code[masked_nt])
+            n_masked = masked_nt.sum()
         sums, counts = {"masked": self.weights["masked"] * error}, {"masked": n_masked}
         if self.malignancy is not None:
             y_n = cells[MALIGNANT].flatten()

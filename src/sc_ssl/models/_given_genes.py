@@ -1,20 +1,26 @@
-"""Vectors of genes that a model is given, such as those of a graph of protein interactions."""
+"""Vectors of genes that a model starts from: given ones, as of protein interactions, or those of its own cells."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from sc_ssl._logging import logger
+from sc_ssl.data import evenly_spread, gene_loadings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from torch import Tensor
+
+    from sc_ssl.data import Cells
+
+#: more cells than this do not change the leading components; evenly spread ones are taken
+MAX_CELLS = 20_000
 
 
 def given_genes(gene_embeddings: str | pd.DataFrame, adata: AnnData, genes: Sequence[str]) -> Tensor:
@@ -37,3 +43,12 @@ def given_genes(gene_embeddings: str | pd.DataFrame, adata: AnnData, genes: Sequ
         examples = ", ".join(repr(genes[g]) for g in lacking[:3])
         logger.warning("%d of %d genes have no given vector and learn one: %s …", len(lacking), len(table), examples)
     return torch.as_tensor(table)
+
+
+def start_loadings(cells: Cells, n_components: int, weight_g: Tensor, **options: Any) -> Tensor:
+    """Loadings of the genes on components of the z-scores that tokens have, (g, n_components).
+
+    ``options`` are those of :func:`sc_ssl.data.gene_loadings`.
+    """
+    some = cells.take(evenly_spread(cells.n_cells, MAX_CELLS))
+    return torch.as_tensor(gene_loadings(some, n_comps=n_components, weight_g=weight_g.numpy(), **options))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
 
-from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
-from sc_ssl.data import evenly_spread, gene_loadings
 from sc_ssl.nn import MLP, GeneTable, Transformer, ValueEmbedding, Values
 
 from ._base import SSLModel
 from ._celllm_module import CellLMModule
-from ._given_genes import given_genes
+from ._celllm_settings import PAPER, THINNING_RATE, check_settings
+from ._given_genes import given_genes, start_loadings
 from ._malignancy import MALIGNANT, malignancy_labels, warn_of_batches
 from ._training import TrainingDefaults
 
@@ -23,31 +22,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from sc_ssl.data import Cells
-    from sc_ssl.nn import LogNormalize
 
-VALUES = get_args(Values)
-#: largest share of molecules that a view leaves out, where there are counts
-THINNING_RATE = 0.5
-#: more cells than this do not change the leading components; evenly spread ones are taken
-MAX_CELLS = 20_000
 #: more tokens a cell than this take long: attention grows with their square
 MANY_TOKENS = 4096
-#: what is known of the published model; the other settings were never released
-PAPER: dict[str, Any] = {
-    "n_hidden": 512,
-    "n_layers": 10,
-    "n_heads": 16,
-    "head_width": 64,
-    "values": "log2",
-    "n_bins": 6,
-    "target_sum": 1e4,
-    "max_genes": 5999,
-    "max_training_genes": 5999,
-    "pooling": "cls",
-    "temperature": 0.05,
-    "gene_dropout_rate": 0.0,
-    "thinning_rate": 0.0,
-}
 
 
 class CellLM(SSLModel):
@@ -62,8 +39,10 @@ class CellLM(SSLModel):
     approximation on 6,000 padded places, which is cheaper below about 3,000 genes; padding that no token sees; [MASK]
     has a code of its own; genes of a long cell are left out by their expression and not by their place in the list;
     views are random parts of a cell's genes and molecules and not dropout alone; by default z-scores instead of bins;
-    blocks that start as the identity; sizes for a CPU. The code of the pretraining was
-    never released: temperature, mask rate and weights are ours. :meth:`paper` gives the published sizes.
+    blocks that start as the identity, and vectors of genes that start as loadings of principal components, so that the
+    sum of a cell's tokens starts as its components; hidden expression predicted from the cell's vector, as scGPT does
+    (Cui et al. 2024); sizes for a CPU. The code of the pretraining was never released: temperature, mask rate and
+    weights are ours. :meth:`paper` gives the published sizes.
 
     Parameters
     ----------
@@ -80,8 +59,8 @@ class CellLM(SSLModel):
     dropout_rate
         Share of the tokens' and the blocks' units that training sets to 0, in [0, 1).
     values
-        How expression enters: ``"continuous"`` (weighed z-scores of log1p within a batch, which multiply the gene's
-        vector and go through a small network), ``"quantile"`` (bins among the
+        How expression enters: ``"continuous"`` (weighed z-scores of log1p within a batch, from that of a gene without
+        counts, which multiply the gene's vector and go through a small network), ``"quantile"`` (bins among the
         cell's own genes) or ``"log2"`` (bins ⌊log2(1 + x)⌋, as published: few of them in shallow cells).
     n_bins
         Number of bins, ≥ 2.
@@ -130,7 +109,7 @@ class CellLM(SSLModel):
     ----------
     Zhao, Zhang & Nie (2023), Large-scale cell representation learning via divide-and-conquer contrastive learning,
     arXiv 2306.04371. Gao et al. (2021), Scaling deep contrastive learning batch size under memory limited setup,
-    arXiv 2101.06983.
+    arXiv 2101.06983. Cui et al. (2024), scGPT, Nature Methods 21:1470.
     """
 
     training = TrainingDefaults(
@@ -180,9 +159,15 @@ class CellLM(SSLModel):
         if thinning_rate is None:
             thinning_rate = 0.0 if self.setup_arguments["input"] == "log1p" else THINNING_RATE
         shares = {"dropout_rate": dropout_rate, "gene_dropout_rate": gene_dropout_rate, "thinning_rate": thinning_rate}
-        self._check(
-            values, n_bins, pooling, predict_from, mask_rate, (max_genes, max_training_genes), temperature, shares
+        check_settings(
+            choices={"values": values, "predict_from": predict_from, "pooling": pooling},
+            counts={"n_bins": n_bins, "max_genes": max_genes, "max_training_genes": max_training_genes},
+            mask_rate=mask_rate,
+            temperature=temperature,
+            shares=shares,
         )
+        if shares["thinning_rate"] and self.setup_arguments["input"] == "log1p":
+            raise ValueError("thinning_rate acts on raw counts, found input='log1p'; set it to 0.")
         n_genes = len(self.var_names)
         given_gw = None
         if gene_embeddings is not None:
@@ -194,7 +179,10 @@ class CellLM(SSLModel):
             genes.give(given_gw)
         normalize = self._normalizer()
         if adata is not None and values == "continuous" and n_start_components and given_gw is None:
-            genes.start_from(self._loadings(min(n_start_components, n_hidden), normalize))
+            options = {"n_batch": self.summary_stats.n_batch, "log_input": self.setup_arguments["input"] == "log1p"}
+            genes.start_from(
+                start_loadings(self._own_cells(), min(n_start_components, n_hidden), normalize.weight_g, **options)
+            )
         if target_sum is not None and values == "continuous":
             raise ValueError(
                 "target_sum is for values='log2' or 'quantile'; z-scores are of the training cells' median."
@@ -239,9 +227,7 @@ class CellLM(SSLModel):
     def get_gene_embeddings(self) -> pd.DataFrame:
         """The vector of each gene, (g, n_hidden), genes by name."""
         with torch.no_grad():
-            gene_g = torch.arange(len(self.var_names), device=self.device)
-            vectors_gd = self.module.genes(gene_g[:, None])[:, 0]
-        return pd.DataFrame(vectors_gd.cpu().numpy(), index=self.var_names)
+            return pd.DataFrame(self.module.genes.all().cpu().numpy(), index=self.var_names)
 
     def get_malignancy_probability(self, adata: AnnData | None = None, batch_size: int | None = None) -> np.ndarray:
         """The probability that a cell is malignant, (n,), of a model that was trained with ``malignancy_key``."""
@@ -270,18 +256,6 @@ class CellLM(SSLModel):
         y_n = malignancy_labels(self._adata, params["malignancy_key"], params["malignant_category"])
         return cells.beside(**{MALIGNANT: y_n})
 
-    def _loadings(self, n_components: int, normalize: LogNormalize) -> torch.Tensor:
-        """Loadings of the genes, (g, n_components), on the z-scores that the tokens have."""
-        cells = self._own_cells()
-        loading_gk = gene_loadings(
-            cells.take(evenly_spread(cells.n_cells, MAX_CELLS)),
-            n_comps=n_components,
-            weight_g=normalize.weight_g.numpy(),
-            n_batch=self.summary_stats.n_batch,
-            log_input=self.setup_arguments["input"] == "log1p",
-        )
-        return torch.as_tensor(loading_gk)
-
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells; those without expressed genes are named."""
         cells = super()._read(adata, min_coverage)
@@ -293,36 +267,6 @@ class CellLM(SSLModel):
                 adata.obs_names[empty[0]],
             )
         return cells
-
-    def _check(
-        self,
-        values: str,
-        n_bins: int,
-        pooling: str,
-        predict_from: str,
-        mask_rate: float,
-        lengths: tuple[int | None, int | None],
-        temperature: float,
-        shares: dict[str, float],
-    ) -> None:
-        check_choice("values", values, VALUES)
-        check_choice("predict_from", predict_from, ("cell", "token"))
-        if predict_from == "cell" and values != "continuous":
-            raise ValueError(f"predict_from='cell' is for values='continuous', found values={values!r}; take 'token'.")
-        check_choice("pooling", pooling, ("sum", "mean", "cls"))
-        if n_bins < 2 or any(length is not None and length < 1 for length in lengths):
-            raise ValueError(
-                f"n_bins is at least 2, max_genes and max_training_genes 1, found {n_bins}, {lengths[0]} and {lengths[1]}."
-            )
-        if not 0 < mask_rate <= 1:
-            raise ValueError(f"mask_rate lies in (0, 1], found {mask_rate}.")
-        if not temperature > 0:
-            raise ValueError(f"temperature is above 0, found {temperature}.")
-        for name, share in shares.items():
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} lies in [0, 1), found {share}.")
-        if shares["thinning_rate"] and self.setup_arguments["input"] == "log1p":
-            raise ValueError("thinning_rate acts on raw counts, found input='log1p'; set it to 0.")
 
 
 def _lengths(cells: Cells) -> np.ndarray:
