@@ -35,6 +35,7 @@ def test_tables_series_and_vectors_are_drugs_too():
         ({}, "at least one drug is needed"),
         (pd.DataFrame([[1], [2]], index=["a", "a"]), "unique names, found 'a' more than once"),
         (pd.Series([ASPIRIN, ASPIRIN], index=["a", "a"]), "unique names, found 'a' more than once"),
+        (pd.Series({"a": ASPIRIN, "b": None}), "each drug has a SMILES .* found (None|nan) for 'b'"),
         ({"a": [1.0], "b": [1.0, 2.0]}, "vectors of features of one length"),
         ({"a": [1.0], "b": ASPIRIN}, "all SMILES, or all vectors"),
         ({"a": [1.0], "b": [np.nan]}, "features must be finite, found others of the drug 'b'"),

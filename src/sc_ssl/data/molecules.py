@@ -27,6 +27,11 @@ def plain_drugs(drugs: Drugs) -> dict[str, str] | dict[str, list[float]]:
         raise ValueError(f"drugs must have unique names, found {names[names.duplicated()][0]!r} more than once.")
     if isinstance(drugs, pd.DataFrame):
         drugs = dict(zip(names, drugs.to_numpy(float), strict=True))
+    missing = [name for name, value in drugs.items() if not isinstance(value, str) and np.ndim(value) == 0]
+    if missing:
+        raise ValueError(
+            f"each drug has a SMILES or a vector of features, found {drugs[missing[0]]!r} for {missing[0]!r}."
+        )
     return {str(name): value if isinstance(value, str) else list(map(float, value)) for name, value in drugs.items()}
 
 

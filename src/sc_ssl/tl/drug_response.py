@@ -53,7 +53,7 @@ def drug_response(
     Parameters
     ----------
     adata
-        Cells, or cell lines, × genes.
+        Cells, or cell lines, × genes. All genes are read: of many, take those that vary (:func:`sc_ssl.pp.select_genes`).
     response
         Name in ``obsm`` of the responses, cells × drugs, for example ln IC50, NaN where not measured; or a long table
         with the columns ``cell``, ``drug`` and ``response``.
