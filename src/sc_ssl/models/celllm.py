@@ -196,7 +196,7 @@ class CellLM(SSLModel):
         self.module = CellLMModule(
             normalize=normalize,
             genes=genes,
-            values=ValueEmbedding(n_hidden, values, n_bins),
+            values=ValueEmbedding(n_hidden, values, n_bins, hides=predict_from == "token"),
             transformer=Transformer(n_hidden, n_layers, n_heads, **sizes),
             projector=MLP(n_hidden, (n_hidden,), n_hidden, norm="none"),
             n_hidden=n_hidden,

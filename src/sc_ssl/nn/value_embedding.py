@@ -16,13 +16,13 @@ class ValueEmbedding(nn.Module):
 
     The vector of a bin is added, as published. A z-score also multiplies the gene's vector: the sum of a cell's tokens
     is then, before anything is learnt, a projection of its expression, in which no gene outweighs the others; on
-    principal components when the genes' vectors start as their loadings.
+    principal components when the genes' vectors start as their loadings. Where no value is ever hidden (``hides``), there
+    is neither a vector of [MASK] nor a way back.
     """
 
-    def __init__(self, width: int, values: Values, n_bins: int) -> None:
+    def __init__(self, width: int, values: Values, n_bins: int, *, hides: bool = True) -> None:
         super().__init__()
         self.values, self.n_bins = values, n_bins
-        self.mask_token = nn.Parameter(torch.randn(width) * width**-0.5)
         if values == "continuous":
             last = nn.Linear(width, width)
             nn.init.zeros_(last.weight)  # what all tokens share outweighs, in their mean, what each gene says
@@ -31,7 +31,9 @@ class ValueEmbedding(nn.Module):
         else:
             self.encode = nn.Embedding(n_bins, width)
             nn.init.normal_(self.encode.weight, std=width**-0.5)
-        self.decode = nn.Linear(width, 1 if values == "continuous" else n_bins)
+        if hides:
+            self.mask_token = nn.Parameter(torch.randn(width) * width**-0.5)
+            self.decode = nn.Linear(width, 1 if values == "continuous" else n_bins)
 
     def code(self, tokens: Tokens, z_ng: Tensor) -> Tensor:
         """What is encoded and predicted: entries of ``z_ng`` for the tokens' genes (n, t, 1), or bins (n, t)."""
