@@ -134,7 +134,8 @@ def _page(by_size: pd.DataFrame, by_length: pd.DataFrame) -> list[str]:
         for column in ("peak_mb", "step_mb"):
             smallest = divided[column].get(min(BATCH_SIZES), np.nan)
             table[f"{column} / smallest divided"] = table[column] / smallest
-        table["time / end to end"] = table["seconds_per_cell"] / table["batch_size"].map(whole["seconds_per_cell"])
+        ratio = table["seconds_per_cell"] / table["batch_size"].map(whole["seconds_per_cell"])
+        table["time / end to end"] = ratio.map("{:.3f}".format).replace("nan", "")
         table["seconds_per_cell"] = table["seconds_per_cell"].map("{:.2g}".format)
         lines += [f"### {name}, {MICRO_BATCH_SIZE} cells at a time\n", *markdown(table.set_index("method"), "way"), ""]
     seconds = by_length.groupby(["width", "attention", "n_tokens"], sort=False)["seconds"].mean().reset_index()
@@ -158,19 +159,22 @@ def _draw(by_size: pd.DataFrame, by_length: pd.DataFrame, path: Path) -> None:
         memory.plot(part["batch_size"], part["peak_mb"], "o-", color=f"C{i}", label=f"{way}, process")
         memory.plot(part["batch_size"], part["step_mb"], "o:", color=f"C{i}", label=f"{way}, step alone")
         seconds.plot(part["batch_size"], 1e3 * part["seconds_per_cell"], "o-", color=f"C{i}", label=way)
-    _decorate(memory, "cells a minibatch", "peak memory, MB")
-    _decorate(seconds, "cells a minibatch", "processor time, ms a cell")
+    sizes, lengths = sorted(by_size["batch_size"].unique()), sorted(by_length["n_tokens"].unique())
+    _decorate(memory, sizes, "cells a minibatch", "peak memory, MB")
+    _decorate(seconds, sizes, "cells a minibatch", "processor time, ms a cell")
     seconds.set_ylim(0)
     for i, (width, part) in enumerate(by_length.groupby("width", sort=False)):
         exact = part[part["attention"] == "exact"].groupby("n_tokens")["seconds"].mean()
         padded = part.loc[part["attention"] == "performer", "seconds"].mean()
         length.plot(exact.index, exact, "o-", color=f"C{i}", label=f"{width} width, exact")
         length.axhline(padded, color=f"C{i}", linestyle=":", label=f"{width} width, performer on {PADDED:,}")
-    _decorate(length, "expressed genes", "processor time of a block, s a cell")
+    _decorate(length, lengths, "expressed genes", "processor time of a block, s a cell")
     figure.savefig(path, dpi=120)
 
 
-def _decorate(axes: Axes, x: str, y: str) -> None:
+def _decorate(axes: Axes, ticks: list[int], x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log" if "ms" not in y else "linear")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="x-small")
+    axes.legend(frameon=False, fontsize="x-small", loc="lower right")

@@ -87,6 +87,7 @@ def overall(folder: Folder) -> list[str]:
         table[f"worst against {FLOOR}"] = (ari - ari.loc[FLOOR]).min(axis=1)
     table = table.sort_values("mean ARI", ascending=False)
     return [
+        "\n### All\n",
         f"Over all {ari.shape[1]} data sets: means, and mean rank by ARI, among all rows and among {', '.join(rivals)}; "
         f"the last column is the difference in ARI on the data set where it is lowest.\n",
         *markdown(table.map(lambda value: "" if np.isnan(value) else f"{value:.3f}"), "row"),

@@ -57,6 +57,8 @@ def test_rows_are_compared_where_both_were_run():
     )
     found = page._compared(runs, "f1", "base")
     assert found.loc["ours", ["won", "runs"]].tolist() == ["50%", "2"]
+    assert page._compared(runs[runs["dataset"] == "a"], "f1", "base").empty
+    assert page._compared(runs, "f1", None).empty
     assert found.loc["ours", "difference"].startswith("+0.100 (-0.100 to +0.300)")
 
 

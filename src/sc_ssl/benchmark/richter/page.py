@@ -21,11 +21,12 @@ def text(runs: pd.DataFrame, task: Task, name: str) -> str:
     ]
     for measure in task.measures:
         lines += [f"\n### {measure}\n", *markdown(_table(runs, measure, task.published), "row")]
-        if task.base is not None and measure != "seconds":
+        compared = _compared(runs, measure, task.base)
+        if len(compared):
             lines += [
                 f"\n`{measure}` against `{task.base}`, over data sets and seeds: mean difference with its 95 % interval, "
                 "p of Wilcoxon's signed-rank test, share won.\n",
-                *markdown(_compared(runs, measure, task.base), "row"),
+                *markdown(compared, "row"),
             ]
     return "\n".join(lines) + "\n"
 
@@ -41,13 +42,13 @@ def _table(runs: pd.DataFrame, measure: str, published: dict[str, dict[str, floa
     return table[(table != "").any(axis=1)]
 
 
-def _compared(runs: pd.DataFrame, measure: str, base: str) -> pd.DataFrame:
-    """Each row against one, on the data sets and seeds that both have."""
+def _compared(runs: pd.DataFrame, measure: str, base: str | None) -> pd.DataFrame:
+    """Each row against one, on the data sets and seeds that both have, where these are at least two."""
     wide = runs.pivot_table(index=["dataset", "seed"], columns="method", values=measure)
     found = {}
     for row in (row for row in runs["method"].unique() if row != base and {row, base} <= set(wide)):
         both = wide[[row, base]].dropna()
-        if len(both):
+        if len(both) > 1:
             result = paired_compare(both[row], both[base])
             found[row] = {
                 "difference": f"{result['difference']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})",
