@@ -55,7 +55,8 @@ def test_any_model_can_be_the_encoder(name, cells, build_counts):
     model = pretrain(getattr(models, name), cells.copy())
     found = CellClassifier.from_pretrained(model, cells.copy(), labels_key="cell_type")
     own = found.get_latent_representation()
-    np.testing.assert_array_equal(own, model.get_latent_representation())
+    # ScPretrain maps cells while they are sparse, which rounds otherwise; all others give the same bits
+    np.testing.assert_allclose(own, model.get_latent_representation(), rtol=0, atol=1e-5 if name == "ScPretrain" else 0)
     torch.manual_seed(0)
     found.train(20, **QUICK)
     new = build_counts(90)[60:].copy()
@@ -234,7 +235,7 @@ def test_saved_classifier_predicts_the_same(classifier, cells, tmp_path):
 def test_a_saved_model_can_be_the_encoder(pretrained, cells, tmp_path):
     pretrained.save(tmp_path / "model")
     found = CellClassifier.from_pretrained(tmp_path / "model", cells.copy(), labels_key="cell_type")
-    np.testing.assert_array_equal(found.get_latent_representation(), pretrained.get_latent_representation())
+    np.testing.assert_allclose(found.get_latent_representation(), pretrained.get_latent_representation(), atol=1e-5)
 
 
 # what is refused
