@@ -49,5 +49,5 @@ def test_head_width_sets_the_inner_width():
 
 
 def test_unknown_kernel_is_refused():
-    with pytest.raises(ValueError, match="exact, performer, found 'flash'"):
+    with pytest.raises(ValueError, match="'exact', 'performer', found 'flash'"):
         Transformer(16, 1, 2, attention="flash")
