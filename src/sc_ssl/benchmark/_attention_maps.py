@@ -10,7 +10,7 @@ from sc_ssl.metrics import kmeans
 
 from ._folder import Folder
 from ._rows import QUIET, built
-from ._runs import kept, markdown
+from ._runs import every, kept, markdown
 from ._scores import seeds
 
 TABLE = "masksc_figure_6"
@@ -22,13 +22,7 @@ N_TYPES = N_SHOWN = 6
 def fill(folder: Folder, names: list[str], n_seeds: int) -> None:
     """Do the runs that are missing."""
     runs = folder.runs(TABLE)
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for seed in range(n_seeds)
-        for name in names
-        for method in MODELS
-    ]
-    for this in runs.missing(wanted):
+    for this in runs.missing(every(names, n_seeds, MODELS)):
         name, seed = this["dataset"], this["seed"]
         attention_nt = _maps(folder, name, this["method"], seed)
         labels = folder.cells(name).obs["cell_type"]

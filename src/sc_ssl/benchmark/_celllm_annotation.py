@@ -22,7 +22,7 @@ from sc_ssl.train import seeded
 from ._bars import draw_bars
 from ._data import load
 from ._rows import QUIET, built
-from ._runs import Runs, markdown, mean_sd, provenance
+from ._runs import Runs, every, markdown, page
 from .richter._cells import labelled, types, variable_genes, z_scores
 
 DATASETS = ("pbmc_zheng_facs", "pancreas_baron_mouse")
@@ -110,14 +110,7 @@ ROWS: dict[str, Predict] = {
 def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
     """Do the runs that are missing in ``out/celllm_annotation.csv`` and write its page and picture."""
     runs = Runs(out / "celllm_annotation.csv", KEYS)
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for seed in range(n_seeds)
-        for name in names
-        for method in ROWS
-        if methods is None or method in methods
-    ]
-    for this in runs.missing(wanted):
+    for this in runs.missing(every(names, n_seeds, ROWS, methods)):
         adata = cells(this["dataset"], this["seed"])
         order = np.random.default_rng(this["seed"]).permutation(adata.n_obs)
         test, train = np.split(order, [round(TEST_SHARE * len(order))])
@@ -126,15 +119,8 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
         scores = {"macro_f1": f1_score(truth, predicted, average="macro"), "accuracy": np.mean(truth == predicted)}
         runs.add(this | scores | {"processor_seconds": round(time.process_time() - start, 1)})
     table = runs.table()
-    (out / "celllm_annotation.md").write_text(page(table))
+    published = ["\n### What the paper prints\n", *markdown(PUBLISHED, "task")]
+    (out / "celllm_annotation.md").write_text(
+        page(table, "celllm --task annotation", [*MEASURES, "processor_seconds"], below=published)
+    )
     draw_bars(table, MEASURES, out / "celllm_annotation.png")
-
-
-def page(runs: pd.DataFrame) -> str:
-    """A table for each data set, and what the paper prints."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task annotation -->\n{provenance()}; seeds {seeds}."]
-    for name, group in runs.groupby("dataset", sort=False):
-        by_row = group.groupby("method", sort=False)[[*MEASURES, "processor_seconds"]].agg(mean_sd)
-        lines += [f"\n### {name}\n", *markdown(by_row, "row")]
-    return "\n".join([*lines, "\n### What the paper prints\n", *markdown(PUBLISHED, "task")]) + "\n"

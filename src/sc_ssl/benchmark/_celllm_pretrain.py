@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
 from sc_ssl import models, tl
@@ -15,7 +14,7 @@ from sc_ssl import models, tl
 from ._bars import draw_bars
 from ._data import load
 from ._rows import QUIET, Embed, built, pca_standard, pca_weighed, scvi, untrained
-from ._runs import Runs, markdown, mean_sd, provenance
+from ._runs import Runs, every, page
 from .richter._cells import labelled
 from .richter.neighbours import by_neighbours, logistic
 
@@ -63,28 +62,11 @@ ROWS = {
 def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
     """Do the runs that are missing in ``out/celllm_pretrain.csv`` and write its page and picture."""
     runs = Runs(out / "celllm_pretrain.csv", KEYS)
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for seed in range(n_seeds)
-        for name in names
-        for method in ROWS
-        if methods is None or method in methods
-    ]
-    for this in runs.missing(wanted):
+    for this in runs.missing(every(names, n_seeds, ROWS, methods)):
         adata = labelled(load(this["dataset"]), this["seed"], MAX_CELLS)
         start = time.process_time()
         scores = ROWS[this["method"]](adata, this["seed"])
         runs.add(this | scores | {"processor_seconds": round(time.process_time() - start, 1)})
     table = runs.table()
-    (out / "celllm_pretrain.md").write_text(page(table))
+    (out / "celllm_pretrain.md").write_text(page(table, "celllm --task pretrain", [*MEASURES, "processor_seconds"]))
     draw_bars(table, MEASURES, out / "celllm_pretrain.png")
-
-
-def page(runs: pd.DataFrame) -> str:
-    """A table for each data set."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task pretrain -->\n{provenance()}; seeds {seeds}."]
-    for name, group in runs.groupby("dataset", sort=False):
-        by_row = group.groupby("method", sort=False)[[*MEASURES, "processor_seconds"]].agg(mean_sd)
-        lines += [f"\n### {name}\n", *markdown(by_row, "row")]
-    return "\n".join(lines) + "\n"

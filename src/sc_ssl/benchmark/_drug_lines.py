@@ -12,7 +12,7 @@ from sc_ssl import tl
 from sc_ssl.metrics import pearson
 
 from ._bars import draw_bars
-from ._runs import Runs, markdown, mean_sd, provenance
+from ._runs import Runs, page
 from ._screen import Predict, Screen, additive_mean, deepcdr, drug_mean, ridge
 
 DATASETS = ("celllines_ccle_gdsc",)
@@ -72,7 +72,9 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
         scores = score(screen.y_nm.to_numpy(), predicted, test_nm)
         runs.add(this | {name: round(value, 4) for name, value in scores.items()} | {"seconds": seconds})
     table = runs.table()
-    (out / "celllm_drug_lines.md").write_text(page(table))
+    (out / "celllm_drug_lines.md").write_text(
+        page(table, "celllm --task drug_lines", [*MEASURES, "seconds"], by=["dataset", "split"], title="{1} ({0})")
+    )
     draw_bars(table, MEASURES, out / "celllm_drug_lines.png", by="split")
 
 
@@ -103,13 +105,3 @@ def score(y_nm: np.ndarray, predicted_nm: np.ndarray, test_nm: np.ndarray) -> di
         "pearson": pearson(y[None], predicted[None])["flattened"],
         "pearson_per_drug": float(np.mean(per_drug)),
     }
-
-
-def page(runs: pd.DataFrame) -> str:
-    """A table for each split."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task drug_lines -->\n{provenance()}; seeds {seeds}."]
-    for (name, split), group in runs.groupby(["dataset", "split"], sort=False):
-        by_row = group.groupby("method", sort=False)[[*MEASURES, "seconds"]].agg(mean_sd)
-        lines += [f"\n### {split} ({name})\n", *markdown(by_row, "row")]
-    return "\n".join(lines) + "\n"

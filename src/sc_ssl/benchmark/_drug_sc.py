@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedShuffleSplit
@@ -26,7 +25,7 @@ from sc_ssl.train import seeded
 from . import _bulk_to_cells
 from ._bars import draw_bars
 from ._data import load
-from ._runs import Runs, markdown, mean_sd, provenance
+from ._runs import Runs, page
 
 DATASETS = ("a375_plx4720",)
 KEYS = ("dataset", "train_rate", "method", "seed", "draw")
@@ -150,7 +149,14 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
         scores = score(cells.resistant_n[test], score_n[test])
         runs.add(this | {name: round(value, 4) for name, value in scores.items()} | {"seconds": seconds})
     if len(runs.table()):
-        (out / "celllm_drug_sc.md").write_text(page(runs.table()))
+        title = f"{{1:.0%}} of the cells of {{0}} labelled, {N_DRAWS} draws a seed"
+        claims = ", ".join(f"{name} {value:.3f}" for name, value in PUBLISHED.items())
+        below = [
+            f"\nAs published, F1 with 5 % of the labels, mean of two other data sets, of which class is not known: {claims}."
+        ]
+        measures, by = [*MEASURES, "seconds"], ["dataset", "train_rate"]
+        text = page(runs.table(), "celllm --task drug_sc", measures, by=by, title=title, below=below)
+        (out / "celllm_drug_sc.md").write_text(text)
         draw_bars(runs.table(), MEASURES, out / "celllm_drug_sc.png", by="train_rate")
     _bulk_to_cells.run(n_seeds, out, methods)
 
@@ -172,18 +178,3 @@ def score(resistant_n: np.ndarray, score_n: np.ndarray) -> dict[str, float]:
         "auroc": float(roc_auc_score(resistant_n, score_n)),
         "auprc": float(average_precision_score(resistant_n, score_n)),
     }
-
-
-def page(runs: pd.DataFrame) -> str:
-    """A table for each share of labelled cells; the paper's numbers stand below, of other data."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task drug_sc -->\n{provenance()}; seeds {seeds}."]
-    for (name, rate), group in runs.groupby(["dataset", "train_rate"], sort=False):
-        by_row = group.groupby("method", sort=False)[[*MEASURES, "seconds"]].agg(mean_sd)
-        lines += [f"\n### {rate:.0%} of the cells of {name} labelled, {N_DRAWS} draws a seed\n"]
-        lines += markdown(by_row, "row")
-    claims = ", ".join(f"{name} {value:.3f}" for name, value in PUBLISHED.items())
-    lines += [
-        f"\nAs published, F1 with 5 % of the labels, mean of two other data sets, of which class is not known: {claims}."
-    ]
-    return "\n".join(lines) + "\n"

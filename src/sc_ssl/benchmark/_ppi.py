@@ -18,7 +18,7 @@ from sc_ssl.pp.ppi_gene_embeddings import adjacency_svd, read_graph
 
 from ._bars import draw_bars
 from ._data import resource
-from ._runs import Runs, markdown, mean_sd, provenance
+from ._runs import Runs, every, page
 
 #: no data sets: the graphs are files among the resources
 DATASETS: tuple[str, ...] = ()
@@ -71,14 +71,7 @@ ROWS: dict[str, Vectors] = {
 def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
     """Of all graphs, whatever ``names``: do the runs that are missing in ``out/celllm_ppi.csv`` and write its page and picture."""
     runs = Runs(out / "celllm_ppi.csv", KEYS)
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for name in GRAPHS
-        for seed in range(n_seeds)
-        for method in ROWS
-        if methods is None or method in methods
-    ]
-    for this in runs.missing(wanted):
+    for this in runs.missing(every(GRAPHS, n_seeds, ROWS, methods)):
         genes, edge_2e = read_graph(resource(f"{this['dataset']}.tsv.gz"))
         train_2e, held_2e = hold_out(edge_2e, this["seed"])
         start = time.perf_counter()
@@ -87,7 +80,7 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
         scores = score(vectors, genes, edge_2e, held_2e, this["seed"])
         runs.add(this | {name: round(value, 4) for name, value in scores.items()} | {"seconds": seconds})
     table = runs.table()
-    (out / "celllm_ppi.md").write_text(page(table))
+    (out / "celllm_ppi.md").write_text(page(table, "celllm --task ppi", [*MEASURES, "seconds"]))
     draw_bars(table, MEASURES, out / "celllm_ppi.png")
 
 
@@ -131,13 +124,3 @@ def _enrichment(unit: np.ndarray, genes: pd.Index) -> float:
     itself = np.eye(len(within), dtype=bool)
     found = together[np.arange(len(within))[:, None], near[:, :N_NEIGHBORS]].mean()
     return float(found / together[~itself].mean())
-
-
-def page(runs: pd.DataFrame) -> str:
-    """A table for each graph."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task ppi -->\n{provenance()}; seeds {seeds}."]
-    for name, group in runs.groupby("dataset", sort=False):
-        by_row = group.groupby("method", sort=False)[[*MEASURES, "seconds"]].agg(mean_sd)
-        lines += [f"\n### {name}\n", *markdown(by_row, "row")]
-    return "\n".join(lines) + "\n"

@@ -3,7 +3,7 @@
 import csv
 import datetime
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,14 @@ class Runs:
             writer.writerow(run)
 
 
+def every(
+    names: Sequence[str], n_seeds: int, rows: Iterable[str], methods: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """Each data set with each row, or with those named, and each seed; the first seed of all comes first."""
+    rows = [row for row in rows if methods is None or row in methods]
+    return [{"dataset": name, "method": row, "seed": seed} for seed in range(n_seeds) for name in names for row in rows]
+
+
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array in this file; where there is none, it is made and saved first."""
     if not path.exists():
@@ -83,3 +91,22 @@ def markdown(table: pd.DataFrame, index: str) -> list[str]:
 
     rows = [f"| {name} | " + " | ".join(map(text, row)) + " |" for name, *row in table.itertuples()]
     return [f"| {index} | " + " | ".join(map(str, table.columns)) + " |", "|---" * (1 + table.shape[1]) + "|", *rows]
+
+
+def page(
+    runs: pd.DataFrame,
+    command: str,
+    measures: Sequence[str],
+    *,
+    by: str | list[str] = "dataset",
+    title: str = "{0}",
+    below: Sequence[str] = (),
+) -> str:
+    """A page in Markdown: who wrote it, a table rows × measures for each data set or value of ``by``, and more lines."""
+    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
+    lines = [f"<!-- written by python -m sc_ssl.benchmark {command} -->\n{provenance()}; seeds {seeds}."]
+    for key, group in runs.groupby(by, sort=False):
+        heading = title.format(*(key if isinstance(key, tuple) else (key,)))
+        by_row = group.groupby("method", sort=False)[list(measures)].agg(mean_sd)
+        lines += [f"\n### {heading}\n", *markdown(by_row, "row")]
+    return "\n".join([*lines, *below]) + "\n"

@@ -23,7 +23,7 @@ from sc_ssl.train import seeded
 
 from ._data import load_all
 from ._rows import QUIET
-from ._runs import Runs, mean_sd, provenance
+from ._runs import Runs, every, mean_sd, provenance
 from .richter import neighbours
 
 if TYPE_CHECKING:
@@ -90,13 +90,7 @@ def run(
 ) -> None:
     """Do the runs that are missing in ``out/encoder.csv`` and write ``encoder.md``; with ``ship`` also the encoder."""
     runs = Runs(out / "encoder.csv", KEYS)
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for name in names
-        for method in methods or ROWS
-        for seed in range(n_seeds)
-    ]
-    for this in runs.missing(wanted):
+    for this in runs.missing(every(names, n_seeds, ROWS, methods)):
         start = time.perf_counter()
         adata = neighbours.cells(this["dataset"], this["seed"])
         score = neighbours.by_neighbours(lambda cells, _, this=this: _embedding(this, cells, out))(adata, this["seed"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sc_ssl.benchmark._runs import Runs
+from sc_ssl.benchmark._runs import Runs, every
 
 from . import annotation, integration, neighbours, page, proteins, reconstruction, transfer
 from ._task import Task
@@ -27,15 +27,8 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
     what = TASKS[task]
     runs = Runs(out / f"richter_{task}.csv", KEYS)
     asked_for = what.rows | {name: row for name, row in what.on_demand.items() if name in (methods or ())}
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for seed in range(n_seeds)
-        for name in names
-        for method in asked_for
-        if methods is None or method in methods
-    ]
     prepared, of = None, None
-    for this in runs.missing(wanted):
+    for this in runs.missing(every(names, n_seeds, asked_for, methods)):
         name, seed = this["dataset"], this["seed"]
         if of != (name, seed):
             of, prepared = (name, seed), what.prepare(name, seed)
