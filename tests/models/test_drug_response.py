@@ -75,7 +75,7 @@ def test_a_new_drug_responds_and_has_the_level_of_drugs_that_are_like_it(screen)
 def test_level_of_a_new_drug_is_kernel_ridge_regression(screen):
     adata, drugs = screen
     module = build(adata, drugs).module
-    feature_mf = torch.as_tensor(drugs.to_numpy(), dtype=torch.float32)
+    feature_mf = torch.tensor(drugs.to_numpy(), dtype=torch.float32)
     shared = drugs.to_numpy() @ drugs.to_numpy().T
     n_bits = drugs.to_numpy().sum(axis=1)
     similarity = shared / (n_bits[:, None] + n_bits - shared)

@@ -111,8 +111,9 @@ class DrugResponse(OnEncoder):
             freeze_encoder=freeze_encoder,
         )
         if values is not None:
-            self.module.mean_m.copy_(torch.as_tensor(np.nanmean(values, axis=0)))
-            self.module.sd_m.copy_(torch.as_tensor(np.maximum(np.nanstd(values, axis=0), 1e-6)))
+            y_nm = values.to_numpy(np.float64)  # sums of float32 would depend on how the table lies in memory
+            self.module.mean_m.copy_(torch.as_tensor(np.nanmean(y_nm, axis=0)))
+            self.module.sd_m.copy_(torch.as_tensor(np.maximum(np.nanstd(y_nm, axis=0), 1e-6)))
         self.drug_names = list(drugs)
         self.response_key = response_key
         self.init_params_ = self._get_init_params(locals())

@@ -133,8 +133,9 @@ class ModalityRegressor(OnEncoder):
             freeze_encoder=freeze_encoder,
         )
         if values is not None:
-            self.module.mean_f.copy_(torch.as_tensor(np.nanmean(values, axis=0)))
-            self.module.sd_f.copy_(torch.as_tensor(np.maximum(np.nanstd(values, axis=0), 1e-6)))
+            y_nf = values.to_numpy(np.float64)  # sums of float32 would depend on how the table lies in memory
+            self.module.mean_f.copy_(torch.as_tensor(np.nanmean(y_nf, axis=0)))
+            self.module.sd_f.copy_(torch.as_tensor(np.maximum(np.nanstd(y_nf, axis=0), 1e-6)))
         self.protein_names = protein_names
         self.protein_key = protein_key
         self.init_params_ = self._get_init_params(locals())
