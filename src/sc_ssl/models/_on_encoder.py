@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,8 @@ from ._module import SSLModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pandas as pd
 
     from sc_ssl.nn import LogNormalize
 
@@ -109,6 +112,13 @@ def plain_encoder(encoder: SSLModel | dict[str, Any] | None) -> dict[str, Any] |
     if not isinstance(encoder, SSLModel):
         return encoder
     return {"class": type(encoder).__name__, "registry": encoder.registry_, "params": encoder.plain_init_params()}
+
+
+def mean_and_sd(values: pd.DataFrame) -> tuple[Tensor, Tensor]:
+    """Of each column, over what was measured; in double precision, as single sums depend on how a table lies in memory."""
+    y_nf = values.to_numpy(np.float64)
+    sd_f = np.maximum(np.nanstd(y_nf, axis=0), 1e-6)
+    return torch.as_tensor(np.nanmean(y_nf, axis=0)), torch.as_tensor(sd_f)
 
 
 def _of_embedding(module: SSLModule) -> list[nn.Parameter]:

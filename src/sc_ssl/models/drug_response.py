@@ -13,7 +13,7 @@ from sc_ssl.data.molecules import N_BITS, drug_features, plain_drugs
 from sc_ssl.nn import MLP
 
 from ._drug_response_module import DrugResponseModule
-from ._on_encoder import OnEncoder, plain_encoder
+from ._on_encoder import OnEncoder, mean_and_sd, plain_encoder
 from ._training import TrainingDefaults
 from .regressor import modality_values
 
@@ -111,9 +111,9 @@ class DrugResponse(OnEncoder):
             freeze_encoder=freeze_encoder,
         )
         if values is not None:
-            y_nm = values.to_numpy(np.float64)  # sums of float32 would depend on how the table lies in memory
-            self.module.mean_m.copy_(torch.as_tensor(np.nanmean(y_nm, axis=0)))
-            self.module.sd_m.copy_(torch.as_tensor(np.maximum(np.nanstd(y_nm, axis=0), 1e-6)))
+            mean_m, sd_m = mean_and_sd(values)
+            self.module.mean_m.copy_(mean_m)
+            self.module.sd_m.copy_(sd_m)
         self.drug_names = list(drugs)
         self.response_key = response_key
         self.init_params_ = self._get_init_params(locals())

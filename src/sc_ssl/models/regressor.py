@@ -13,7 +13,7 @@ from sc_ssl.losses import scored_weight, squared_error
 from sc_ssl.nn import MLP
 
 from ._encoders import latent_width
-from ._on_encoder import OnEncoder, OnEncoderModule, plain_encoder
+from ._on_encoder import OnEncoder, OnEncoderModule, mean_and_sd, plain_encoder
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ class ModalityRegressor(OnEncoder):
             freeze_encoder=freeze_encoder,
         )
         if values is not None:
-            y_nf = values.to_numpy(np.float64)  # sums of float32 would depend on how the table lies in memory
-            self.module.mean_f.copy_(torch.as_tensor(np.nanmean(y_nf, axis=0)))
-            self.module.sd_f.copy_(torch.as_tensor(np.maximum(np.nanstd(y_nf, axis=0), 1e-6)))
+            mean_f, sd_f = mean_and_sd(values)
+            self.module.mean_f.copy_(mean_f)
+            self.module.sd_f.copy_(sd_f)
         self.protein_names = protein_names
         self.protein_key = protein_key
         self.init_params_ = self._get_init_params(locals())
