@@ -7,16 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 from small_models import QUICK, fit
 
 from sc_ssl import models
 from sc_ssl._keys import METHODS
 from sc_ssl.models import CellClassifier, MaskSC, ScPretrain
 from sc_ssl.models._adapt import adapted
-from sc_ssl.models._best_f1 import validation_cells
 from sc_ssl.models._calibration import calibration
 from sc_ssl.models._classifier_module import Head
+from sc_ssl.models._fine_tune import fine_tune, validation_cells
+from sc_ssl.models._probe import linear_probe
 from sc_ssl.tl import embed
 
 
@@ -81,7 +84,7 @@ def test_appended_genes_come_last_and_leave_the_others_weights(pretrained, cells
         axis=0
     )
     np.testing.assert_allclose(found.module.normalize.mean_bg[0, 96:], np.ravel(mean), rtol=0.1)
-    found.train(2, freeze_encoder=False, **QUICK)
+    found.train(2, **QUICK)
     assert len(found.predict(more)) == 240
 
 
@@ -97,7 +100,7 @@ def test_genes_cannot_be_appended_to_patches(cells):
 def test_the_pretrained_model_and_the_cells_stay_as_they_are(pretrained, cells):
     weights = {name: tensor.clone() for name, tensor in pretrained.module.state_dict().items()}
     own = cells.copy()
-    classify(pretrained, own, epochs=2, freeze_encoder=False)
+    classify(pretrained, own, epochs=2)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in pretrained.module.state_dict().items())
     assert own.obs.equals(cells.obs)
     assert dict(own.uns) == {}
@@ -112,20 +115,89 @@ def test_frozen_encoder_does_not_move_and_unfrozen_does(pretrained, cells):
         return not torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
 
     assert not moved(freeze_encoder=True)
-    assert moved(freeze_encoder=False)
-    assert moved()  # 64 labelled cells a type
+    assert moved()
+
+
+def with_few_labels(cells, n=45):
     few = cells.copy()
-    few.obs["cell_type"] = few.obs["cell_type"].astype(object).where(np.arange(240) < 45, "Unknown")
-    found = classify(pretrained, few, epochs=3)
-    assert torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
+    few.obs["cell_type"] = few.obs["cell_type"].astype(object).where(np.arange(240) < n, "Unknown")
+    return few
+
+
+def test_head_starts_as_a_logistic_regression(pretrained, cells):
+    few = with_few_labels(cells)
+    found = classify(pretrained, few, freeze_encoder=True)
+    z, y = found.get_latent_representation(), few.obs["cell_type"].to_numpy()[:45]
+    z = (z - z[:45].mean(axis=0)) / z[:45].std(axis=0, ddof=1)
+    expected = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000).fit(z[:45], y).predict_proba(z)
+    logits = found._map_cells(found.module.logits, None, None)
+    np.testing.assert_allclose(softmax(logits, axis=1), expected, atol=1e-4)
+
+
+def test_probe_of_two_classes_and_of_one_without_cells():
+    rng = np.random.default_rng(0)
+    z, label = rng.normal(size=(40, 3)).astype(np.float32), np.repeat([0, 2], 20)
+    z[label == 2] += 1
+    weight, bias = linear_probe(torch.as_tensor(z), label, torch.ones(4))
+    expected = LogisticRegression(C=0.1, max_iter=2000).fit(z, label).predict_proba(z)
+    logits = z @ weight.T + bias
+    np.testing.assert_allclose(softmax(logits[:, [0, 2]], axis=1), expected, atol=1e-6)
+    assert not weight[[1, 3]].any()
+    assert (bias[[1, 3]] == bias.min()).all()
+
+
+def test_few_validation_cells_are_trained_on_in_the_end(pretrained, cells):
+    few = with_few_labels(cells, 90)
+    found = classify(pretrained, few, epochs=4)
+    assert {"calibration_train_loss", "train_loss"} <= set(found.history)
+    assert "macro_f1_validation" not in found.history
+    assert len(found.history["train_loss"]) == 4
+    torch.manual_seed(0)
+    again = CellClassifier.from_pretrained(pretrained, few, labels_key="cell_type")
+    index, label = again._labelled()
+    held_out = validation_cells(label, 0.2)
+    fine_tune(
+        again,
+        np.delete(index, held_out),
+        np.delete(label, held_out),
+        max_epochs=4,
+        freeze_encoder=False,
+        head_epochs=None,
+        lr_head=1e-3,
+        lr_encoder=3e-4,
+        adapt="all",
+        class_weight="balanced",
+        prefix="calibration_",
+        **QUICK,
+    )
+    logits = again._map_cells(again.module.logits, None, index[held_out])
+    temperature, threshold = calibration(torch.as_tensor(logits), label[held_out], 0.05)
+    assert float(found.module.temperature) == pytest.approx(temperature, rel=1e-5)
+    assert float(found.module.threshold) == pytest.approx(threshold, rel=1e-5)
+
+
+def test_centring_takes_off_what_all_new_cells_share(pretrained, cells):
+    found = classify(pretrained, cells.copy(), epochs=3)
+    shifted = cells.copy()
+    shifted.X = sparse.csr_matrix(cells.X + np.where(np.arange(cells.n_vars) < 30, 12.0, 0.0)[None]).astype(np.float32)
+    right = shifted.obs["cell_type"].to_numpy()
+    plain, centred = (found.predict(shifted, unknown=None, center=center) == right for center in (False, True))
+    assert centred.mean() > plain.mean() + 0.1
+    assert centred.mean() > 0.9
+    z = found.get_latent_representation(shifted)
+    np.testing.assert_allclose(found.module.center_d, found.get_latent_representation().mean(axis=0), atol=1e-5)
+    moved = torch.as_tensor(z - z.mean(axis=0)) + found.module.center_d
+    np.testing.assert_allclose(found.predict(shifted, soft=True, center=True), found.module.proba_at(moved), atol=1e-5)
 
 
 def test_encoder_and_head_have_their_own_rates(pretrained, cells):
-    found = classify(pretrained, cells.copy(), epochs=1, freeze_encoder=False, lr_encoder=0.0, lr_head=1e-2)
+    found = classify(pretrained, cells.copy(), epochs=1, lr_encoder=0.0, lr_head=1e-2)
     assert torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
 
 
-def test_best_macro_f1_comes_back(pretrained, cells):
+def test_best_macro_f1_comes_back(pretrained, cells, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 50)
+    monkeypatch.setattr("sc_ssl.models._probe.logistic_regression", lambda: DummyRegression())
     found = classify(
         pretrained, cells.copy(), epochs=30, freeze_encoder=True, lr_head=3.0, patience=40, validation_size=0.3
     )
@@ -143,6 +215,26 @@ def test_best_macro_f1_comes_back(pretrained, cells):
     ]
     assert np.mean(f1) == pytest.approx(curve.max())
     assert curve.max() > curve.min()
+
+
+class DummyRegression:
+    """A start that knows nothing."""
+
+    def fit(self, z, y, sample_weight):
+        self.classes_ = np.unique(y)
+        self.coef_ = np.zeros((len(self.classes_), z.shape[1]))
+        self.intercept_ = np.zeros(len(self.classes_))
+        return self
+
+
+def test_a_start_that_training_does_not_better_is_kept(pretrained, cells, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
+    scores = iter([0.9, 0.5, 0.4])
+    monkeypatch.setattr("sc_ssl.models._fine_tune.f1_score", lambda *args, **kwargs: next(scores))
+    found = classify(pretrained, cells.copy(), epochs=2)
+    start = classify(pretrained, cells.copy(), epochs=2, freeze_encoder=True, freeze_encoder_epochs=0)
+    pd.testing.assert_frame_equal(found.predict(soft=True), start.predict(soft=True))
+    assert list(found.history["macro_f1_validation"]["macro_f1_validation"]) == pytest.approx([0.5, 0.4])
 
 
 def test_validation_split_is_stratified_and_spares_rare_types():
@@ -282,7 +374,7 @@ def transformer(cells):
 
 @pytest.mark.parametrize("adapt", ["last", "lora"])
 def test_only_the_stated_part_of_a_transformer_is_trained(transformer, cells, tmp_path, adapt):
-    options = {"freeze_encoder": False, "freeze_encoder_epochs": 0, "adapt": adapt, "lr_encoder": 1e-3}
+    options = {"adapt": adapt, "lr_encoder": 1e-3}
     found = classify(transformer, cells.copy(), 3, **options)
     before, after = transformer.module.state_dict(), found.module.encoder.state_dict()
     assert before.keys() == after.keys()
@@ -312,7 +404,7 @@ def test_lora_starts_as_the_encoder_and_adds_a_matrix_of_low_rank(transformer, m
 
 def test_parts_of_a_transformer_need_one(pretrained, cells):
     with pytest.raises(ValueError, match="adapt='lora' is for encoders with a transformer"):
-        classify(pretrained, cells.copy(), 1, freeze_encoder=False, freeze_encoder_epochs=0, adapt="lora")
+        classify(pretrained, cells.copy(), 1, adapt="lora")
 
 
 @pytest.mark.parametrize(

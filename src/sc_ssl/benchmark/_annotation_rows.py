@@ -163,7 +163,7 @@ def with_target(target: Target) -> np.ndarray:
     return target.embedding(with_target=True)
 
 
-SCRATCH = {"freeze_encoder": False, "freeze_encoder_epochs": 0, "lr_encoder": 1e-3}
+SCRATCH = {"lr_encoder": 1e-3}
 ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "no pretraining": network(untrained, **SCRATCH),
     "ScPretrain fine-tuned": network(Target.encoder),

@@ -9,11 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sc_ssl._checks import check_choice
+from sc_ssl.nn import MLP
 
 from ._module import SSLModule
+from ._probe import linear_probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from sc_ssl.nn import LogNormalize
 
@@ -22,7 +26,10 @@ ClassWeight = Literal["balanced", "squared"]
 
 
 class Head(SSLModule):
-    """Standardises embeddings, which stand for ``"X"`` in its minibatches, and tells the types apart."""
+    """Standardises embeddings, which stand for ``"X"`` in its minibatches, and tells the types apart.
+
+    A linear map and, where there are hidden layers, a network that adds to it and starts at 0.
+    """
 
     reads_counts = True
     mean_d: Tensor
@@ -31,12 +38,11 @@ class Head(SSLModule):
 
     def __init__(self, n_latent: int, n_hidden: Sequence[int], n_classes: int, *, dropout_rate: float) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        width = n_latent
-        for n in n_hidden:
-            layers += [nn.Linear(width, n), nn.ReLU(), nn.Dropout(dropout_rate)]
-            width = n
-        self.layers = nn.Sequential(*layers, nn.Linear(width, n_classes))
+        self.linear = nn.Linear(n_latent, n_classes)
+        self.mlp: MLP | None = None
+        if n_hidden:
+            self.mlp = MLP(n_latent, n_hidden, n_classes, norm="none", dropout_rate=dropout_rate)
+            nn.init.zeros_(self.mlp[-1].weight)  # type: ignore[arg-type]
         self.register_buffer("mean_d", torch.zeros(n_latent))
         self.register_buffer("sd_d", torch.ones(n_latent))
         self.register_buffer("class_weight_k", torch.ones(n_classes))
@@ -50,6 +56,15 @@ class Head(SSLModule):
         self.mean_d.copy_(z_nd.mean(dim=0))
         self.sd_d.copy_(z_nd.std(dim=0).clamp(min=1e-6))
 
+    @torch.no_grad()
+    def start_from_probe(self, z_nd: Tensor, label_n: np.ndarray) -> None:
+        """Start from the logistic regression that fits these embeddings (n, n_latent) and classes (n,)."""
+        self.standardize(z_nd)
+        z_nd = (z_nd - self.mean_d.cpu()) / self.sd_d.cpu()
+        weight_kd, bias_k = linear_probe(z_nd, label_n, self.class_weight_k.cpu())
+        self.linear.weight.copy_(torch.as_tensor(weight_kd))
+        self.linear.bias.copy_(torch.as_tensor(bias_k))
+
     def weigh_classes(self, n_k: Tensor, how: ClassWeight | None) -> None:
         """Weigh classes of these sizes alike, or by the square of the others' share, or every cell alike."""
         check_choice("class_weight", how, (*get_args(ClassWeight), None))
@@ -59,7 +74,8 @@ class Head(SSLModule):
 
     def classify(self, z_nd: Tensor) -> Tensor:
         """Embeddings (n, n_latent) to logits (n, k)."""
-        return self.layers((z_nd - self.mean_d) / self.sd_d)
+        z_nd = (z_nd - self.mean_d) / self.sd_d
+        return self.linear(z_nd) if self.mlp is None else self.linear(z_nd) + self.mlp(z_nd)
 
     def logits(self, cells: dict[str, Tensor]) -> Tensor:
         """Of a minibatch whose ``"X"`` is the embedding, (n, k)."""
@@ -73,6 +89,8 @@ class Head(SSLModule):
 class CellClassifierModule(SSLModule):
     """A pretrained module and a head."""
 
+    #: mean embedding of the labelled cells
+    center_d: Tensor
     temperature: Tensor
     threshold: Tensor
 
@@ -81,6 +99,7 @@ class CellClassifierModule(SSLModule):
         self.encoder = encoder
         self.head = head
         self.reads_counts = encoder.reads_counts
+        self.register_buffer("center_d", torch.zeros_like(head.mean_d))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("threshold", torch.zeros(()))
 
@@ -104,7 +123,12 @@ class CellClassifierModule(SSLModule):
 
     def proba(self, cells: dict[str, Tensor]) -> Tensor:
         """Calibrated probabilities (n, k); rows sum to 1."""
-        return (self.logits(cells) / self.temperature).softmax(dim=1)
+        return self.proba_at(self.embed(cells))
+
+    @torch.no_grad()
+    def proba_at(self, z_nd: Tensor) -> Tensor:
+        """The same of embeddings (n, n_latent)."""
+        return (self.head.classify(z_nd) / self.temperature).softmax(dim=1)
 
     def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy, cells weighed by their class."""

@@ -1,26 +1,25 @@
-"""Cell types from a pretrained encoder: a frozen probe first, then the whole network where labels suffice."""
+"""Cell types from a pretrained encoder: a probe on the frozen encoder, and from there the whole network."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 
-from ._adapt import Adapt, adapted
+from ._adapt import Adapt
 from ._base import SSLModel
-from ._best_f1 import few_labels, fit_to_best_f1, validation_cells
 from ._calibration import calibration
 from ._cell_types import labelled_cells, read_types, type_codes, type_names
 from ._classifier_module import CellClassifierModule, ClassWeight, Head
 from ._encoders import class_named, copy_encoder, latent_width
+from ._fine_tune import MIN_TO_CHOOSE, fine_tune, validation_cells
 from ._neighbor_votes import neighbor_votes
 from ._storage import read_config
 from ._training import TrainingDefaults
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
 class CellClassifier(SSLModel):
     """Names cell types with the encoder of any trained model of this package; :meth:`from_pretrained` makes one.
 
-    With few labels a head on the frozen encoder does better than training everything, so that comes first; the whole
-    network follows, the encoder at a lower rate, where a typical type has 20 labelled cells or more. Departs from
-    scPretrain's code in that; in standardised embeddings and ReLU in the head instead of sigmoids; in early stopping on
-    macro F1 of a stratified validation split instead of on accuracy; and in probabilities that are calibrated.
+    The head starts as a logistic regression on the frozen encoder, so that training the whole network, the encoder at a
+    lower rate, distorts it less (Kumar et al. 2022). Departs from scPretrain's code in that; in standardised embeddings
+    and ReLU in the head instead of sigmoids; in early stopping on macro F1 of a stratified validation split, where that
+    is large enough to choose by, instead of on accuracy; and in probabilities that are calibrated.
 
     Parameters
     ----------
@@ -55,13 +54,14 @@ class CellClassifier(SSLModel):
     unlabeled_category
         Its value for cells without a type.
     n_hidden
-        Widths of the head's hidden layers.
+        Widths of the hidden layers of a network that adds to the head's linear map; none with ``()``.
     dropout_rate
         In the head, in [0, 1).
 
     References
     ----------
     Zhang et al. (2022), Bioinformatics 38:1607. Guo et al. (2017), On calibration of modern neural networks, ICML.
+    Kumar et al. (2022), Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR.
     """
 
     module: CellClassifierModule
@@ -151,10 +151,10 @@ class CellClassifier(SSLModel):
         self,
         max_epochs: int | None = None,
         *,
-        freeze_encoder: bool | None = None,
+        freeze_encoder: bool = False,
         freeze_encoder_epochs: int | None = None,
         lr_head: float = 1e-3,
-        lr_encoder: float = 1e-4,
+        lr_encoder: float = 3e-4,
         adapt: Adapt = "all",
         class_weight: ClassWeight | None = "balanced",
         validation_size: float = 0.2,
@@ -162,20 +162,22 @@ class CellClassifier(SSLModel):
         refused_share: float = 0.05,
         **fit_options: Any,
     ) -> None:
-        """Train on the labelled cells: the head on the frozen encoder, then all of it; then calibrate.
+        """Train on the labelled cells: a logistic regression on the frozen encoder, and from there on all of it.
 
         Every type with at least three labelled cells gives some to a validation split; on it the state with the best
-        macro F1 is kept, the temperature is fitted and the threshold for unknown cells is chosen. With under ten
-        validation cells there is no split: the last state is kept, uncalibrated, and no cell is called unknown.
+        macro F1 is kept, the temperature is fitted and the threshold for unknown cells is chosen. With under 100
+        validation cells, too few to choose a state by, all epochs are run, and run again with the validation cells
+        among the others; with under ten there is no split, probabilities are uncalibrated and no cell is called unknown.
 
         Parameters
         ----------
         max_epochs
             Of each stage; 100 by default.
         freeze_encoder
-            Train the head only; by default when a typical type has under 20 labelled cells.
+            Train the head only.
         freeze_encoder_epochs
-            Of the first stage; as many as ``max_epochs`` by default, 0 leaves it out.
+            Epochs of the head alone, beyond the logistic regression that it starts from; none by default, but as many
+            as ``max_epochs`` when the encoder stays frozen and a state can be chosen.
         lr_head, lr_encoder
             Learning rates.
         adapt
@@ -194,31 +196,42 @@ class CellClassifier(SSLModel):
         **fit_options
             ``batch_size``, ``accelerator``, ``enable_progress_bar``, ….
         """
-        index, label_n = self._labelled()
-        cells = self._own_cells().take(index)
-        held_out = validation_cells(label_n, validation_size)
-        fit_index = np.setdiff1d(np.arange(len(label_n)), held_out)
-        n_k = np.bincount(label_n[fit_index], minlength=len(self.classes))
         check_choice("adapt", adapt, get_args(Adapt))
-        self.module.head.weigh_classes(torch.as_tensor(n_k), class_weight)
+        index, label_n = self._labelled()
+        held_out = validation_cells(label_n, validation_size)
         self.module.calibrate(temperature=1, threshold=0)
-        freeze_encoder = few_labels(n_k) if freeze_encoder is None else freeze_encoder
-        z_nd = self._map_cells(self.module.embed, None, index)
-        if not self.is_trained_:
-            self.module.head.standardize(torch.as_tensor(z_nd))
-        first = max_epochs if freeze_encoder_epochs is None else freeze_encoder_epochs
-        stage = partial(fit_to_best_f1, self, label_n=label_n, held_out=held_out, patience=patience, **fit_options)
-        if first != 0 or freeze_encoder:
-            embedded = replace(cells, matrix=sparse.csr_matrix(z_nd), column_g=np.arange(z_nd.shape[1]))
-            stage(self.module.head, embedded, rates={"lr": lr_head}, prefix="head_", max_epochs=first)
-            self.is_trained_ = True
-        if not freeze_encoder:
-            rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
-            with adapted(self.module.encoder, adapt):
-                stage(self.module, cells, rates=rates, prefix="", max_epochs=max_epochs)
-        if len(held_out):
-            logit_nk = torch.as_tensor(self._map_cells(self.module.logits, None, index[held_out]))
-            self.module.calibrate(*calibration(logit_nk, label_n[held_out], refused_share))
+        tune = partial(
+            fine_tune,
+            self,
+            max_epochs=max_epochs,
+            freeze_encoder=freeze_encoder,
+            head_epochs=freeze_encoder_epochs,
+            lr_head=lr_head,
+            lr_encoder=lr_encoder,
+            adapt=adapt,
+            class_weight=class_weight,
+            **fit_options,
+        )
+        sureness = 1.0, 0.0
+        if len(held_out) >= MIN_TO_CHOOSE:
+            tune(index, label_n, held_out, patience=patience)
+            sureness = self._sureness(index[held_out], label_n[held_out], refused_share)
+        else:
+            if len(held_out):
+                start, rest = copy.deepcopy(self.module.state_dict()), np.setdiff1d(np.arange(len(index)), held_out)
+                was_trained = self.is_trained_
+                tune(index[rest], label_n[rest], prefix="calibration_")
+                sureness = self._sureness(index[held_out], label_n[held_out], refused_share)
+                self.module.load_state_dict(start)
+                self.is_trained_ = was_trained
+            tune(index, label_n)
+        self.module.calibrate(*sureness)
+        self.module.center_d.copy_(torch.as_tensor(self._map_cells(self.module.embed, None, index).mean(axis=0)))
+
+    def _sureness(self, index: np.ndarray, label_n: np.ndarray, refused_share: float) -> tuple[float, float]:
+        """Temperature and threshold by cells that were not trained on."""
+        logit_nk = torch.as_tensor(self._map_cells(self.module.logits, None, index))
+        return calibration(logit_nk, label_n, refused_share)
 
     def get_latent_representation(
         self,
@@ -243,6 +256,7 @@ class CellClassifier(SSLModel):
         soft: bool = False,
         return_uncertainty: bool = False,
         unknown: str | None = "Unknown",
+        center: bool = False,
     ) -> Any:
         """Name the types of cells, by default the classifier's own; rows come in the order asked for.
 
@@ -257,6 +271,9 @@ class CellClassifier(SSLModel):
         unknown
             What a cell is called whose most probable type is less probable than the threshold that training chose;
             ``None`` names a type for every cell.
+        center
+            Move the cells' mean embedding to that of the labelled cells first, which removes what sets all of one
+            apart from all of the other, such as platform or species; of harm where the types differ.
 
         Returns
         -------
@@ -264,7 +281,11 @@ class CellClassifier(SSLModel):
         ``return_uncertainty`` a pair of that and (n,) in [0, 1].
         """
         self._check_if_trained(warn=False)
-        proba_nk = self._map_cells(self.module.proba, adata, indices)
+        if center:
+            z_nd = torch.as_tensor(self._map_cells(self.module.embed, adata, indices)).to(self.device)
+            proba_nk = self.module.proba_at(z_nd - z_nd.mean(dim=0) + self.module.center_d).numpy(force=True)
+        else:
+            proba_nk = self._map_cells(self.module.proba, adata, indices)
         top_n = proba_nk.max(axis=1)
         name_n = np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
         if unknown is not None:

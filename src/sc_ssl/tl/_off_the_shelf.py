@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+
+from sc_ssl.models._probe import logistic_regression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ N_NEIGHBORS = 15
 
 OFF_THE_SHELF: dict[str, Callable[[int | None], BaseEstimator]] = {
     "knn": lambda seed: KNeighborsClassifier(N_NEIGHBORS, metric="cosine", weights="distance"),
-    "logistic": lambda seed: LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced", random_state=seed),
+    "logistic": lambda seed: logistic_regression(class_weight="balanced", random_state=seed),
     "svm": lambda seed: CalibratedClassifierCV(
         SVC(kernel="linear", C=0.1, class_weight="balanced", random_state=seed), cv=N_FOLDS, ensemble=False
     ),

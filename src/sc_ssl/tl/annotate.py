@@ -75,8 +75,7 @@ def annotate(
         Layer of counts in both; ``None`` takes ``layers["counts"]`` if there, else ``X``.
     center
         Take the mean off each data set's embedding first, which removes what sets all cells of one apart from all of
-        the other; of use where platform or species differ, of harm where types do. By default when species differ; not
-        with ``"finetune"``.
+        the other; of use where platform or species differ, of harm where types do. By default when species differ.
     max_epochs
         Of each training; by default each one's own.
     random_state
@@ -124,11 +123,12 @@ def annotate(
         classifier = CellClassifier.from_pretrained(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
         )
+        center = _differ(adata, reference) if center is None else center
         if method == "finetune":
             classifier.train(**options)
-            proba, threshold = classifier.predict(query, soft=True), float(classifier.module.threshold)
+            proba = classifier.predict(query, soft=True, center=center)
+            threshold = float(classifier.module.threshold)
         else:
-            center = _differ(adata, reference) if center is None else center
             proba, threshold = _off_the_shelf(classifier, query, method, seed, center=center), 0.0
     top = proba.to_numpy().max(axis=1)
     name = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]

@@ -17,7 +17,7 @@ from sc_ssl.tl.embed import N_TOP_GENES
 from sc_ssl.train import seeded
 
 #: a classifier without pretraining: all of it from the first epoch on, at one rate
-SCRATCH = {"freeze_encoder": False, "freeze_encoder_epochs": 0, "lr_encoder": 1e-3}
+SCRATCH = {"lr_encoder": 1e-3}
 
 
 def encoder(method: str, adata: AnnData, seed: int, *, trained: bool = True, **options: Any) -> SSLModel:

@@ -1,18 +1,22 @@
-"""Training with early stopping on macro F1, and the best state restored."""
+"""Training of a classifier on labelled cells: from a probe, and with the best state restored where it can be told."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
+from scipy import sparse
 from sklearn.metrics import f1_score
 
 from sc_ssl.data import CellLoader
 
+from ._adapt import adapted
 from ._base import INFERENCE_BATCH_SIZE
 from ._training import fit
 
@@ -23,18 +27,14 @@ if TYPE_CHECKING:
 
     from sc_ssl.data import Cells
 
-    from ._classifier_module import CellClassifierModule, Head
+    from ._adapt import Adapt
+    from ._classifier_module import CellClassifierModule, ClassWeight, Head
     from .classifier import CellClassifier
 
-#: fewer cells than this say nothing about which state is the best
+#: fewer cells than this say nothing about how sure a classifier may be
 MIN_VALIDATION = 10
-#: labelled cells of a typical (median) type from which on the encoder is trained too
-MIN_TO_UNFREEZE = 20
-
-
-def few_labels(n_k: np.ndarray) -> bool:
-    """Whether the numbers of labelled cells are too small to train the encoder."""
-    return bool(np.median(n_k[n_k > 0]) < MIN_TO_UNFREEZE)
+#: and fewer than this, about which state is the best
+MIN_TO_CHOOSE = 100
 
 
 def validation_cells(label_n: np.ndarray, size: float) -> np.ndarray:
@@ -58,7 +58,7 @@ class BestMacroF1(Callback):
         module: Head | CellClassifierModule,
         cells: Cells,
         label_n: np.ndarray,
-        patience: int,
+        patience: int | None,
         prefix: str = "",
     ) -> None:
         self.module = module
@@ -68,38 +68,95 @@ class BestMacroF1(Callback):
         self._state: dict[str, Tensor] = {}
         self._n_since = 0
 
-    @torch.no_grad()
+    def on_train_start(self, trainer: Trainer, plan: LightningModule) -> None:
+        """The state that training starts from may be the best."""
+        self._score(plan)
+
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Score the state after this epoch."""
+        plan.log(f"{self.prefix}macro_f1_validation", self._score(plan))
+        trainer.should_stop |= self.patience is not None and self._n_since >= self.patience
+
+    @torch.no_grad()
+    def _score(self, plan: LightningModule) -> float:
+        """Macro F1 of the state as it is, which is kept when it is the best so far."""
         self.module.eval()
         loader = CellLoader(self.cells, np.arange(self.cells.n_cells), INFERENCE_BATCH_SIZE, device=plan.device)
         logit_nk = torch.cat([self.module.logits(minibatch) for minibatch in loader]).cpu()
         self.module.train()
         found = logit_nk.argmax(dim=1).numpy()
-        score = f1_score(self.label_n, found, average="macro", zero_division=0)
+        score = float(f1_score(self.label_n, found, average="macro", zero_division=0))
         loss = float(F.cross_entropy(logit_nk, torch.as_tensor(self.label_n)))
-        plan.log(f"{self.prefix}macro_f1_validation", score)
         if self._best is None or (score, -loss) > self._best:
             self._best, self._n_since = (score, -loss), 0
             self._state = copy.deepcopy(self.module.state_dict())
         else:
             self._n_since += 1
-            trainer.should_stop |= self._n_since >= self.patience
+        return score
 
     def on_fit_end(self, trainer: Trainer, plan: LightningModule) -> None:
-        """Back to the best state, if an epoch was finished."""
+        """Back to the best state."""
         if self._best is not None:
             self.module.load_state_dict(self._state)
 
 
-def fit_to_best_f1(
+def fine_tune(
+    classifier: CellClassifier,
+    index: np.ndarray,
+    label_n: np.ndarray,
+    held_out: np.ndarray | None = None,
+    *,
+    max_epochs: int | None,
+    freeze_encoder: bool,
+    head_epochs: int | None,
+    lr_head: float,
+    lr_encoder: float,
+    adapt: Adapt,
+    class_weight: ClassWeight | None,
+    patience: int | None = None,
+    prefix: str = "",
+    **fit_options: Any,
+) -> None:
+    """The probe, then the head's epochs, then those of the whole network.
+
+    Parameters
+    ----------
+    index, label_n
+        Positions of the labelled cells, and their types.
+    held_out
+        Which of these the state is chosen by that is kept; all are trained on without.
+
+    See :meth:`CellClassifier.train` for the others.
+    """
+    held_out = np.empty(0, dtype=np.int64) if held_out is None else held_out
+    cells, module = classifier._own_cells().take(index), classifier.module
+    rest = np.setdiff1d(np.arange(len(label_n)), held_out)
+    n_k = torch.as_tensor(np.bincount(label_n[rest], minlength=len(classifier.classes)))
+    module.head.weigh_classes(n_k, class_weight)
+    z_nd = classifier._map_cells(module.embed, None, index)
+    if not classifier.is_trained_:
+        module.head.start_from_probe(torch.as_tensor(z_nd[rest]), label_n[rest])
+        classifier.is_trained_ = True
+    if head_epochs is None:
+        head_epochs = max_epochs if freeze_encoder and len(held_out) else 0
+    stage = partial(_stage, classifier, label_n=label_n, held_out=held_out, patience=patience, **fit_options)
+    if head_epochs != 0:
+        embedded = replace(cells, matrix=sparse.csr_matrix(z_nd), column_g=np.arange(z_nd.shape[1]))
+        stage(module.head, embedded, rates={"lr": lr_head}, prefix=f"{prefix}head_", max_epochs=head_epochs)
+    if not freeze_encoder:
+        rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
+        with adapted(module.encoder, adapt):
+            stage(module, cells, rates=rates, prefix=prefix, max_epochs=max_epochs)
+
+
+def _stage(
     classifier: CellClassifier,
     module: Head | CellClassifierModule,
     cells: Cells,
     *,
     label_n: np.ndarray,
     held_out: np.ndarray,
-    patience: int,
+    patience: int | None,
     rates: dict[str, Any],
     prefix: str,
     callbacks: Iterable[Callback] = (),

@@ -1,0 +1,30 @@
+"""Logistic regression on embeddings, the head that a classifier starts from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def logistic_regression(**options: Any) -> LogisticRegression:
+    """For standardised embeddings of few or many cells: an L2 penalty of strength 10."""
+    return LogisticRegression(C=0.1, max_iter=2000, **options)
+
+
+def linear_probe(z_nd: Tensor, label_n: np.ndarray, weight_k: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (k, d) and intercepts (k,) of a logistic regression on standardised embeddings, cells weighed by class.
+
+    A class without cells has no weights and the smallest intercept.
+    """
+    found = logistic_regression().fit(z_nd.numpy(), label_n, sample_weight=weight_k.numpy()[label_n])
+    coef_kd, intercept_k = found.coef_, found.intercept_
+    if len(found.classes_) == 2:  # one column for the second class against the first
+        coef_kd, intercept_k = (np.concatenate([-x / 2, x / 2]) for x in (coef_kd, intercept_k))
+    weight_kd, bias_k = np.zeros((len(weight_k), z_nd.shape[1])), np.full(len(weight_k), intercept_k.min())
+    weight_kd[found.classes_], bias_k[found.classes_] = coef_kd, intercept_k
+    return weight_kd, bias_k
