@@ -1,12 +1,14 @@
 """MaskSC: targets, teachers, layouts, attention and the published settings."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from sc_ssl.data import CellLoader
 from sc_ssl.models import ContrastiveSC, MaskSC
 from sc_ssl.models._diffusion import diffusion_components
 from sc_ssl.models._layout import cross_context
@@ -55,6 +57,7 @@ def trained(build_counts):
     ("options", "n_latent"),
     [
         ({"target": "diffusion", "readout": "prediction", "n_neighbors": 7}, 50),
+        ({"readout": "prediction", "n_components": 5}, 55),
         ({"target": "components", "readout": "prediction", "n_components": 5}, 5),
         ({"target": "global", "readout": "prediction"}, 8),
         ({"target": "cross", "readout": "prediction"}, 8),
@@ -62,16 +65,16 @@ def trained(build_counts):
         ({"target": "raw", "readout": "prediction"}, 16),
         ({"readout": "mean"}, 16),
         ({"readout": "cls"}, 16),
-        ({"gene_order": "given"}, 50),
-        ({"gene_order": "square"}, 50),
-        ({"gene_order": "coexpression"}, 50),
-        ({"gene_order": "random"}, 50),
-        ({"patch_embed": "conv"}, 50),
-        ({"mask_rate": 0.5, "weigh_genes": False}, 50),
+        ({"gene_order": "given"}, 58),
+        ({"gene_order": "square"}, 58),
+        ({"gene_order": "coexpression"}, 58),
+        ({"gene_order": "random"}, 58),
+        ({"patch_embed": "conv"}, 58),
+        ({"mask_rate": 0.5, "weigh_genes": False}, 58),
         ({"mask_rate": 0.0, "target": "patch", "readout": "mean"}, 16),
-        ({"patch_size": 7}, 50),  # the last patch is not full
-        ({"patch_size": None}, 50),
-        ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}}, 50),
+        ({"patch_size": 7}, 58),  # the last patch is not full
+        ({"patch_size": None}, 58),
+        ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}}, 58),
         ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}, "target": "cross", "readout": "mean"}, 16),
     ],
     ids=str,
@@ -159,8 +162,31 @@ def test_global_targets_are_the_teachers_features_of_the_cell(counts):
     torch.testing.assert_close(targets_of(model)[:, 0], expected, atol=1e-4, rtol=1e-3)
 
 
+def test_place_is_a_unit_vector_and_the_components_lie_beside_it(counts):
+    model = fit(counts)
+    module = model.module
+    cells = next(iter(CellLoader(model._own_cells(), np.arange(120), 120)))
+    every = torch.arange(6).expand(120, -1)
+    with torch.no_grad():
+        encoded = module.encoder(module.tokens(module.patches(cells)))
+        predicted = module.decoder(encoded, every, every).mean(dim=1)
+        z = module.embed(cells)
+    torch.testing.assert_close(z[:, :50], F.normalize(predicted[:, :50], dim=1))
+    torch.testing.assert_close(z[:, 50:], predicted[:, 50:] / 50**0.5)
+
+
+def test_leading_components_lie_beside_the_place_at_half_its_length(counts):
+    model = fit(counts, n_neighbors=9, n_components=25)
+    components = (normalized(model) @ model.module.frozen.loading_gc).numpy()[:, :20]
+    found = model._training_cells().extra["target"]
+    place = fit(counts, n_neighbors=9, n_components=25, target="diffusion")._training_cells().extra["target"]
+    np.testing.assert_allclose(found[:, :50], place, atol=1e-5)
+    lengths = np.sqrt((components**2).sum(axis=1).mean())
+    np.testing.assert_allclose(found[:, 50:], components / lengths * 0.5 * 50**0.5, rtol=1e-4, atol=1e-5)
+
+
 def test_diffusion_targets_are_places_in_the_graph_of_the_components(counts):
-    model = fit(counts, n_neighbors=9)
+    model = fit(counts, n_neighbors=9, target="diffusion")
     components = (normalized(model) @ model.module.frozen.loading_gc).numpy()
     found = model._training_cells().extra["target"]
     np.testing.assert_allclose(found, diffusion_components(components, 9, 50) * 50**0.5, atol=1e-5)
@@ -175,7 +201,7 @@ def test_above_a_number_of_cells_evenly_spread_ones_are_trained_on(counts, monke
     assert cells.n_cells == 50
     index = np.unique(np.linspace(0, 119, 50).astype(int))
     np.testing.assert_array_equal(cells.rows(np.arange(50)).toarray(), counts.X[index].toarray())
-    assert model.get_latent_representation().shape == (120, 50)
+    assert model.get_latent_representation().shape == (120, 58)
 
 
 def test_components_are_those_of_a_full_decomposition_partly_whitened(counts):
@@ -235,9 +261,9 @@ def test_teacher_of_other_genes_is_refused(counts):
         build(counts, target="global", teacher=teacher)
 
 
-@pytest.mark.parametrize("target", ["diffusion", "components", "raw"])
+@pytest.mark.parametrize("target", ["diffusion+components", "diffusion", "components", "raw"])
 def test_teacher_that_would_not_be_asked_is_refused(counts, target):
-    with pytest.raises(ValueError, match=f"target='{target}' needs no teacher"):
+    with pytest.raises(ValueError, match=re.escape(f"target={target!r} needs no teacher")):
         build(counts, target=target, teacher=fit_teacher(counts))
 
 

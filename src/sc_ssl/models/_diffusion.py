@@ -1,13 +1,37 @@
-"""What contrastive learning with neighbours as positives converges to, in closed form."""
+"""What contrastive learning with neighbours as positives converges to, in closed form, and the components beside it."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
 
 from sc_ssl.data import nearest_cells
 
 #: steps of the random walk; after them only what separates groups of cells is left
 N_STEPS = 128
+#: eigenvectors of the neighbour graph; the walk leaves few of them
+N_DIFFUSION = 50
+#: principal components beside them, and their mean length where that of the eigenvectors is 1
+N_LEADING, LEADING_LENGTH = 20, 0.5
+
+
+def graph_position(components_nc: np.ndarray, n_neighbors: int, *, n_leading: int) -> np.ndarray:
+    """Each cell's place in the graph of these components and, beside it, the leading ones, (n, 50 + ``n_leading``).
+
+    The place is as of :func:`diffusion_components`, with a mean square of 1 whatever the number of eigenvectors.
+    """
+    place_nd = diffusion_components(components_nc, n_neighbors, N_DIFFUSION)
+    leading_nd = components_nc[:, :n_leading]
+    length = max(float(np.sqrt((leading_nd**2).sum(axis=1).mean())), 1e-12) if n_leading else 1.0
+    return np.hstack([place_nd, leading_nd * (LEADING_LENGTH / length)]) * N_DIFFUSION**0.5
+
+
+def on_the_sphere(position_nd: Tensor) -> Tensor:
+    """Predicted positions with the place as a unit vector, and the components in the same scale."""
+    place_nd, leading_nd = position_nd[:, :N_DIFFUSION], position_nd[:, N_DIFFUSION:]
+    return torch.cat([F.normalize(place_nd, dim=1), leading_nd / N_DIFFUSION**0.5], dim=1)
 
 
 def diffusion_components(x_nc: np.ndarray, n_neighbors: int, n_components: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sc_ssl.losses import squared_error
 from sc_ssl.views import TokenMask, random_mask, to_patches
 
+from ._diffusion import on_the_sphere
 from ._module import SSLModule
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ._components import FrozenComponents
     from ._teacher import FrozenTeacher
 
+#: targets that are found once for all cells, from their neighbour graph
+OF_THE_GRAPH = ("diffusion", "diffusion+components")
 #: hidden patches that are scored where the whole cell is predicted at each
 N_SCORED = 8
 
@@ -63,13 +66,15 @@ class MaskSCModule(SSLModule):
             return encoded[:, 1:].mean(dim=1)
         every_nt = torch.arange(len(self.position), device=encoded.device).expand(len(encoded), -1)
         predicted = self.decoder(encoded, every_nt, every_nt).mean(dim=1)
-        return F.normalize(predicted, dim=1) if self.target in ("diffusion", "global") else predicted
+        if self.target in OF_THE_GRAPH:
+            return on_the_sphere(predicted)
+        return F.normalize(predicted, dim=1) if self.target == "global" else predicted
 
     def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Squared error between predicted and frozen features at the hidden patches."""
         x_ng = self.normalize(cells)
         patch_ntp = to_patches(x_ng, self.patch_genes_tp)
-        target_ntc = cells["target"][:, None] if self.target == "diffusion" else self.targets(x_ng, patch_ntp)
+        target_ntc = cells["target"][:, None] if self.target in OF_THE_GRAPH else self.targets(x_ng, patch_ntp)
         visible_nv, hidden_nm = self.mask(*patch_ntp.shape[:2], patch_ntp.device)
         encoded = self.encoder(self.tokens(patch_ntp, visible_nv))
         if target_ntc.shape[1] == 1:  # the same target everywhere: a few patches say it all

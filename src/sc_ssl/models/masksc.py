@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,9 @@ from sc_ssl.views import to_patches
 
 from ._base import SSLModel
 from ._components import MAX_CELLS, FrozenComponents
-from ._diffusion import diffusion_components
+from ._diffusion import N_DIFFUSION, N_LEADING, graph_position
 from ._layout import GeneOrder, gene_patches
-from ._masksc_module import MaskSCModule
+from ._masksc_module import OF_THE_GRAPH, MaskSCModule
 from ._teacher import FrozenTeacher, build_teacher, check_teacher, train_teacher
 from ._training import TrainingDefaults
 
@@ -44,9 +44,7 @@ PAPER: dict[str, Any] = {
     "readout": "mean",
     "weigh_genes": False,
 }
-TARGETS = ("diffusion", "components", "global", "cross", "patch", "raw")
-#: eigenvectors of the neighbour graph; the walk leaves few of them
-N_DIFFUSION = 50
+Target = Literal["diffusion+components", "diffusion", "components", "global", "cross", "patch", "raw"]
 #: the neighbour graph and the training take evenly spread cells above this number
 MAX_GRAPH_CELLS = 50_000
 
@@ -59,11 +57,11 @@ class MaskSC(SSLModel):
 
     Departs from the paper, whose settings :meth:`paper` gives. The frozen features are not those of a trained
     contrastive encoder, which clustered worse on most development data, but what contrastive learning with neighbouring
-    cells as positives converges to: the leading eigenvectors of a random walk on the cells' neighbour graph. Genes are
-    weighed by their variance beyond chance. The decoder sees the cell through a bottleneck, and the embedding is the
-    unit vector that it predicts, for cells with and without neighbours alike. Each patch has a weight matrix of its own
-    instead of one convolution for all, which was clearly better in a pilot on PBMC 4k; all other choices were made on
-    development data, and the benchmarks say what is shown.
+    cells as positives converges to, the leading eigenvectors of a random walk on the cells' neighbour graph, beside the
+    leading principal components at half their length. Genes are weighed by their variance beyond chance. The decoder
+    sees the cell through a bottleneck, and the embedding is what it predicts, for cells with and without neighbours
+    alike. Each patch has a weight matrix of its own instead of one convolution for all, which was clearly better in a
+    pilot on PBMC 4k; all other choices were made on development data, and the benchmarks say what is shown.
 
     Parameters
     ----------
@@ -73,7 +71,8 @@ class MaskSC(SSLModel):
         Instead of ``adata``: the registry of a saved model.
     target
         What is predicted at a hidden patch: ``"diffusion"``, the cell's place in its neighbour graph, which is found
-        by principal components; ``"components"``, these themselves; ``"global"``, a contrastive teacher's features of
+        by principal components; ``"components"``, these themselves; ``"diffusion+components"``, the place and, at half
+        its length, the leading components; ``"global"``, a contrastive teacher's features of
         the whole cell; ``"cross"``, of the patches in the same row and column (paper); ``"patch"``, of the patch alone;
         ``"raw"``, the patch's z-scored genes.
     n_components
@@ -125,7 +124,7 @@ class MaskSC(SSLModel):
         adata: AnnData | None = None,
         registry: dict[str, Any] | None = None,
         *,
-        target: Literal["diffusion", "components", "global", "cross", "patch", "raw"] = "diffusion",
+        target: Target = "diffusion+components",
         n_components: int = 30,
         n_neighbors: int | None = None,
         teacher: ContrastiveSC | None = None,
@@ -144,7 +143,7 @@ class MaskSC(SSLModel):
         readout: Literal["prediction", "mean", "cls"] = "prediction",
     ) -> None:
         super().__init__(adata, registry)
-        check_choice("target", target, TARGETS)
+        check_choice("target", target, get_args(Target))
         check_choice("patch_embed", patch_embed, ("local", "conv"))
         check_choice("readout", readout, ("prediction", "mean", "cls"))
         if not 0 <= mask_rate < 1:
@@ -160,7 +159,7 @@ class MaskSC(SSLModel):
         given, teacher = teacher, None
         normalize = self._normalizer(weigh_genes=weigh_genes)
         if given is not None:
-            if target in ("diffusion", "components", "raw"):
+            if target in (*OF_THE_GRAPH, "components", "raw"):
                 raise ValueError(
                     f"target={target!r} needs no teacher; leave it out, or take target='global' or 'cross'."
                 )
@@ -168,12 +167,15 @@ class MaskSC(SSLModel):
             teacher_kwargs = given.plain_init_params()
             normalize.load_state_dict(given.module.normalize.state_dict())
         frozen: FrozenComponents | FrozenTeacher | None = None
-        if target in ("diffusion", "components"):
+        n_leading = min(N_LEADING, n_components, n_genes) if target == "diffusion+components" else 0
+        if target in (*OF_THE_GRAPH, "components"):
             frozen = FrozenComponents(n_genes, n_components)
         elif target != "raw":
             frozen = build_teacher(self, given, teacher_kwargs or {}, target, patch_genes_tp)
             frozen.contrastive.normalize.load_state_dict(normalize.state_dict())
-        n_output = {"diffusion": N_DIFFUSION, "raw": patch_size}.get(target) or frozen.n_features
+        n_output = patch_size if frozen is None else frozen.n_features
+        if target in OF_THE_GRAPH:
+            n_output = N_DIFFUSION + n_leading
         embed_class = LocalPatchEmbed if patch_embed == "local" else ConvPatchEmbed
         self.module = MaskSCModule(
             normalize=normalize,
@@ -188,7 +190,7 @@ class MaskSC(SSLModel):
             readout=readout,
             mask_rate=mask_rate,
         )
-        self.n_neighbors = n_neighbors
+        self.n_neighbors, self._n_leading = n_neighbors, n_leading
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -282,13 +284,12 @@ class MaskSC(SSLModel):
                 train_teacher(self, frozen, cells, **fit_options)
             minibatches = self._normalized(cells)
             frozen.fit_scale((x_ng, to_patches(x_ng, self.module.patch_genes_tp)) for x_ng in minibatches)
-        if self.module.target != "diffusion":
+        if self.module.target not in OF_THE_GRAPH:
             return cells
         cells = cells.spread(MAX_GRAPH_CELLS)
         components = torch.cat([(x_ng @ frozen.loading_gc).cpu() for x_ng in self._normalized(cells)]).numpy()
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
-        place = diffusion_components(components, n_neighbors, N_DIFFUSION)
-        return cells.beside(target=place * N_DIFFUSION**0.5)  # a mean square of 1, whatever their number
+        return cells.beside(target=graph_position(components, n_neighbors, n_leading=self._n_leading))
 
     @torch.no_grad()
     def _normalized(self, cells: Cells) -> Iterator[Tensor]:
