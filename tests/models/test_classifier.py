@@ -14,6 +14,7 @@ from small_models import QUICK, fit
 
 from sc_ssl import models
 from sc_ssl._keys import METHODS
+from sc_ssl.data import CellLoader
 from sc_ssl.models import CellClassifier, MaskSC, ScPretrain
 from sc_ssl.models._adapt import adapted
 from sc_ssl.models._calibration import calibration
@@ -390,6 +391,44 @@ def test_only_the_stated_part_of_a_transformer_is_trained(transformer, cells, tm
     found.save(tmp_path / "model")
     loaded = CellClassifier.load(tmp_path / "model", cells.copy())
     np.testing.assert_array_equal(loaded.predict(soft=True), found.predict(soft=True))
+
+
+def test_slots_of_genes_stand_at_the_genes_places(transformer, cells):
+    torch.manual_seed(0)
+    found = CellClassifier.from_pretrained(transformer, cells.copy(), labels_key="cell_type", reads="gene_slots")
+    z = found.get_latent_representation()
+    assert z.shape == (240, 97)
+    expressed = cells.X.toarray() > 0
+    assert not z[:, :96][~expressed].any()
+    module = found.module.encoder
+    minibatch = next(iter(CellLoader(found._own_cells(), np.arange(5), 5)))
+    log_ng = module.normalize.log_expression(minibatch)
+    tokens = module.tokens(log_ng)
+    with torch.no_grad():
+        h_ntd, _ = module.encode(tokens, module.code(tokens, log_ng, minibatch)[0])
+        value_nt = found.module.slot(module.transformer.norm(h_ntd))[:, :, 0].clamp(min=0)
+    for i in range(5):
+        for j in np.flatnonzero(tokens.real_nt[i]):
+            assert z[i, tokens.gene_nt[i, j]] == pytest.approx(float(value_nt[i, j + 1]), abs=1e-5)
+        assert z[i, 96] == pytest.approx(float(value_nt[i, 0]), abs=1e-5)
+
+
+def test_slots_of_genes_are_trained_saved_and_name_types(transformer, cells, tmp_path):
+    found = CellClassifier.from_pretrained(
+        transformer, cells.copy(), labels_key="cell_type", reads="gene_slots", n_hidden=(16, 8)
+    )
+    before = found.module.slot.weight.detach().clone()
+    found.train(5, adapt="last", lr_encoder=1e-3, **QUICK)
+    assert not torch.equal(found.module.slot.weight, before)
+    assert np.mean(found.predict(unknown=None) == cells.obs["cell_type"]) > 0.8
+    found.save(tmp_path / "model")
+    loaded = CellClassifier.load(tmp_path / "model", cells.copy())
+    np.testing.assert_array_equal(loaded.predict(soft=True), found.predict(soft=True))
+
+
+def test_slots_of_genes_need_tokens_that_are_genes(pretrained, cells):
+    with pytest.raises(ValueError, match=r"tokens are genes \(CellLM\), found a ScPretrain"):
+        CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type", reads="gene_slots")
 
 
 def test_lora_starts_as_the_encoder_and_adds_a_matrix_of_low_rank(transformer, monkeypatch):

@@ -65,7 +65,7 @@ def cells(name: str, seed: int) -> AnnData:
     return adata
 
 
-def celllm(*, trained: bool = True, **options: Any) -> Predict:
+def celllm(*, trained: bool = True, head: dict[str, Any] | None = None, **options: Any) -> Predict:
     """The classifier on CellLM."""
 
     def predict(adata: AnnData, train: np.ndarray, seed: int) -> np.ndarray:
@@ -77,7 +77,7 @@ def celllm(*, trained: bool = True, **options: Any) -> Predict:
             else:
                 with built(CellLM, adata, seed, n_start_components=0) as model:
                     model.is_trained_ = True
-            classifier = CellClassifier.from_pretrained(model, target, labels_key="label")
+            classifier = CellClassifier.from_pretrained(model, target, labels_key="label", **head or {})
             classifier.train(**QUIET, **options)
             return classifier.predict(unknown=None)
 
@@ -95,12 +95,15 @@ def logistic(features: Callable[[AnnData], np.ndarray]) -> Predict:
     return predict
 
 
-TUNED: dict[str, Any] = {"freeze_encoder": False, "freeze_encoder_epochs": 100, "max_epochs": MAX_EPOCHS}
+TUNED: dict[str, Any] = {"max_epochs": MAX_EPOCHS}
+#: the paper's head
+SLOTS: dict[str, Any] = {"reads": "gene_slots", "n_hidden": (512, 128)}
 ROWS: dict[str, Predict] = {
     "CellLM, frozen": celllm(freeze_encoder=True),
     "CellLM, last block": celllm(adapt="last", **TUNED),
     "CellLM, LoRA": celllm(adapt="lora", lr_encoder=1e-3, **TUNED),
     "CellLM, all": celllm(**TUNED),
+    "CellLM, last block, gene slots": celllm(head=SLOTS, adapt="last", **TUNED),
     "random network, frozen": celllm(trained=False, freeze_encoder=True),
     "variable genes, logistic regression": logistic(lambda adata: variable_genes(adata)[0]),
     "PCA, 50 components, logistic regression": logistic(lambda adata: pca_space(adata.X)),

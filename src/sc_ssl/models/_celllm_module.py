@@ -17,6 +17,8 @@ from ._contrast import ContrastModule
 from ._malignancy import MALIGNANT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sc_ssl.nn import MLP, GeneTable, LogNormalize, Transformer, ValueEmbedding
 
 #: share of the masked tokens whose value is hidden, as in scBERT; the others are only predicted
@@ -74,7 +76,23 @@ class CellLMModule(ContrastModule):
     # the embedding
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """The pooled output (n, n_hidden) of each cell's most expressed genes; cells of like length go together."""
+        """The pooled output (n, n_hidden) of each cell's most expressed genes."""
+        return self._read(cells, lambda tokens, h_ntd, real_nt, absent_nd: self.pool(h_ntd, real_nt, absent_nd))
+
+    def gene_slots(self, cells: dict[str, Tensor], slot: nn.Linear) -> Tensor:
+        """What ``slot`` makes of each gene's output, at the gene's place; 0 for genes without, [CLS] last, (n, g + 1)."""
+
+        def read(tokens: Tokens, h_ntd: Tensor, real_nt: Tensor, absent_nd: Tensor) -> Tensor:
+            value_nt = slot(self.transformer.norm(h_ntd)).squeeze(2).relu()
+            own_n1 = torch.full_like(tokens.gene_nt[:, :1], self.n_genes)
+            padded_nt = torch.where(tokens.real_nt, tokens.gene_nt, self.n_genes + 1)
+            out_ng = value_nt.new_zeros(len(value_nt), self.n_genes + 2)
+            return out_ng.scatter(1, torch.cat([own_n1, padded_nt], dim=1), value_nt)[:, :-1]
+
+        return self._read(cells, read)
+
+    def _read(self, cells: dict[str, Tensor], read: Callable[[Tokens, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """One row a cell of the blocks' output; cells of like length go together."""
         log_ng = self.normalize.log_expression(cells)
         tokens = self.tokens(log_ng)
         if self.max_genes is not None:
@@ -88,10 +106,9 @@ class CellLMModule(ContrastModule):
             start = max(stop - max(MAX_TOKENS // (t + 1), 1), 0)
             index = order[start:stop]
             part = Tokens(*(entry[index, :t] for entry in tokens))
-            parts.append(self.pool(*self.encode(part, code[index, :t]), absent_nd[index]))
+            parts.append(read(part, *self.encode(part, code[index, :t]), absent_nd[index]))
             stop = start
-        pooled_nd = torch.cat(parts[::-1])
-        return pooled_nd[order.argsort()]
+        return torch.cat(parts[::-1])[order.argsort()]
 
     def tokens(self, log_ng: Tensor) -> Tokens:
         """All genes that the cells express, with log2(1 + normalised counts)."""

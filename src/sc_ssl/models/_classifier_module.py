@@ -54,7 +54,8 @@ class Head(SSLModule):
     def standardize(self, z_nd: Tensor) -> None:
         """Take the mean and sd of these embeddings."""
         self.mean_d.copy_(z_nd.mean(dim=0))
-        self.sd_d.copy_(z_nd.std(dim=0).clamp(min=1e-6))
+        sd_d = z_nd.std(dim=0)
+        self.sd_d.copy_(torch.where(sd_d > 1e-6, sd_d, torch.ones_like(sd_d)))
 
     @torch.no_grad()
     def start_from_probe(self, z_nd: Tensor, label_n: np.ndarray) -> None:
@@ -87,16 +88,16 @@ class Head(SSLModule):
 
 
 class CellClassifierModule(SSLModule):
-    """A pretrained module and a head."""
+    """A pretrained module and a head, which reads its embedding or, of a transformer on genes, a number for each gene."""
 
     #: mean embedding of the labelled cells
     center_d: Tensor
     temperature: Tensor
     threshold: Tensor
 
-    def __init__(self, *, encoder: SSLModule, head: Head) -> None:
+    def __init__(self, *, encoder: SSLModule, slot: nn.Linear | None, head: Head) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.slot = encoder, slot
         self.head = head
         self.reads_counts = encoder.reads_counts
         self.register_buffer("center_d", torch.zeros_like(head.mean_d))
@@ -114,8 +115,8 @@ class CellClassifierModule(SSLModule):
         self.threshold.fill_(threshold)
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
-        """The encoder's embedding (n, n_latent)."""
-        return self.encoder.embed(cells)
+        """What the head reads: the encoder's embedding (n, n_latent), or its slots of genes (n, g + 1)."""
+        return self.encoder.embed(cells) if self.slot is None else self.encoder.gene_slots(cells, self.slot)
 
     def logits(self, cells: dict[str, Tensor]) -> Tensor:
         """Before calibration, (n, k)."""

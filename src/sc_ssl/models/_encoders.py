@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from sc_ssl.data import Cells, gene_statistics
 
@@ -39,6 +40,16 @@ def empty_cells(module: SSLModule) -> dict[str, Tensor]:
 def latent_width(module: SSLModule) -> int:
     """Dimension of the embedding, of a module that is left in eval mode."""
     return int(module.eval().embed(empty_cells(module)).shape[1])
+
+
+def gene_slot(model: SSLModel) -> nn.Linear:
+    """The map of a gene's output to one number, for models whose tokens are genes."""
+    if not hasattr(model.module, "gene_slots"):
+        raise ValueError(
+            f"reads='gene_slots' is for encoders whose tokens are genes (CellLM), found a {type(model).__name__}; take "
+            "reads='embedding'."
+        )
+    return nn.Linear(len(model.module.cls_token), 1)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from ._base import SSLModel
 from ._calibration import calibration
 from ._cell_types import labelled_cells, read_types, type_codes, type_names
 from ._classifier_module import CellClassifierModule, ClassWeight, Head
-from ._encoders import class_named, copy_encoder, latent_width
+from ._encoders import class_named, copy_encoder, gene_slot, latent_width
 from ._fine_tune import MIN_TO_CHOOSE, fine_tune, validation_cells
 from ._neighbor_votes import neighbor_votes
 from ._storage import read_config
@@ -53,6 +53,9 @@ class CellClassifier(SSLModel):
         Column of ``obs`` with the types.
     unlabeled_category
         Its value for cells without a type.
+    reads
+        What the head reads: the encoder's ``"embedding"``; or, of :class:`CellLM`, ``"gene_slots"``, one number for each
+        gene's token at the gene's place, as CellLM's authors do (with ``n_hidden=(512, 128)``).
     n_hidden
         Widths of the hidden layers of a network that adds to the head's linear map; none with ``()``.
     dropout_rate
@@ -77,6 +80,7 @@ class CellClassifier(SSLModel):
         classes: Sequence[str],
         labels_key: str,
         unlabeled_category: str = "Unknown",
+        reads: Literal["embedding", "gene_slots"] = "embedding",
         n_hidden: Sequence[int] = (100,),
         dropout_rate: float = 0.1,
     ) -> None:
@@ -85,9 +89,13 @@ class CellClassifier(SSLModel):
         super().__init__(None, registry)
         self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
         self._label_n: np.ndarray | None = None
+        check_choice("reads", reads, ("embedding", "gene_slots"))
         encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
-        head = Head(latent_width(encoder.module), n_hidden, len(self.classes), dropout_rate=dropout_rate)
-        self.module = CellClassifierModule(encoder=encoder.module, head=head)
+        width, slot = latent_width(encoder.module), None
+        if reads == "gene_slots":
+            slot, width = gene_slot(encoder), len(encoder.var_names) + 1
+        head = Head(width, n_hidden, len(self.classes), dropout_rate=dropout_rate)
+        self.module = CellClassifierModule(encoder=encoder.module, slot=slot, head=head)
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -123,7 +131,7 @@ class CellClassifier(SSLModel):
         layer
             Layer of counts; ``None`` takes ``layers["counts"]`` if there, else ``X``.
         **head_kwargs
-            ``n_hidden``, ``dropout_rate``.
+            ``reads``, ``n_hidden``, ``dropout_rate``.
 
         Raises
         ------
@@ -239,7 +247,7 @@ class CellClassifier(SSLModel):
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
-        """The encoder's embedding of cells, before or after fine-tuning; as of the other models."""
+        """What the head reads of cells, before or after fine-tuning; as of the other models."""
         return self._map_cells(self.module.embed, adata, indices, batch_size)
 
     @property
