@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_ssl.data.molecules import N_BITS, drug_features, plain_drugs
+from sc_ssl.data.molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 
 ASPIRIN, IBUPROFEN = "CC(=O)OC1=CC=CC=C1C(=O)O", "CC(C)CC1=CC=C(C=C1)C(C)C(=O)O"
 
@@ -59,3 +59,31 @@ def test_without_rdkit_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
     with pytest.raises(ImportError, match=r'pip install "sc_ssl\[drug\]"'):
         drug_features({"aspirin": ASPIRIN})
+
+
+def test_graphs_have_every_atom_and_every_bond_both_ways():
+    pytest.importorskip("torch_geometric")
+    pytest.importorskip("rdkit")
+    graphs, n_values = molecular_graphs({"ethanol": "CCO", "aspirin": ASPIRIN})
+    assert graphs.molecule_v.tolist() == [0] * 3 + [1] * 13
+    bonds = set(map(tuple, graphs.bond_2e.T.tolist()))
+    assert {(0, 1), (1, 0), (1, 2), (2, 1)} <= bonds
+    assert len(bonds) == 2 * (2 + 13)
+    assert all((b, a) in bonds for a, b in bonds)
+    assert graphs.atom_va[:3, 0].tolist() == [6, 6, 8]  # atomic numbers
+    assert (graphs.atom_va.amax(dim=0).numpy() < np.array(n_values)).all()
+
+
+def test_graphs_need_smiles_that_can_be_read():
+    pytest.importorskip("torch_geometric")
+    pytest.importorskip("rdkit")
+    with pytest.raises(ValueError, match="a graph needs SMILES, found features of the drug 'a'"):
+        molecular_graphs({"a": [1.0, 2.0]})
+    with pytest.raises(ValueError, match="cannot read the SMILES of the drug 'wrong'"):
+        molecular_graphs({"ethanol": "CCO", "wrong": "C1CC"})
+
+
+def test_graphs_without_their_packages_name_the_extras(monkeypatch):
+    monkeypatch.setattr("sc_ssl.data.molecules.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"sc_ssl\[drug,ppi\]"):
+        molecular_graphs({"ethanol": "CCO"})

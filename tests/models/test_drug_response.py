@@ -93,7 +93,7 @@ def test_loss_is_of_z_scores_over_measured_pairs(screen):
     values = adata.obsm["ln_ic50"]
     z = ((values - values.mean()) / values.std(ddof=0)).to_numpy()[:40]
     with torch.no_grad():
-        error = (model.module.respond(cells, model.module.feature_mf).numpy() - z) ** 2
+        error = (model.module.respond(cells, model.module.describe(model.module.feature_mf, None)).numpy() - z) ** 2
         assert model.module.ssl_loss(cells)["mse"].item() == pytest.approx(np.nanmean(error), rel=1e-4)
 
 
@@ -105,7 +105,10 @@ def test_features_of_no_training_drug_say_nothing(screen):
     module = model.module
     cells = next(iter(model._loader(model._own_cells(), None, 10)))
     with torch.no_grad():
-        same = [module.respond(cells, torch.as_tensor(d.to_numpy(), dtype=torch.float32)) for d in (drugs[:1], changed)]
+        same = [
+            module.respond(cells, module.describe(torch.as_tensor(d.to_numpy(), dtype=torch.float32), None))
+            for d in (drugs[:1], changed)
+        ]
     torch.testing.assert_close(*same)
 
 
@@ -126,6 +129,38 @@ def test_any_encoder_is_copied_and_a_model_is_saved_without_data(screen, tmp_pat
     assert json.loads(json.dumps(loaded.plain_init_params()["drugs"])) == loaded.plain_init_params()["drugs"]
     new = drugs.iloc[:2].set_axis(["a", "b"])
     pd.testing.assert_frame_equal(loaded.get_prediction(adata, new), model.get_prediction(drugs=new), atol=1e-5)
+
+
+def rings_and_chains(adata):
+    """Responses as of :func:`add_responses`; the drugs of one target are aromatic, those of the other chains."""
+    adata, _ = add_responses(adata)
+    smiles = {f"drug_{i}": ("c1ccccc1" if i % 2 == 0 else "C") + "C" * (i + 1) + "O" for i in range(N_DRUGS)}
+    return adata, smiles
+
+
+def test_a_graph_network_reads_what_a_drug_is_made_of(counts, tmp_path):
+    pytest.importorskip("torch_geometric")
+    pytest.importorskip("rdkit")
+    adata, smiles = rings_and_chains(counts)
+    known = dict(list(smiles.items())[:-2])
+    table = adata.obsm["ln_ic50"]
+    adata.obsm["ln_ic50"] = table[list(known)]
+    model = fit(adata, known, drug_encoder="gin")
+    new = {name: smiles[name] for name in list(smiles)[-2:]}
+    found = model.get_prediction(adata, new)
+    assert correlation(found, table[list(new)]) > 0.6  # a ring, and a chain, that were not trained on
+    from_the_end = {"chain": "O" + "C" * 13}  # the chain among them, written from the other end
+    np.testing.assert_allclose(model.get_prediction(adata, from_the_end)["chain"], found["drug_11"], rtol=1e-4)
+    model.save(tmp_path / "model")
+    loaded = models.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(loaded.get_prediction(adata), model.get_prediction(adata), check_exact=True)
+    pd.testing.assert_frame_equal(loaded.get_prediction(adata, new), found, check_exact=True)
+
+
+def test_a_graph_network_needs_smiles(screen):
+    pytest.importorskip("torch_geometric")
+    with pytest.raises(ValueError, match="a graph needs SMILES"):
+        build(*screen, drug_encoder="gin")
 
 
 def test_smiles_are_kept_and_read_again_only_for_new_drugs(screen, tmp_path):

@@ -42,6 +42,7 @@ def ours(*, structure: bool = True, **options: object) -> Predict:
 ROWS: dict[str, Predict] = {
     "DrugResponse": ours(),
     "DrugResponse, drugs by name": ours(structure=False),
+    "DrugResponse, GIN": ours(drug_encoder="gin"),
     "DeepCDR-style": deepcdr,
     "ridge": ridge,
     "drug mean": drug_mean,

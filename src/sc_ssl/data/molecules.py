@@ -1,12 +1,15 @@
-"""Drugs as vectors: Morgan fingerprints of SMILES, or features that are given."""
+"""Drugs as vectors, Morgan fingerprints of SMILES or features that are given, and as graphs of atoms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -55,6 +58,57 @@ def drug_features(drugs: Mapping[str, str] | Mapping[str, Sequence[float]]) -> n
     if bad.any():
         raise ValueError(f"features must be finite, found others of the drug {list(drugs)[bad.argmax()]!r}.")
     return features
+
+
+class MolecularGraphs(NamedTuple):
+    """Molecules side by side.
+
+    Attributes
+    ----------
+    atom_va
+        Categorical features of each atom, (v, a): element, chirality, degree, charge, hydrogens, radical electrons,
+        hybridisation, aromatic, in a ring.
+    bond_2e
+        Positions of the atoms of each bond, both ways, (2, e).
+    molecule_v
+        Each atom's molecule, (v,).
+    """
+
+    atom_va: Tensor
+    bond_2e: Tensor
+    molecule_v: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """On a device."""
+        return type(self)(*(tensor.to(device) for tensor in self))
+
+
+def molecular_graphs(drugs: Mapping[str, Any]) -> tuple[MolecularGraphs, tuple[int, ...]]:
+    """Atoms and bonds of SMILES by torch-geometric, and how many values each feature of an atom takes.
+
+    Raises
+    ------
+    ImportError
+        Without rdkit or torch-geometric.
+    ValueError
+        A drug without SMILES, or one that rdkit rejects, named.
+    """
+    if find_spec("rdkit") is None or find_spec("torch_geometric") is None:
+        raise ImportError('graphs of molecules need rdkit and torch-geometric: pip install "sc_ssl[drug,ppi]".')
+    from torch_geometric.utils.smiles import from_smiles, x_map
+
+    graphs = []
+    for name, smiles in drugs.items():
+        if not isinstance(smiles, str):
+            raise ValueError(f"a graph needs SMILES, found features of the drug {name!r}.")
+        _molecule(name, smiles)
+        graphs.append(from_smiles(smiles))
+    n_v = torch.tensor([len(graph.x) for graph in graphs])
+    starts = n_v.cumsum(0) - n_v
+    bonds = [graph.edge_index + start for graph, start in zip(graphs, starts, strict=True)]
+    molecule_v = torch.arange(len(graphs)).repeat_interleave(n_v)
+    atoms = MolecularGraphs(torch.cat([graph.x for graph in graphs]), torch.cat(bonds, dim=1), molecule_v)
+    return atoms, tuple(map(len, x_map.values()))
 
 
 def _fingerprints(smiles: Mapping[str, str]) -> np.ndarray:

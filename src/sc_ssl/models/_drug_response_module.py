@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sc_ssl.data.molecules import MolecularGraphs
 from sc_ssl.losses import squared_error
-from sc_ssl.nn import MLP
+from sc_ssl.nn import MLP, MoleculeGIN
 
 from ._encoders import latent_width
 from ._on_encoder import OnEncoderModule
@@ -37,6 +38,8 @@ class DrugResponseModule(OnEncoderModule):
         *,
         encoder: SSLModule,
         feature_mf: Tensor,
+        graphs: MolecularGraphs | None,
+        n_atom_values: tuple[int, ...],
         n_drug_hidden: int,
         n_latent: int,
         freeze_encoder: bool,
@@ -46,24 +49,44 @@ class DrugResponseModule(OnEncoderModule):
         width = latent_width(encoder)
         # embeddings of trained encoders differ in scale between methods
         self.cell = nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, n_latent))
-        self.drug = MLP(n_features, (n_drug_hidden,), n_latent, norm="layer")
+        self.drug: MLP | MoleculeGIN
+        if graphs is None:
+            self.drug = MLP(n_features, (n_drug_hidden,), n_latent, norm="layer")
+        else:
+            self.drug = MoleculeGIN(n_atom_values, n_latent)
+        for name, tensor in zip(MolecularGraphs._fields, graphs or (), strict=False):
+            self.register_buffer(name, tensor)
         self.register_buffer("feature_mf", feature_mf)
         self.register_buffer("known_f", (feature_mf != 0).any(dim=0))
         self.register_buffer("mean_m", torch.zeros(n_drugs))
         self.register_buffer("sd_m", torch.ones(n_drugs))
 
-    def respond(self, cells: dict[str, Tensor], feature_mf: Tensor) -> Tensor:
+    @property
+    def graphs(self) -> MolecularGraphs | None:
+        """The training drugs' molecules, where the drug branch reads these."""
+        if isinstance(self.drug, MLP):
+            return None
+        return MolecularGraphs(*(getattr(self, name) for name in MolecularGraphs._fields))
+
+    def describe(self, feature_mf: Tensor, graphs: MolecularGraphs | None) -> Tensor:
+        """The drug branch, (m, d)."""
+        if graphs is not None:
+            return self.drug(*graphs)
+        return self.drug(feature_mf * self.known_f)  # a feature of no training drug would meet a random weight
+
+    def respond(self, cells: dict[str, Tensor], drug_md: Tensor) -> Tensor:
         """Each drug's response as its z-score over cells, (n, m)."""
         cell_nd = self.cell(self.embed(cells))
-        drug_md = self.drug(feature_mf * self.known_f)  # a feature of no training drug would meet a random weight
         return cell_nd @ drug_md.T / cell_nd.shape[1] ** 0.5
 
-    def predict(self, cells: dict[str, Tensor], feature_mf: Tensor | None = None) -> Tensor:
-        """Ln IC50, (n, m), of the training drugs or of others."""
-        if feature_mf is None:
-            return self.respond(cells, self.feature_mf) * self.sd_m + self.mean_m
+    def predict(self, cells: dict[str, Tensor]) -> Tensor:
+        """Ln IC50, (n, m), of the training drugs."""
+        return self.respond(cells, self.describe(self.feature_mf, self.graphs)) * self.sd_m + self.mean_m
+
+    def predict_new(self, cells: dict[str, Tensor], feature_mf: Tensor, graphs: MolecularGraphs | None) -> Tensor:
+        """Ln IC50, (n, m), of other drugs."""
         mean_m, sd_m = self.level(feature_mf)
-        return self.respond(cells, feature_mf) * sd_m + mean_m
+        return self.respond(cells, self.describe(feature_mf, graphs)) * sd_m + mean_m
 
     def level(self, feature_mf: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and sd over cells of other drugs, (m,): kernel ridge regression on Tanimoto similarity."""
@@ -80,7 +103,8 @@ class DrugResponseModule(OnEncoderModule):
         target_nm = (cells["response"] - self.mean_m) / self.sd_m
         measured_nm = ~target_nm.isnan()
         weight_nm = measured_nm / measured_nm.sum().clamp(min=1)
-        return {"mse": squared_error(self.respond(cells, self.feature_mf), target_nm.nan_to_num(), weight_nm)}
+        response_nm = self.respond(cells, self.describe(self.feature_mf, self.graphs))
+        return {"mse": squared_error(response_nm, target_nm.nan_to_num(), weight_nm)}
 
 
 def tanimoto(a_mf: Tensor, b_kf: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from .gene_table import GeneTable
 from .likelihoods import CountDecoder, CountParameters
 from .mae_decoder import MaskedDecoder
 from .mlp import MLP
+from .molecule_gin import MoleculeGIN
 from .normalize import LogNormalize
 from .patch_embed import ConvPatchEmbed, LocalPatchEmbed
 from .performer import RandomFeatures
@@ -22,6 +23,7 @@ __all__ = [
     "LocalPatchEmbed",
     "LogNormalize",
     "MaskedDecoder",
+    "MoleculeGIN",
     "MovingAverage",
     "RandomFeatures",
     "Transformer",
