@@ -37,6 +37,32 @@ def studies(build_counts, species="human"):
 # pseudo-labels
 
 
+def test_faiss_finds_the_same_groups():
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    group = rng.integers(4, size=400)
+    x = (rng.normal(size=(400, 5)) + 20 * np.eye(5)[group]).astype(np.float32)
+    found = kmeans_labels(x, 4, seed=0, kmeans="faiss")
+    assert agreement(found, group) == pytest.approx(1)
+    np.testing.assert_array_equal(kmeans_labels(x, 4, seed=0, kmeans="faiss"), found)
+    assert np.bincount(kmeans_labels(np.repeat(x[:5], 8, axis=0), 12, seed=0, kmeans="faiss"), minlength=12).min() > 0
+
+
+def test_a_model_trains_on_clusters_of_faiss(counts):
+    pytest.importorskip("faiss")
+    model = build(counts, kmeans="faiss", recluster_every=1)
+    model.train(2, **QUICK)
+    assert np.isfinite(model.get_latent_representation()).all()
+
+
+def test_faiss_that_is_not_there_or_cannot_be_is_refused(counts, monkeypatch):
+    with pytest.raises(ValueError, match="kmeans='faiss' takes dense input"):
+        build(counts, kmeans="faiss", cluster_on="raw")
+    monkeypatch.setattr("sc_ssl.models._pseudo_labels.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"sc_ssl\[faiss\]"):
+        build(counts, kmeans="faiss")
+
+
 def test_no_cluster_is_empty_and_the_matrix_may_be_sparse():
     x = np.repeat(
         np.random.default_rng(0).normal(size=(3, 4)), 20, axis=0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import normalized_mutual_info_score
 
+from sc_ssl._checks import check_choice
 from sc_ssl._threads import threads_kept
 from sc_ssl.data import principal_components
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .scpretrain import ScPretrain
 
 
+KMeansBy = Literal["minibatch", "faiss"]
 #: principal components in which the first labels are made
 N_COMPONENTS = 50
 
@@ -43,20 +46,43 @@ def first_space(cells: Cells, cluster_on: str, *, log_input: bool) -> np.ndarray
     return principal_components(own, n_comps=N_COMPONENTS, log_input=log_input, clip=10.0)
 
 
-def kmeans_labels(x_nd: np.ndarray | csr_matrix, n_clusters: int, *, seed: int) -> np.ndarray:
-    """Mini-batch K-means with no cluster left empty: the largest ones are split instead; (n,) 0 … k − 1.
+def kmeans_labels(
+    x_nd: np.ndarray | csr_matrix, n_clusters: int, *, seed: int, kmeans: KMeansBy = "minibatch"
+) -> np.ndarray:
+    """K-means with no cluster left empty: the largest ones are split instead; (n,) 0 … k − 1.
 
-    ``x_nd`` may be sparse, and stays so.
+    For mini-batches ``x_nd`` may be sparse, and stays so.
     """
     n_clusters = min(n_clusters, x_nd.shape[0])
     with threads_kept():
-        model = MiniBatchKMeans(n_clusters, n_init=3, batch_size=1024, max_no_improvement=20, random_state=seed)
-        label_n = model.fit_predict(x_nd).astype(np.int64)
+        if kmeans == "faiss":
+            label_n = _faiss_labels(x_nd, n_clusters, seed)
+        else:
+            model = MiniBatchKMeans(n_clusters, n_init=3, batch_size=1024, max_no_improvement=20, random_state=seed)
+            label_n = model.fit_predict(x_nd).astype(np.int64)
         for empty in np.flatnonzero(np.bincount(label_n, minlength=n_clusters) == 0):
             largest = np.flatnonzero(label_n == np.bincount(label_n).argmax())
             half = _halves(x_nd[largest], seed)
             label_n[largest[half]] = empty
     return label_n
+
+
+def check_kmeans(kmeans: str, cluster_on: str) -> None:
+    """An error when faiss is asked for and is not there, or would need all counts dense."""
+    check_choice("kmeans", kmeans, get_args(KMeansBy))
+    if kmeans == "faiss" and cluster_on == "raw":
+        raise ValueError("kmeans='faiss' takes dense input; take cluster_on='pca', or kmeans='minibatch'.")
+    if kmeans == "faiss" and find_spec("faiss") is None:
+        raise ImportError("kmeans='faiss' needs faiss, which is not installed: pip install \"sc_ssl[faiss]\".")
+
+
+def _faiss_labels(x_nd: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    import faiss
+
+    x_nd = np.ascontiguousarray(x_nd, dtype=np.float32)
+    model = faiss.Kmeans(x_nd.shape[1], n_clusters, seed=seed % 2**31, nredo=3, min_points_per_centroid=1)
+    model.train(x_nd)
+    return model.index.search(x_nd, 1)[1][:, 0].astype(np.int64)
 
 
 def _halves(x_nd: np.ndarray | csr_matrix, seed: int) -> np.ndarray:
@@ -80,14 +106,18 @@ def agreement(old_n: np.ndarray, new_n: np.ndarray) -> float:
 
 
 def label_study(
-    x_md: np.ndarray | csr_matrix, n_clusters_j: Sequence[int], old_mj: np.ndarray | None
+    x_md: np.ndarray | csr_matrix,
+    n_clusters_j: Sequence[int],
+    old_mj: np.ndarray | None,
+    kmeans: KMeansBy = "minibatch",
 ) -> tuple[np.ndarray, Tensor, Tensor]:
     """Cluster the cells of one data set at every size, with seeds from torch's random state.
 
     Returns labels (m, j), and for each clustering its entropy and its agreement with the old labels, 0 without, (j,).
     """
     seeds = [int(torch.randint(2**31, ())) for _ in n_clusters_j]
-    new_mj = np.stack([kmeans_labels(x_md, k, seed=seed) for k, seed in zip(n_clusters_j, seeds, strict=True)], axis=1)
+    new_jm = [kmeans_labels(x_md, k, seed=seed, kmeans=kmeans) for k, seed in zip(n_clusters_j, seeds, strict=True)]
+    new_mj = np.stack(new_jm, axis=1)
     entropy_j = [cluster_entropy(new_m, k) for new_m, k in zip(new_mj.T, n_clusters_j, strict=True)]
     agreement_j = [0.0] * len(entropy_j) if old_mj is None else list(map(agreement, old_mj.T, new_mj.T))
     return new_mj, torch.tensor(entropy_j), torch.tensor(agreement_j)
@@ -106,7 +136,8 @@ def label_cells(model: ScPretrain, *, on_latent: bool) -> None:
             own = cells.take(rows) if latent_nd is None else None
             space_md = latent_nd[rows] if own is None else first_space(own, model.cluster_on, log_input=log_input)
             old_mj = old_nj[rows] if len(old_nj) == len(new_nj) else None
-            new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = label_study(space_md, k_j, old_mj)
+            found = label_study(space_md, k_j, old_mj, model.kmeans)
+            new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = found
     module.label_nj = torch.as_tensor(new_nj, device=model.device)
     module.start_round()
 

@@ -18,7 +18,7 @@ from sc_ssl.nn import MLP
 from ._base import MIN_COVERAGE, SSLModel, positions
 from ._linear_map import is_linear, map_linearly
 from ._pooled_scale import pooled_normalizer
-from ._pseudo_labels import Recluster, cluster_numbers, label_cells
+from ._pseudo_labels import KMeansBy, Recluster, check_kmeans, cluster_numbers, label_cells
 from ._scpretrain_module import ScPretrainModule
 from ._studies import DATASET, join_studies, measured_genes
 from ._training import TrainingDefaults
@@ -79,6 +79,8 @@ class ScPretrain(SSLModel):
         Mean cluster sizes, one clustering each.
     cluster_on
         Where the first labels are made: in principal components (``"pca"``) or on counts (``"raw"``, as published).
+    kmeans
+        scikit-learn's K-means on minibatches; or faiss's: ``pip install "sc_ssl[faiss]"``.
     task_weight
         ``"log_k"`` divides each task's cross-entropy by ln k; ``"none"`` sums them as they are.
     sampling_exponent
@@ -110,6 +112,7 @@ class ScPretrain(SSLModel):
         gate: Literal["sigmoid", "relu"] = "sigmoid",
         cells_per_cluster: Sequence[int] = (50, 100, 200),
         cluster_on: Literal["pca", "raw"] = "pca",
+        kmeans: KMeansBy = "minibatch",
         task_weight: Literal["log_k", "none"] = "log_k",
         sampling_exponent: float = 0.5,
         recluster_every: int = 10,
@@ -120,13 +123,14 @@ class ScPretrain(SSLModel):
         check_choice("scale", scale, ("cp10k", "zscore", "log1p"))
         check_choice("gate", gate, ("sigmoid", "relu"))
         check_choice("cluster_on", cluster_on, ("pca", "raw"))
+        check_kmeans(kmeans, cluster_on)
         check_choice("task_weight", task_weight, ("log_k", "none"))
         if recluster_every < 1 or not cells_per_cluster or min(cells_per_cluster) < 2:
             raise ValueError(
                 "recluster_every is at least 1 and every mean cluster size at least 2, found "
                 f"{recluster_every} and {tuple(cells_per_cluster)}."
             )
-        self.cells_per_cluster, self.cluster_on = tuple(cells_per_cluster), cluster_on
+        self.cells_per_cluster, self.cluster_on, self.kmeans = tuple(cells_per_cluster), cluster_on, kmeans
         self.sampling_exponent, self.recluster_every = sampling_exponent, recluster_every
         self._labelled: Cells | None = None
         n_genes = len(self.var_names)

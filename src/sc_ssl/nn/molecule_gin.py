@@ -42,4 +42,5 @@ class MoleculeGIN(nn.Module):
         from torch_geometric.nn import global_max_pool
 
         h_vd = self.layers(self.atoms(atom_va + self.offset_a), bond_2e)
-        return self.readout(global_max_pool(h_vd, molecule_v))
+        molecule_md: Tensor = self.readout(global_max_pool(h_vd, molecule_v))
+        return molecule_md
