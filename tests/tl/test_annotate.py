@@ -65,6 +65,23 @@ def test_without_a_model_an_encoder_is_trained_on_both(reference, query):
     np.testing.assert_array_equal(np.random.get_state()[1], random)
 
 
+def test_cells_are_called_unknown_when_that_is_asked_for_and_by_default_within_a_species(reference, query, encoder):
+    def unknown(species="human", **options):
+        cells = query.copy()
+        if species == "mouse":
+            cells.var_names = cells.var_names.str.replace("GENE", "Gene") + "x"
+            options |= {"orthologs": TABLE}
+        found = annotate(cells, reference, "cell_type", model=encoder, copy=True, **options, **QUICK)
+        return np.mean(found.obs["cell_type"] == "Unknown")
+
+    x, markers = query.X.toarray(), query.var_names.isin([f"GENE{i}" for i in range(48)])
+    x[:20, markers] = np.ceil(x[:20, markers].mean())  # a third of the cells are of no type
+    query.X = x
+    for options, some in (({}, True), ({"refuse": False}, False), ({"species": "mouse"}, False)):
+        assert (unknown(**options) > 0.1) == some
+    assert unknown(species="mouse", refuse=True) > 0.1
+
+
 @pytest.mark.parametrize("given", [True, False], ids=["model given", "model trained here"])
 def test_another_species_needs_a_table_and_is_then_annotated(reference, query, encoder, given):
     query.var_names = query.var_names.str.replace("GENE", "Gene") + "x"
@@ -76,16 +93,16 @@ def test_another_species_needs_a_table_and_is_then_annotated(reference, query, e
     assert np.mean(query.obs["cell_type"] == query.obs["truth"]) > 0.8
 
 
-def test_centring_removes_what_sets_all_cells_of_a_data_set_apart(reference, query, encoder):
+@pytest.mark.parametrize("method", ["logistic", "finetune"])
+def test_centring_removes_what_sets_all_cells_of_a_data_set_apart(reference, query, encoder, method):
     """Here the markers of one type are high in all cells of the query, as after a change of platform."""
     x, markers = query.X.toarray(), query.var_names.isin([f"GENE{i}" for i in range(16)])
     x[:, markers] += np.random.default_rng(0).poisson(40, (60, markers.sum()))
     query.X = x
 
     def accuracy(center):
-        found = annotate(
-            query, reference, "cell_type", method="logistic", model=encoder, center=center, copy=True, **QUICK
-        )
+        options = {"method": method, "model": encoder, "center": center, "refuse": False}
+        found = annotate(query, reference, "cell_type", copy=True, **options, **QUICK)
         return np.mean(found.obs["cell_type"] == query.obs["truth"])
 
     assert accuracy(True) > accuracy(False)

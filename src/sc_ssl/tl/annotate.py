@@ -41,6 +41,7 @@ def annotate(
     key_added: str | None = None,
     layer: str | None = None,
     center: bool | None = None,
+    refuse: bool | None = None,
     max_epochs: int | None = None,
     random_state: int | np.random.Generator | None = 0,
     accelerator: str = "auto",
@@ -76,6 +77,9 @@ def annotate(
     center
         Take the mean off each data set's embedding first, which removes what sets all cells of one apart from all of
         the other; of use where platform or species differ, of harm where types do. By default when species differ.
+    refuse
+        Call cells unknown that are less sure than nearly all reference cells that were kept aside (``"finetune"`` only).
+        By default unless species differ, where all cells are less sure.
     max_epochs
         Of each training; by default each one's own.
     random_state
@@ -123,11 +127,13 @@ def annotate(
         classifier = CellClassifier.from_pretrained(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
         )
-        center = _differ(adata, reference) if center is None else center
+        differ = _differ(adata, reference)
+        center = differ if center is None else center
+        refuse = not differ if refuse is None else refuse
         if method == "finetune":
             classifier.train(**options)
             proba = classifier.predict(query, soft=True, center=center)
-            threshold = float(classifier.module.threshold)
+            threshold = float(classifier.module.threshold) if refuse else 0.0
         else:
             proba, threshold = _off_the_shelf(classifier, query, method, seed, center=center), 0.0
     top = proba.to_numpy().max(axis=1)
