@@ -1,31 +1,19 @@
 """Naming cell types with a pretrained encoder."""
 
-import copy
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
+from small_classifiers import classify
 from small_models import QUICK, fit
 
 from sc_ssl import models
 from sc_ssl._keys import METHODS
-from sc_ssl.data import CellLoader
 from sc_ssl.models import CellClassifier, MaskSC, ScPretrain
-from sc_ssl.models._adapt import adapted
 from sc_ssl.models._calibration import calibration
-from sc_ssl.models._classifier_module import Head
-from sc_ssl.models._fine_tune import fine_tune, validation_cells
-from sc_ssl.models._probe import linear_probe
 from sc_ssl.tl import embed
-
-
-def pretrain(model_class, counts):
-    return fit(model_class, counts, max_epochs=15)
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +23,7 @@ def cells(build_counts):
 
 @pytest.fixture(scope="module")
 def pretrained(cells):
-    return pretrain(ScPretrain, cells.copy())
-
-
-def classify(model, adata, epochs=15, seed=0, **options):
-    torch.manual_seed(seed)
-    kwargs = {name: options.pop(name) for name in ("extra_genes", "min_coverage") if name in options}
-    classifier = CellClassifier.from_pretrained(model, adata, labels_key="cell_type", **kwargs)
-    classifier.train(epochs, **QUICK | options)
-    return classifier
+    return fit(ScPretrain, cells.copy(), max_epochs=15)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +36,7 @@ def classifier(pretrained, cells):
 
 @pytest.mark.parametrize("name", list(METHODS.values()))
 def test_any_model_can_be_the_encoder(name, cells, build_counts):
-    model = pretrain(getattr(models, name), cells.copy())
+    model = fit(getattr(models, name), cells.copy(), max_epochs=15)
     found = CellClassifier.from_pretrained(model, cells.copy(), labels_key="cell_type")
     own = found.get_latent_representation()
     # ScPretrain maps cells while they are sparse, which rounds otherwise; all others give the same bits
@@ -94,7 +74,7 @@ def test_genes_cannot_be_appended_to_patches(cells):
     more.var_names = [*more.var_names[:60], *(f"new_{i}" for i in range(36))]
     with pytest.raises(ValueError, match="no genes can be appended to a MaskSC"):
         CellClassifier.from_pretrained(
-            pretrain(MaskSC, cells.copy()), more, labels_key="cell_type", extra_genes="append"
+            fit(MaskSC, cells.copy(), max_epochs=15), more, labels_key="cell_type", extra_genes="append"
         )
 
 
@@ -105,160 +85,6 @@ def test_the_pretrained_model_and_the_cells_stay_as_they_are(pretrained, cells):
     assert all(torch.equal(tensor, weights[name]) for name, tensor in pretrained.module.state_dict().items())
     assert own.obs.equals(cells.obs)
     assert dict(own.uns) == {}
-
-
-# training
-
-
-def test_frozen_encoder_does_not_move_and_unfrozen_does(pretrained, cells):
-    def moved(**options):
-        found = classify(pretrained, cells.copy(), epochs=3, **options)
-        return not torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
-
-    assert not moved(freeze_encoder=True)
-    assert moved()
-
-
-def with_few_labels(cells, n=45):
-    few = cells.copy()
-    few.obs["cell_type"] = few.obs["cell_type"].astype(object).where(np.arange(240) < n, "Unknown")
-    return few
-
-
-def test_head_starts_as_a_logistic_regression(pretrained, cells):
-    few = with_few_labels(cells)
-    found = classify(pretrained, few, freeze_encoder=True)
-    z, y = found.get_latent_representation(), few.obs["cell_type"].to_numpy()[:45]
-    z = (z - z[:45].mean(axis=0)) / z[:45].std(axis=0, ddof=1)
-    expected = LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000).fit(z[:45], y).predict_proba(z)
-    logits = found._map_cells(found.module.logits, None, None)
-    np.testing.assert_allclose(softmax(logits, axis=1), expected, atol=1e-4)
-
-
-def test_probe_of_two_classes_and_of_one_without_cells():
-    rng = np.random.default_rng(0)
-    z, label = rng.normal(size=(40, 3)).astype(np.float32), np.repeat([0, 2], 20)
-    z[label == 2] += 1
-    weight, bias = linear_probe(torch.as_tensor(z), label, torch.ones(4))
-    expected = LogisticRegression(C=0.1, max_iter=2000).fit(z, label).predict_proba(z)
-    logits = z @ weight.T + bias
-    np.testing.assert_allclose(softmax(logits[:, [0, 2]], axis=1), expected, atol=1e-6)
-    assert not weight[[1, 3]].any()
-    assert (bias[[1, 3]] == bias.min()).all()
-
-
-def test_few_validation_cells_are_trained_on_in_the_end(pretrained, cells):
-    few = with_few_labels(cells, 90)
-    found = classify(pretrained, few, epochs=4)
-    assert {"calibration_train_loss", "train_loss"} <= set(found.history)
-    assert "macro_f1_validation" not in found.history
-    assert len(found.history["train_loss"]) == 4
-    torch.manual_seed(0)
-    again = CellClassifier.from_pretrained(pretrained, few, labels_key="cell_type")
-    index, label = again._labelled()
-    held_out = validation_cells(label, 0.2)
-    fine_tune(
-        again,
-        np.delete(index, held_out),
-        np.delete(label, held_out),
-        max_epochs=4,
-        freeze_encoder=False,
-        head_epochs=None,
-        lr_head=1e-3,
-        lr_encoder=3e-4,
-        adapt="all",
-        class_weight="balanced",
-        prefix="calibration_",
-        **QUICK,
-    )
-    logits = again._map_cells(again.module.logits, None, index[held_out])
-    temperature, threshold = calibration(torch.as_tensor(logits), label[held_out], 0.05)
-    assert float(found.module.temperature) == pytest.approx(temperature, rel=1e-5)
-    assert float(found.module.threshold) == pytest.approx(threshold, rel=1e-5)
-
-
-def test_centring_takes_off_what_all_new_cells_share(pretrained, cells):
-    found = classify(pretrained, cells.copy(), epochs=3)
-    shifted = cells.copy()
-    shifted.X = sparse.csr_matrix(cells.X + np.where(np.arange(cells.n_vars) < 30, 12.0, 0.0)[None]).astype(np.float32)
-    right = shifted.obs["cell_type"].to_numpy()
-    plain, centred = (found.predict(shifted, unknown=None, center=center) == right for center in (False, True))
-    assert centred.mean() > plain.mean() + 0.1
-    assert centred.mean() > 0.9
-    z = found.get_latent_representation(shifted)
-    np.testing.assert_allclose(found.module.center_d, found.get_latent_representation().mean(axis=0), atol=1e-5)
-    moved = torch.as_tensor(z - z.mean(axis=0)) + found.module.center_d
-    np.testing.assert_allclose(found.predict(shifted, soft=True, center=True), found.module.proba_at(moved), atol=1e-5)
-
-
-def test_encoder_and_head_have_their_own_rates(pretrained, cells):
-    found = classify(pretrained, cells.copy(), epochs=1, lr_encoder=0.0, lr_head=1e-2)
-    assert torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
-
-
-def test_best_macro_f1_comes_back(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 50)
-    monkeypatch.setattr("sc_ssl.models._probe.logistic_regression", lambda: DummyRegression())
-    found = classify(
-        pretrained, cells.copy(), epochs=30, freeze_encoder=True, lr_head=3.0, patience=40, validation_size=0.3
-    )
-    curve = found.history["head_macro_f1_validation"]["head_macro_f1_validation"]
-    torch.manual_seed(0)
-    again = CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type")
-    labelled, label = again._labelled()
-    held_out = validation_cells(label, 0.3)
-    logits = found._map_cells(found.module.logits, cells[held_out].copy(), None)
-    f1 = [
-        2
-        * np.sum((logits.argmax(1) == k) & (label[held_out] == k))
-        / np.sum((logits.argmax(1) == k).astype(int) + (label[held_out] == k))
-        for k in range(3)
-    ]
-    assert np.mean(f1) == pytest.approx(curve.max())
-    assert curve.max() > curve.min()
-
-
-class DummyRegression:
-    """A start that knows nothing."""
-
-    def fit(self, z, y, sample_weight):
-        self.classes_ = np.unique(y)
-        self.coef_ = np.zeros((len(self.classes_), z.shape[1]))
-        self.intercept_ = np.zeros(len(self.classes_))
-        return self
-
-
-def test_a_start_that_training_does_not_better_is_kept(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
-    scores = iter([0.9, 0.5, 0.4])
-    monkeypatch.setattr("sc_ssl.models._fine_tune.f1_score", lambda *args, **kwargs: next(scores))
-    found = classify(pretrained, cells.copy(), epochs=2)
-    start = classify(pretrained, cells.copy(), epochs=2, freeze_encoder=True, freeze_encoder_epochs=0)
-    pd.testing.assert_frame_equal(found.predict(soft=True), start.predict(soft=True))
-    assert list(found.history["macro_f1_validation"]["macro_f1_validation"]) == pytest.approx([0.5, 0.4])
-
-
-def test_validation_split_is_stratified_and_spares_rare_types():
-    label = np.repeat([0, 1, 2], [50, 10, 2])
-    held_out = validation_cells(label, 0.2)
-    assert np.bincount(label[held_out], minlength=3).tolist() == [10, 2, 0]
-    assert len(validation_cells(label[45:], 0.2)) == 0
-
-
-def test_same_seed_gives_the_same(pretrained, cells, classifier):
-    pd.testing.assert_frame_equal(
-        classify(pretrained, cells.copy()).predict(soft=True), classifier.predict(soft=True), check_exact=True
-    )
-
-
-def test_a_type_of_one_cell_is_trained_on_and_named(pretrained, cells, caplog):
-    rare = cells.copy()
-    rare.obs["cell_type"] = rare.obs["cell_type"].astype(object)
-    rare.obs.iloc[0, rare.obs.columns.get_loc("cell_type")] = "mast"
-    found = CellClassifier.from_pretrained(pretrained, rare, labels_key="cell_type")
-    assert found.classes == ["mast", "type_0", "type_1", "type_2"]
-    found.train(2, **QUICK)
-    assert found.predict(soft=True).shape == (240, 4)
 
 
 # predicting
@@ -331,6 +157,26 @@ def test_a_saved_model_can_be_the_encoder(pretrained, cells, tmp_path):
     np.testing.assert_allclose(found.get_latent_representation(), pretrained.get_latent_representation(), atol=1e-5)
 
 
+def test_centring_takes_off_what_all_new_cells_share(pretrained, cells):
+    found = classify(pretrained, cells.copy(), epochs=3)
+    shifted = cells.copy()
+    shifted.X = sparse.csr_matrix(cells.X + np.where(np.arange(cells.n_vars) < 30, 12.0, 0.0)[None]).astype(np.float32)
+    right = shifted.obs["cell_type"].to_numpy()
+    plain, centred = (found.predict(shifted, unknown=None, center=center) == right for center in (False, True))
+    assert centred.mean() > plain.mean() + 0.1
+    assert centred.mean() > 0.9
+    z = found.get_latent_representation(shifted)
+    np.testing.assert_allclose(found.module.center_d, found.get_latent_representation().mean(axis=0), atol=1e-5)
+    moved = torch.as_tensor(z - z.mean(axis=0)) + found.module.center_d
+    np.testing.assert_allclose(found.predict(shifted, soft=True, center=True), found.module.proba_at(moved), atol=1e-5)
+
+
+def test_same_seed_gives_the_same(pretrained, cells, classifier):
+    pd.testing.assert_frame_equal(
+        classify(pretrained, cells.copy()).predict(soft=True), classifier.predict(soft=True), check_exact=True
+    )
+
+
 # what is refused
 
 
@@ -358,98 +204,3 @@ def test_untrained_classifier_predicts_nothing(pretrained, cells):
 def test_a_classifier_is_no_embedding_method(classifier, cells):
     with pytest.raises(ValueError, match="names types; use its predict"):
         embed(cells.copy(), classifier)
-
-
-# what is trained further
-
-
-@pytest.fixture(scope="module")
-def transformer(cells):
-    torch.manual_seed(0)
-    adata = cells.copy()
-    models.CellLM.setup_anndata(adata)
-    model = models.CellLM(adata, n_hidden=16, n_layers=2, n_heads=2)
-    model.train(2, **QUICK)
-    return model
-
-
-@pytest.mark.parametrize("adapt", ["last", "lora"])
-def test_only_the_stated_part_of_a_transformer_is_trained(transformer, cells, tmp_path, adapt):
-    options = {"adapt": adapt, "lr_encoder": 1e-3}
-    found = classify(transformer, cells.copy(), 3, **options)
-    before, after = transformer.module.state_dict(), found.module.encoder.state_dict()
-    assert before.keys() == after.keys()
-    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
-    weights = {"last": "transformer.blocks.1.mlp.2.weight", "lora": "transformer.blocks.0.attention.qkv.weight"}
-    assert weights[adapt] in changed
-    allowed = {
-        "last": r"transformer\.(blocks\.1|norm)\.",
-        "lora": r"transformer\.blocks\.\d\.attention\.(qkv|out)\.weight",
-    }
-    assert all(re.match(allowed[adapt], name) for name in changed)
-    assert all(p.requires_grad for p in found.module.encoder.parameters())
-    found.save(tmp_path / "model")
-    loaded = CellClassifier.load(tmp_path / "model", cells.copy())
-    np.testing.assert_array_equal(loaded.predict(soft=True), found.predict(soft=True))
-
-
-def test_slots_of_genes_stand_at_the_genes_places(transformer, cells):
-    torch.manual_seed(0)
-    found = CellClassifier.from_pretrained(transformer, cells.copy(), labels_key="cell_type", reads="gene_slots")
-    z = found.get_latent_representation()
-    assert z.shape == (240, 97)
-    expressed = cells.X.toarray() > 0
-    assert not z[:, :96][~expressed].any()
-    module = found.module.encoder
-    minibatch = next(iter(CellLoader(found._own_cells(), np.arange(5), 5)))
-    log_ng = module.normalize.log_expression(minibatch)
-    tokens = module.tokens(log_ng)
-    with torch.no_grad():
-        h_ntd, _ = module.encode(tokens, module.code(tokens, log_ng, minibatch)[0])
-        value_nt = found.module.slot(module.transformer.norm(h_ntd))[:, :, 0].clamp(min=0)
-    for i in range(5):
-        for j in np.flatnonzero(tokens.real_nt[i]):
-            assert z[i, tokens.gene_nt[i, j]] == pytest.approx(float(value_nt[i, j + 1]), abs=1e-5)
-        assert z[i, 96] == pytest.approx(float(value_nt[i, 0]), abs=1e-5)
-
-
-def test_slots_of_genes_are_trained_saved_and_name_types(transformer, cells, tmp_path):
-    found = CellClassifier.from_pretrained(
-        transformer, cells.copy(), labels_key="cell_type", reads="gene_slots", n_hidden=(16, 8)
-    )
-    before = found.module.slot.weight.detach().clone()
-    found.train(5, adapt="last", lr_encoder=1e-3, **QUICK)
-    assert not torch.equal(found.module.slot.weight, before)
-    assert np.mean(found.predict(unknown=None) == cells.obs["cell_type"]) > 0.8
-    found.save(tmp_path / "model")
-    loaded = CellClassifier.load(tmp_path / "model", cells.copy())
-    np.testing.assert_array_equal(loaded.predict(soft=True), found.predict(soft=True))
-
-
-def test_slots_of_genes_need_tokens_that_are_genes(pretrained, cells):
-    with pytest.raises(ValueError, match=r"tokens are genes \(CellLM\), found a ScPretrain"):
-        CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type", reads="gene_slots")
-
-
-def test_lora_starts_as_the_encoder_and_adds_a_matrix_of_low_rank(transformer, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models._adapt.RANK", 2)
-    block = copy.deepcopy(transformer.module.transformer).double()
-    layer, weight = block.blocks[0].attention.qkv, block.blocks[0].attention.qkv.weight.detach().clone()
-    with adapted(block, "lora"):
-        torch.testing.assert_close(layer.weight, weight)
-        torch.nn.init.normal_(layer.parametrizations.weight[0].up)
-    assert torch.linalg.matrix_rank(layer.weight.detach() - weight) == 2
-
-
-def test_parts_of_a_transformer_need_one(pretrained, cells):
-    with pytest.raises(ValueError, match="adapt='lora' is for encoders with a transformer"):
-        classify(pretrained, cells.copy(), 1, adapt="lora")
-
-
-@pytest.mark.parametrize(
-    ("class_weight", "expected"), [("balanced", [5 / 4, 5 / 6]), ("squared", [0.36, 0.16]), (None, [1.0, 1.0])]
-)
-def test_weights_of_classes(class_weight, expected):
-    head = Head(2, (), 2, dropout_rate=0.0)
-    head.weigh_classes(torch.tensor([4, 6]), class_weight)
-    torch.testing.assert_close(head.class_weight_k, torch.tensor(expected))
