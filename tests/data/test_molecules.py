@@ -64,7 +64,11 @@ def test_without_rdkit_the_extra_is_named(monkeypatch):
 def test_graphs_have_every_atom_and_every_bond_both_ways():
     pytest.importorskip("torch_geometric")
     pytest.importorskip("rdkit")
+    from rdkit import RDLogger, rdBase
+
+    RDLogger.EnableLog("rdApp.warning")
     graphs, n_values = molecular_graphs({"ethanol": "CCO", "aspirin": ASPIRIN})
+    assert "rdApp.warning:enabled" in rdBase.LogStatus()  # as the caller had it
     assert graphs.molecule_v.tolist() == [0] * 3 + [1] * 13
     bonds = set(map(tuple, graphs.bond_2e.T.tolist()))
     assert {(0, 1), (1, 0), (1, 2), (2, 1)} <= bonds

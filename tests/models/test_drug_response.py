@@ -159,6 +159,7 @@ def test_a_graph_network_reads_what_a_drug_is_made_of(counts, tmp_path):
 
 def test_a_graph_network_needs_smiles(screen):
     pytest.importorskip("torch_geometric")
+    pytest.importorskip("rdkit")
     with pytest.raises(ValueError, match="a graph needs SMILES"):
         build(*screen, drug_encoder="gin")
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch import Callback
+from scipy import sparse
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from small_classifiers import classify
@@ -105,6 +107,8 @@ def test_few_validation_cells_are_trained_on_in_the_end(pretrained, cells):
 def test_encoder_and_head_have_their_own_rates(pretrained, cells):
     found = classify(pretrained, cells.copy(), epochs=1, lr_encoder=0.0, lr_head=1e-2)
     assert torch.equal(found.module.encoder.encoder.weight, pretrained.module.encoder.weight)
+    still = classify(pretrained, cells.copy(), epochs=1, lr_encoder=1e-12, lr_head=1e-12)
+    assert not torch.allclose(found.module.head.linear.weight, still.module.head.linear.weight)
 
 
 def test_best_macro_f1_comes_back(pretrained, cells, monkeypatch):
@@ -147,6 +151,91 @@ def test_a_start_that_training_does_not_better_is_kept(pretrained, cells, monkey
     start = classify(pretrained, cells.copy(), epochs=2, freeze_encoder=True, freeze_encoder_epochs=0)
     pd.testing.assert_frame_equal(found.predict(soft=True), start.predict(soft=True))
     assert list(found.history["macro_f1_validation"]["macro_f1_validation"]) == pytest.approx([0.5, 0.4])
+
+
+class Interrupt(Callback):
+    """Ctrl-C at the end of an epoch, of the stages whose history has this prefix."""
+
+    def __init__(self, epoch, prefix=""):
+        self.epoch, self.prefix = epoch, prefix
+
+    def on_train_epoch_end(self, trainer, plan):
+        if trainer.current_epoch == self.epoch and plan.prefix == self.prefix:
+            raise KeyboardInterrupt
+
+
+def interrupted(pretrained, adata, epoch, prefix="", **options):
+    torch.manual_seed(0)
+    found = CellClassifier.from_pretrained(pretrained, adata, labels_key="cell_type")
+    with pytest.raises(KeyboardInterrupt):
+        found.train(10, callbacks=[Interrupt(epoch, prefix)], **QUICK | options)
+    return found
+
+
+def assert_usable(found):
+    assert found.is_trained
+    proba = found.predict(soft=True)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found.module.center_d, found.get_latent_representation().mean(axis=0), atol=1e-5)
+
+
+def test_best_state_comes_back_after_an_interruption(pretrained, cells, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
+    scores = iter([0.1, 0.9, 0.5, 0.4, 0.3])
+    monkeypatch.setattr("sc_ssl.models._fine_tune.f1_score", lambda *args, **kwargs: next(scores))
+    found = interrupted(pretrained, cells.copy(), 3)
+    assert_usable(found)
+    scores = iter([0.1, 0.9])
+    one = classify(pretrained, cells.copy(), epochs=1)
+    pd.testing.assert_frame_equal(found.predict(soft=True), one.predict(soft=True))
+
+
+@pytest.mark.parametrize("prefix", ["calibration_", ""])
+def test_few_labels_are_usable_and_calibrated_after_an_interruption(pretrained, cells, prefix):
+    few = with_few_labels(cells, 90)
+    found = interrupted(pretrained, few, 3, prefix)
+    assert_usable(found)
+    assert float(found.module.threshold) > 0
+    if not prefix:
+        whole = classify(pretrained, few, epochs=10)
+        assert float(found.module.temperature) == float(whole.module.temperature)
+    before = found.module.sureness()
+    found.train(2, **QUICK)  # goes on from there: no cell is left that it has not seen
+    assert_usable(found)
+    assert found.module.sureness() == before
+
+
+def test_an_error_leaves_it_untrained(pretrained, cells):
+    found = CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type")
+    for options, error in (({"adapt": "lora"}, ValueError), ({"early_stopping": True}, TypeError)):
+        with pytest.raises(error):
+            found.train(2, **options, **QUICK)
+        assert not found.is_trained
+
+
+def test_training_goes_on_with_the_same_split(pretrained, cells, monkeypatch):
+    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
+    found = classify(pretrained, cells.copy(), epochs=2)
+    split = found._split[1]
+    found.train(2, **QUICK)
+    assert found._split[1] is split
+    found.train(2, validation_size=0.3, **QUICK)
+    assert len(found._split[1]) > len(split)
+
+
+def test_a_probe_is_fitted_anew_when_it_is_all_there_is(pretrained, cells):
+    few = with_few_labels(cells, 90)
+    found = classify(pretrained, few, freeze_encoder=True, class_weight="squared")
+    found.train(freeze_encoder=True, **QUICK)
+    balanced = classify(pretrained, few, freeze_encoder=True)
+    torch.testing.assert_close(found.module.head.linear.weight, balanced.module.head.linear.weight)
+
+
+def test_a_large_validation_split_leaves_a_cell_of_each_type():
+    held_out = validation_cells(np.repeat([0, 1, 2], 4), 0.9)
+    assert len(held_out) == 0  # nine cells say too little
+    label = np.repeat([0, 1, 2], 6)
+    assert np.bincount(np.delete(label, validation_cells(label, 0.99))).tolist() == [1, 1, 1]
 
 
 def test_validation_split_is_stratified_and_spares_rare_types():
@@ -217,6 +306,20 @@ def test_slots_of_genes_stand_at_the_genes_places(transformer, cells):
         for j in np.flatnonzero(tokens.real_nt[i]):
             assert z[i, tokens.gene_nt[i, j]] == pytest.approx(float(value_nt[i, j + 1]), abs=1e-5)
         assert z[i, 96] == pytest.approx(float(value_nt[i, 0]), abs=1e-5)
+
+
+def test_slots_of_a_cell_without_genes_do_not_depend_on_the_others(transformer, cells):
+    torch.manual_seed(0)
+    adata = cells.copy()
+    adata.X = sparse.diags((np.arange(240) > 1).astype(np.float32)) @ adata.X
+    found = CellClassifier.from_pretrained(transformer, cells.copy(), labels_key="cell_type", reads="gene_slots")
+    with torch.no_grad():
+        found.module.slot.weight.abs_()
+        found.module.slot.bias.fill_(10.0)
+    z = found.get_latent_representation(adata)
+    np.testing.assert_allclose(found.get_latent_representation(adata, [0]), z[:1], atol=1e-5)
+    assert z[0, 96] > 0
+    assert not z[0, :96].any()
 
 
 def test_slots_of_genes_are_trained_saved_and_name_types(transformer, cells, tmp_path):

@@ -55,6 +55,16 @@ def test_a_model_trains_on_clusters_of_faiss(counts):
     assert np.isfinite(model.get_latent_representation()).all()
 
 
+def test_a_model_of_faiss_embeds_without_it(counts, tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    model = build(counts, kmeans="faiss")
+    model.train(1, **QUICK)
+    model.save(tmp_path / "model")
+    monkeypatch.setattr("sc_ssl.models._pseudo_labels.find_spec", lambda name: None)
+    z = ScPretrain.load(tmp_path / "model", counts).get_latent_representation()
+    np.testing.assert_array_equal(z, model.get_latent_representation())
+
+
 def test_faiss_that_is_not_there_or_cannot_be_is_refused(counts, monkeypatch):
     with pytest.raises(ValueError, match="kmeans='faiss' takes dense input"):
         build(counts, kmeans="faiss", cluster_on="raw")

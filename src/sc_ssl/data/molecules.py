@@ -95,14 +95,13 @@ def molecular_graphs(drugs: Mapping[str, Any]) -> tuple[MolecularGraphs, tuple[i
     """
     if find_spec("rdkit") is None or find_spec("torch_geometric") is None:
         raise ImportError('graphs of molecules need rdkit and torch-geometric: pip install "sc_ssl[drug,ppi]".')
-    from torch_geometric.utils.smiles import from_smiles, x_map
+    from torch_geometric.utils.smiles import from_rdmol, x_map
 
     graphs = []
     for name, smiles in drugs.items():
         if not isinstance(smiles, str):
             raise ValueError(f"a graph needs SMILES, found features of the drug {name!r}.")
-        _molecule(name, smiles)
-        graphs.append(from_smiles(smiles))
+        graphs.append(from_rdmol(_molecule(name, smiles)))
     n_v = torch.tensor([len(graph.x) for graph in graphs])
     starts = n_v.cumsum(0) - n_v
     bonds = [graph.edge_index + start for graph, start in zip(graphs, starts, strict=True)]

@@ -84,7 +84,7 @@ class CellLMModule(ContrastModule):
 
         def read(tokens: Tokens, h_ntd: Tensor, real_nt: Tensor, absent_nd: Tensor) -> Tensor:
             value_nt = slot(self.transformer.norm(h_ntd)).squeeze(2).relu()
-            own_n1 = torch.full_like(tokens.gene_nt[:, :1], self.n_genes)
+            own_n1 = tokens.gene_nt.new_full((len(value_nt), 1), self.n_genes)
             padded_nt = torch.where(tokens.real_nt, tokens.gene_nt, self.n_genes + 1)
             out_ng = value_nt.new_zeros(len(value_nt), self.n_genes + 2)
             return out_ng.scatter(1, torch.cat([own_n1, padded_nt], dim=1), value_nt)[:, :-1]

@@ -90,7 +90,7 @@ class Head(SSLModule):
 class CellClassifierModule(SSLModule):
     """A pretrained module and a head, which reads its embedding or, of a transformer on genes, a number for each gene."""
 
-    #: mean embedding of the labelled cells
+    #: mean embedding of the cells that it was trained with
     center_d: Tensor
     temperature: Tensor
     threshold: Tensor
@@ -113,6 +113,10 @@ class CellClassifierModule(SSLModule):
         """Divide logits by a temperature, and take less probable cells than the threshold for unknown."""
         self.temperature.fill_(temperature)
         self.threshold.fill_(threshold)
+
+    def sureness(self) -> dict[str, Tensor]:
+        """Temperature and threshold, by name."""
+        return {"temperature": self.temperature.clone(), "threshold": self.threshold.clone()}
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """What the head reads: the encoder's embedding (n, n_latent), or its slots of genes (n, g + 1)."""

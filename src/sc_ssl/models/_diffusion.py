@@ -13,7 +13,7 @@ from sc_ssl.data import nearest_cells
 N_STEPS = 128
 #: eigenvectors of the neighbour graph; the walk leaves few of them
 N_DIFFUSION = 50
-#: principal components beside them, and their mean length where that of the eigenvectors is 1
+#: principal components beside them, and the root mean square of their length where the place has 1
 N_LEADING, LEADING_LENGTH = 20, 0.5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from ._base import INFERENCE_BATCH_SIZE
 from ._training import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor
 
@@ -44,7 +45,7 @@ def validation_cells(label_n: np.ndarray, size: float) -> np.ndarray:
     held_out = []
     for code in np.unique(label_n):
         rows = np.flatnonzero(label_n == code)
-        n = max(round(size * len(rows)), 1) if size and len(rows) >= 3 else 0
+        n = min(max(round(size * len(rows)), 1), len(rows) - 1) if size and len(rows) >= 3 else 0
         held_out.append(rows[torch.randperm(len(rows))[:n].numpy()])
     index = np.sort(np.concatenate(held_out))
     return index if len(index) >= MIN_VALIDATION else index[:0]
@@ -58,7 +59,7 @@ class BestMacroF1(Callback):
         module: Head | CellClassifierModule,
         cells: Cells,
         label_n: np.ndarray,
-        patience: int | None,
+        patience: int,
         prefix: str = "",
     ) -> None:
         self.module = module
@@ -75,7 +76,7 @@ class BestMacroF1(Callback):
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Score the state after this epoch."""
         plan.log(f"{self.prefix}macro_f1_validation", self._score(plan))
-        trainer.should_stop |= self.patience is not None and self._n_since >= self.patience
+        trainer.should_stop |= self._n_since >= self.patience
 
     @torch.no_grad()
     def _score(self, plan: LightningModule) -> float:
@@ -94,10 +95,21 @@ class BestMacroF1(Callback):
             self._n_since += 1
         return score
 
-    def on_fit_end(self, trainer: Trainer, plan: LightningModule) -> None:
-        """Back to the best state."""
+    def restore(self) -> None:
+        """Back to the best state, if one was scored."""
         if self._best is not None:
             self.module.load_state_dict(self._state)
+
+
+@contextmanager
+def ending(finish: Callable[[], None]) -> Iterator[None]:
+    """Do this at the end, and when the training inside is interrupted; not after an error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        finish()
+        raise
+    finish()
 
 
 def fine_tune(
@@ -113,7 +125,7 @@ def fine_tune(
     lr_encoder: float,
     adapt: Adapt,
     class_weight: ClassWeight | None,
-    patience: int | None = None,
+    patience: int = 0,
     prefix: str = "",
     **fit_options: Any,
 ) -> None:
@@ -133,20 +145,25 @@ def fine_tune(
     rest = np.setdiff1d(np.arange(len(label_n)), held_out)
     n_k = torch.as_tensor(np.bincount(label_n[rest], minlength=len(classifier.classes)))
     module.head.weigh_classes(n_k, class_weight)
-    z_nd = classifier._map_cells(module.embed, None, index)
-    if not classifier.is_trained_:
-        module.head.start_from_probe(torch.as_tensor(z_nd[rest]), label_n[rest])
-        classifier.is_trained_ = True
     if head_epochs is None:
         head_epochs = max_epochs if freeze_encoder and len(held_out) else 0
+    starts = not classifier.is_trained_ or (freeze_encoder and head_epochs == 0)
+    z_nd = classifier._map_cells(module.embed, None, index) if starts or head_epochs != 0 else None
+    if starts:
+        module.head.start_from_probe(torch.as_tensor(z_nd[rest]), label_n[rest])
     stage = partial(_stage, classifier, label_n=label_n, held_out=held_out, patience=patience, **fit_options)
-    if head_epochs != 0:
-        embedded = replace(cells, matrix=sparse.csr_matrix(z_nd), column_g=np.arange(z_nd.shape[1]))
-        stage(module.head, embedded, rates={"lr": lr_head}, prefix=f"{prefix}head_", max_epochs=head_epochs)
-    if not freeze_encoder:
-        rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
-        with adapted(module.encoder, adapt):
-            stage(module, cells, rates=rates, prefix=prefix, max_epochs=max_epochs)
+    try:
+        if head_epochs != 0:
+            embedded = replace(cells, matrix=sparse.csr_matrix(z_nd), column_g=np.arange(z_nd.shape[1]))
+            stage(module.head, embedded, rates={"lr": lr_head}, prefix=f"{prefix}head_", max_epochs=head_epochs)
+        if not freeze_encoder:
+            rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
+            with adapted(module.encoder, adapt):
+                stage(module, cells, rates=rates, prefix=prefix, max_epochs=max_epochs)
+    except KeyboardInterrupt:
+        classifier.is_trained_ = True  # by the probe at least
+        raise
+    classifier.is_trained_ = True
 
 
 def _stage(
@@ -156,16 +173,15 @@ def _stage(
     *,
     label_n: np.ndarray,
     held_out: np.ndarray,
-    patience: int | None,
+    patience: int,
     rates: dict[str, Any],
     prefix: str,
     callbacks: Iterable[Callback] = (),
     plan_kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
-    """One stage of training; when it is interrupted, the best state so far stays, and the stage starts anew."""
-    if len(held_out):
-        callbacks = [BestMacroF1(module, cells.take(held_out), label_n[held_out], patience, prefix), *callbacks]
+    """One stage of training; also when it is interrupted, the best state so far stays."""
+    best = [BestMacroF1(module, cells.take(held_out), label_n[held_out], patience, prefix)] if len(held_out) else []
     try:
         fit(
             classifier,
@@ -174,9 +190,11 @@ def _stage(
             cells=cells.beside(label=label_n),
             val_idx=held_out,
             plan_kwargs=classifier.training.plan | rates | (plan_kwargs or {}),
-            callbacks=callbacks,
+            callbacks=[*best, *callbacks],
             prefix=prefix,
             **options,
         )
     finally:
-        classifier.unfinished = None  # a split drawn anew would not be the one that it was interrupted with
+        for callback in best:
+            callback.restore()
+        classifier.unfinished = None  # training goes on from that state, not from the one that was interrupted

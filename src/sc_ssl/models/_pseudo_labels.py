@@ -68,10 +68,14 @@ def kmeans_labels(
 
 
 def check_kmeans(kmeans: str, cluster_on: str) -> None:
-    """An error when faiss is asked for and is not there, or would need all counts dense."""
+    """An error when faiss is asked for and would need all counts dense."""
     check_choice("kmeans", kmeans, get_args(KMeansBy))
     if kmeans == "faiss" and cluster_on == "raw":
         raise ValueError("kmeans='faiss' takes dense input; take cluster_on='pca', or kmeans='minibatch'.")
+
+
+def require_faiss(kmeans: str) -> None:
+    """An error when faiss is asked for and is not there: to train, not to embed with a model that was trained by it."""
     if kmeans == "faiss" and find_spec("faiss") is None:
         raise ImportError("kmeans='faiss' needs faiss, which is not installed: pip install \"sc_ssl[faiss]\".")
 
@@ -80,7 +84,7 @@ def _faiss_labels(x_nd: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     import faiss
 
     x_nd = np.ascontiguousarray(x_nd, dtype=np.float32)
-    model = faiss.Kmeans(x_nd.shape[1], n_clusters, seed=seed % 2**31, nredo=3, min_points_per_centroid=1)
+    model = faiss.Kmeans(x_nd.shape[1], n_clusters, seed=seed, nredo=3, min_points_per_centroid=1)
     model.train(x_nd)
     return model.index.search(x_nd, 1)[1][:, 0].astype(np.int64)
 

@@ -19,7 +19,7 @@ from ._calibration import calibration
 from ._cell_types import labelled_cells, read_types, type_codes, type_names
 from ._classifier_module import CellClassifierModule, ClassWeight, Head
 from ._encoders import class_named, copy_encoder, gene_slot, latent_width
-from ._fine_tune import MIN_TO_CHOOSE, fine_tune, validation_cells
+from ._fine_tune import MIN_TO_CHOOSE, ending, fine_tune, validation_cells
 from ._neighbor_votes import neighbor_votes
 from ._storage import read_config
 from ._training import TrainingDefaults
@@ -89,6 +89,7 @@ class CellClassifier(SSLModel):
         super().__init__(None, registry)
         self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
         self._label_n: np.ndarray | None = None
+        self._split: tuple[float, np.ndarray] | None = None
         check_choice("reads", reads, ("embedding", "gene_slots"))
         encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
         width, slot = latent_width(encoder.module), None
@@ -176,13 +177,15 @@ class CellClassifier(SSLModel):
         macro F1 is kept, the temperature is fitted and the threshold for unknown cells is chosen. With under 100
         validation cells, too few to choose a state by, all epochs are run, and run again with the validation cells
         among the others; with under ten there is no split, probabilities are uncalibrated and no cell is called unknown.
+        A classifier that is trained, or was interrupted, trains on from where it is, with the same split unless it was
+        loaded since.
 
         Parameters
         ----------
         max_epochs
             Of each stage; 100 by default.
         freeze_encoder
-            Train the head only.
+            Train the head only; ``"gene_slots"`` then are sums with random weights.
         freeze_encoder_epochs
             Epochs of the head alone, beyond the logistic regression that it starts from; none by default, but as many
             as ``max_epochs`` when the encoder stays frozen and a state can be chosen.
@@ -205,9 +208,10 @@ class CellClassifier(SSLModel):
             ``batch_size``, ``accelerator``, ``enable_progress_bar``, ….
         """
         check_choice("adapt", adapt, get_args(Adapt))
+        if "early_stopping" in fit_options:
+            raise TypeError("a CellClassifier stops by macro F1 after patience= epochs; leave early_stopping out.")
         index, label_n = self._labelled()
-        held_out = validation_cells(label_n, validation_size)
-        self.module.calibrate(temperature=1, threshold=0)
+        held_out = self._kept_aside(label_n, validation_size)
         tune = partial(
             fine_tune,
             self,
@@ -218,28 +222,43 @@ class CellClassifier(SSLModel):
             lr_encoder=lr_encoder,
             adapt=adapt,
             class_weight=class_weight,
-            **fit_options,
+            **fit_options | {"callbacks": list(fit_options.get("callbacks", ()))},
         )
-        sureness = 1.0, 0.0
+        finish = partial(self._finish, index[held_out], label_n[held_out], refused_share)
         if len(held_out) >= MIN_TO_CHOOSE:
-            tune(index, label_n, held_out, patience=patience)
-            sureness = self._sureness(index[held_out], label_n[held_out], refused_share)
-        else:
-            if len(held_out):
-                start, rest = copy.deepcopy(self.module.state_dict()), np.setdiff1d(np.arange(len(index)), held_out)
-                was_trained = self.is_trained_
+            with ending(finish):
+                tune(index, label_n, held_out, patience=patience)
+            return
+        if len(held_out) and not self.is_trained_:
+            start, rest = copy.deepcopy(self.module.state_dict()), np.setdiff1d(np.arange(len(index)), held_out)
+            with ending(finish):
                 tune(index[rest], label_n[rest], prefix="calibration_")
-                sureness = self._sureness(index[held_out], label_n[held_out], refused_share)
-                self.module.load_state_dict(start)
-                self.is_trained_ = was_trained
+            self.module.load_state_dict(start | self.module.sureness())
+            self.is_trained_ = False
+        with ending(self._finish):
             tune(index, label_n)
-        self.module.calibrate(*sureness)
-        self.module.center_d.copy_(torch.as_tensor(self._map_cells(self.module.embed, None, index).mean(axis=0)))
 
-    def _sureness(self, index: np.ndarray, label_n: np.ndarray, refused_share: float) -> tuple[float, float]:
-        """Temperature and threshold by cells that were not trained on."""
-        logit_nk = torch.as_tensor(self._map_cells(self.module.logits, None, index))
-        return calibration(logit_nk, label_n, refused_share)
+    def _kept_aside(self, label_n: np.ndarray, validation_size: float) -> np.ndarray:
+        """The validation split, the same one as long as the cells and its size are: training goes on after training."""
+        if self._split is None or self._split[0] != validation_size:
+            self._split = validation_size, validation_cells(label_n, validation_size)
+        return self._split[1]
+
+    def _finish(
+        self, index: np.ndarray | None = None, label_n: np.ndarray | None = None, refused_share: float = 0.0
+    ) -> None:
+        """Calibrate by cells that were not trained on, if there are, and find the cells' mean; also when interrupted."""
+        if not self.is_trained_:
+            return
+        if index is not None and len(index):
+            self.module.calibrate(temperature=1, threshold=0)
+            logit_nk = torch.as_tensor(self._map_cells(self.module.logits, None, index))
+            self.module.calibrate(*calibration(logit_nk, label_n, refused_share))
+        total_d = torch.zeros_like(self.module.center_d, device="cpu")
+        for minibatch in self._loader(self._own_cells()):
+            with torch.no_grad():
+                total_d += self.module.embed(minibatch).sum(dim=0).cpu()
+        self.module.center_d.copy_(total_d / self._own_cells().n_cells)
 
     def get_latent_representation(
         self,
@@ -280,8 +299,8 @@ class CellClassifier(SSLModel):
             What a cell is called whose most probable type is less probable than the threshold that training chose;
             ``None`` names a type for every cell.
         center
-            Move the cells' mean embedding to that of the labelled cells first, which removes what sets all of one
-            apart from all of the other, such as platform or species; of harm where the types differ.
+            Move the cells' mean embedding to that of the cells trained with first, which removes what sets all of one
+            apart from all of the other, such as platform or species; of harm where the types differ, or cells are few.
 
         Returns
         -------
@@ -331,6 +350,7 @@ class CellClassifier(SSLModel):
     def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
         super()._attach(adata, min_coverage=min_coverage)
         self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
+        self._split = None
 
     def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the cells with a known type, and its code."""

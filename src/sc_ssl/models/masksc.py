@@ -57,11 +57,11 @@ class MaskSC(SSLModel):
 
     Departs from the paper, whose settings :meth:`paper` gives. The frozen features are not those of a trained
     contrastive encoder, which clustered worse on most development data, but what contrastive learning with neighbouring
-    cells as positives converges to, the leading eigenvectors of a random walk on the cells' neighbour graph, beside the
-    leading principal components at half their length. Genes are weighed by their variance beyond chance. The decoder
-    sees the cell through a bottleneck, and the embedding is what it predicts, for cells with and without neighbours
-    alike. Each patch has a weight matrix of its own instead of one convolution for all, which was clearly better in a
-    pilot on PBMC 4k; all other choices were made on development data, and the benchmarks say what is shown.
+    cells as positives converges to, the leading eigenvectors of a random walk on the cells' neighbour graph; and beside
+    this place in the graph, at half its length, principal components. Genes are weighed by their variance beyond chance.
+    The decoder sees the cell through a bottleneck, and the embedding is what it predicts, for cells with and without
+    neighbours alike. Each patch has a weight matrix of its own instead of one convolution for all, which was clearly
+    better in a pilot on PBMC 4k; all other choices were made on development data, and the benchmarks say what is shown.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from sc_ssl.nn import MLP
 from ._base import MIN_COVERAGE, SSLModel, positions
 from ._linear_map import is_linear, map_linearly
 from ._pooled_scale import pooled_normalizer
-from ._pseudo_labels import KMeansBy, Recluster, check_kmeans, cluster_numbers, label_cells
+from ._pseudo_labels import KMeansBy, Recluster, check_kmeans, cluster_numbers, label_cells, require_faiss
 from ._scpretrain_module import ScPretrainModule
 from ._studies import DATASET, join_studies, measured_genes
 from ._training import TrainingDefaults
@@ -124,6 +124,8 @@ class ScPretrain(SSLModel):
         check_choice("gate", gate, ("sigmoid", "relu"))
         check_choice("cluster_on", cluster_on, ("pca", "raw"))
         check_kmeans(kmeans, cluster_on)
+        if adata is not None:
+            require_faiss(kmeans)
         check_choice("task_weight", task_weight, ("log_k", "none"))
         if recluster_every < 1 or not cells_per_cluster or min(cells_per_cluster) < 2:
             raise ValueError(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 METHODS = ("finetune", *OFF_THE_SHELF)
+#: the mean of fewer cells is that of their types
+MIN_TO_CENTER = 20
 
 
 def annotate(
@@ -76,7 +78,8 @@ def annotate(
         Layer of counts in both; ``None`` takes ``layers["counts"]`` if there, else ``X``.
     center
         Take the mean off each data set's embedding first, which removes what sets all cells of one apart from all of
-        the other; of use where platform or species differ, of harm where types do. By default when species differ.
+        the other; of use where platform or species differ, of harm where types do or cells are few. By default when
+        species differ and there are at least 20 cells.
     refuse
         Call cells unknown that are less sure than nearly all reference cells that were kept aside (``"finetune"`` only).
         By default unless species differ, where all cells are less sure.
@@ -128,7 +131,7 @@ def annotate(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
         )
         differ = _differ(adata, reference)
-        center = differ if center is None else center
+        center = differ and adata.n_obs >= MIN_TO_CENTER if center is None else center
         refuse = not differ if refuse is None else refuse
         if method == "finetune":
             classifier.train(**options)
@@ -140,6 +143,7 @@ def annotate(
     name = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]
     name[top < threshold] = unlabeled_category
     params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
+    params |= {"center": center, "refuse": refuse}
     done = record(encoder.var_names, params, classes=np.asarray(classifier.classes, dtype=object))
     adata = destination(adata, copy=copy)
     adata.obs[key] = pd.Categorical(name)
