@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,7 @@ ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "ScPretrain + logistic": shelf(Target.embedding, "logistic"),
     "ScPretrain + forest": shelf(Target.embedding, "forest"),
     "ScPretrain + SVM": shelf(Target.embedding, "svm"),
+    "ScPretrain with target fine-tuned": network(partial(Target.encoder, with_target=True)),
     "ScPretrain with target + logistic": shelf(with_target, "logistic"),
     "ScPretrain with target + forest": shelf(with_target, "forest"),
     "PCA-50 + logistic": shelf(Target.components, "logistic", standardize=False),
