@@ -35,10 +35,10 @@ class DrugResponse(OnEncoder):
 
     A branch for the cell, on the embedding of a pretrained model or from scratch, and one for the drug, a Morgan
     fingerprint; both meet in a joint network, as in CellLM's and DeepCDR's networks. Departs from them in fingerprints by
-    default instead of a graph network on the molecule; in z-scores of each drug's responses as the target, so that the
-    network learns which cells respond and not which drugs are potent, which a drug's mean tells; and in the level of a
-    drug without responses, which comes from the drugs that are like it. :func:`sc_ssl.tl.drug_response` does it in one
-    call.
+    default instead of a graph network on the molecule, which did no better; in z-scores of each drug's responses as the
+    target, so that the network learns which cells respond and not which drugs are potent, which a drug's mean tells; and
+    in the level of a drug without responses, which comes from the drugs that are like it.
+    :func:`sc_ssl.tl.drug_response` does it in one call.
 
     Parameters
     ----------
