@@ -145,9 +145,9 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
     """Each data set a point, as Figures 2 and 4 of the paper: fine-tuning and a forest, with and without pretraining."""
     from matplotlib.figure import Figure
 
-    pairs = [(BASE, "ScPretrain fine-tuned"), ("PCA-50 + forest", "ScPretrain + forest")]
-    pairs += [("PCA-50 + forest", "ScPretrain with target + forest")]
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    pairs = [(BASE, "ScPretrain fine-tuned"), (BASE, "ScPretrain with target fine-tuned")]
+    pairs += [("PCA-50 + forest", "ScPretrain + forest"), ("PCA-50 + forest", "ScPretrain with target + forest")]
+    figure = Figure(figsize=(3.3 * len(pairs), 6.5), layout="constrained")
     means = runs.groupby(["method", "n_labels", "dataset"])[["auprc", "auroc"]].mean()
     present = set(means.index.get_level_values("method"))
     for axes_row, measure in zip(figure.subplots(2, len(pairs), squeeze=False), ("auprc", "auroc"), strict=True):
