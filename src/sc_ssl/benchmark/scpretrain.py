@@ -109,6 +109,7 @@ def page(runs: pd.DataFrame) -> str:
     """Means over data sets, each row against the network without pretraining, and every data set's macro F1."""
     seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
     names = list(dict.fromkeys(runs["dataset"]))
+    runs = runs.sort_values("method", key=lambda method: method.map(rows().index), kind="stable")
     lines = ["<!-- written by python -m sc_ssl.benchmark scpretrain -->", f"{provenance()}; seeds {seeds}."]
     lines += [f"Data sets: {', '.join(names)}."]
     means = runs.groupby(["n_labels", "method", "dataset"], sort=False)[list(MEASURES)].mean().reset_index()
