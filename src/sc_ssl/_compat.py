@@ -3,6 +3,7 @@
 import copy
 import logging
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def run(runner: TrainRunner) -> bool:
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if in_main_thread else None
     try:
-        with _quiet():
+        with _quiet(), _without_prints(type(runner).__module__):
             runner()
     except (KeyboardInterrupt, SystemExit):
         if not runner.trainer.interrupted:
@@ -86,6 +87,17 @@ def run(runner: TrainRunner) -> bool:
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
     return True
+
+
+@contextmanager
+def _without_prints(module: str) -> Iterator[None]:
+    """scvi-tools prints a line, with a NameError in it, for every exception, which it raises all the same."""
+    names = vars(sys.modules[module])
+    names["print"] = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        names.pop("print", None)
 
 
 @contextmanager

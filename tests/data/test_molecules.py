@@ -91,3 +91,11 @@ def test_graphs_without_their_packages_name_the_extras(monkeypatch):
     monkeypatch.setattr("sc_ssl.data.molecules.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"sc_ssl\[drug,ppi\]"):
         molecular_graphs({"ethanol": "CCO"})
+
+
+def test_a_table_of_smiles_is_no_table_of_features():
+    table = pd.DataFrame({"mass": [180.2], "smiles": [ASPIRIN]}, index=["aspirin"])
+    with pytest.raises(
+        ValueError, match=r"found text in the column 'smiles'; if it holds SMILES, pass that column alone"
+    ):
+        plain_drugs(table)

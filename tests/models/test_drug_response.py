@@ -157,6 +157,13 @@ def test_a_graph_network_reads_what_a_drug_is_made_of(counts, tmp_path):
     pd.testing.assert_frame_equal(loaded.get_prediction(adata, new), found, check_exact=True)
 
 
+def test_responses_in_an_array_are_refused_for_want_of_names(screen):
+    adata, drugs = screen
+    adata.obsm["ln_ic50"] = adata.obsm["ln_ic50"].to_numpy()
+    with pytest.raises(ValueError, match=r"does not say which column is which drug; make it a table: adata.obsm"):
+        build(adata, drugs)
+
+
 def test_a_graph_network_needs_smiles(screen):
     pytest.importorskip("torch_geometric")
     pytest.importorskip("rdkit")

@@ -1,5 +1,7 @@
 """A training that was interrupted is finished by the same call, and ends where it would have without."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,7 @@ def assert_same_training(found, expected):
 @pytest.mark.parametrize("seconds", [0, 1000], ids=["from the last epoch", "from the start"])
 def test_the_same_call_finishes_it_bit_for_bit(build, build_counts, monkeypatch, seconds):
     monkeypatch.setattr(plan_module, "SNAPSHOT_SECONDS", seconds)
+    monkeypatch.setattr(plan_module, "SNAPSHOT_PAUSE", math.inf)
     expected = build(build_counts())
     expected.train(5, **QUICK)
     model = interrupted(build(build_counts()))

@@ -46,7 +46,7 @@ def test_types_are_found_with_other_genes_order_and_depth(reference, query, enco
     found = query.obs["cell_type"].astype(str)
     assert set(found) <= {"type_0", "type_1", "type_2", "Unknown"}
     known = found != "Unknown"
-    assert known.mean() > 0.6
+    assert known.all()
     assert np.mean(found[known] == query.obs["truth"].astype(str)[known]) > 0.8
     score = query.obs["cell_type_score"]
     assert score.dtype == np.float32
@@ -65,7 +65,7 @@ def test_without_a_model_an_encoder_is_trained_on_both(reference, query):
     np.testing.assert_array_equal(np.random.get_state()[1], random)
 
 
-def test_cells_are_called_unknown_when_that_is_asked_for_and_by_default_within_a_species(reference, query, encoder):
+def test_cells_are_called_unknown_when_that_is_asked_for(reference, query, encoder):
     def unknown(species="human", **options):
         cells = query.copy()
         if species == "mouse":
@@ -77,9 +77,14 @@ def test_cells_are_called_unknown_when_that_is_asked_for_and_by_default_within_a
     x, markers = query.X.toarray(), query.var_names.isin([f"GENE{i}" for i in range(48)])
     x[:20, markers] = np.ceil(x[:20, markers].mean())  # a third of the cells are of no type
     query.X = x
-    for options, some in (({}, True), ({"refuse": False}, False), ({"species": "mouse"}, False)):
-        assert (unknown(**options) > 0.1) == some
+    assert unknown() == 0
+    assert unknown(refuse=True) > 0.1
     assert unknown(species="mouse", refuse=True) > 0.1
+    found = annotate(query, reference, "cell_type", model=encoder, refuse=True, copy=True, **QUICK)
+    low = found.obs["cell_type_score"] < found.uns["cell_type"]["threshold"]
+    assert (low == (found.obs["cell_type"] == "Unknown")).all()
+    with pytest.raises(ValueError, match="refuse=True needs method='finetune'"):
+        annotate(query, reference, "cell_type", method="knn", model=encoder, refuse=True, **QUICK)
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["model given", "model trained here"])
@@ -101,7 +106,7 @@ def test_centring_removes_what_sets_all_cells_of_a_data_set_apart(reference, que
     query.X = x
 
     def accuracy(center):
-        options = {"method": method, "model": encoder, "center": center, "refuse": False}
+        options = {"method": method, "model": encoder, "center": center}
         found = annotate(query, reference, "cell_type", copy=True, **options, **QUICK)
         return np.mean(found.obs["cell_type"] == query.obs["truth"])
 
@@ -117,9 +122,17 @@ def test_cells_without_a_type_are_not_learnt_from(reference, query, encoder):
 
 
 def test_result_is_written_only_where_nothing_is(reference, query, encoder):
+    query.obs["cell_type_score"] = 1.0
+    with pytest.raises(ValueError, match=r"obs\['cell_type_score'\] is there already; name the result with key_added="):
+        annotate(query, reference, "cell_type", model=encoder)
     query.obs["cell_type"] = "mine"
     with pytest.raises(ValueError, match=r"obs\['cell_type'\] is there already; name the result with key_added="):
         annotate(query, reference, "cell_type", model=encoder)
+    reference.obs["depth"] = np.arange(150) * 0.5
+    reference.obs["all_alike"] = "B"
+    for column, message in (("depth", "name types of several cells, found 150"), ("all_alike", "at least two types")):
+        with pytest.raises(ValueError, match=message):  # before an encoder is trained
+            annotate(query, reference, column)
     with pytest.raises(KeyError, match="'nowhere' is not in reference.obs"):
         annotate(query, reference, "nowhere", model=encoder)
     with pytest.raises(ValueError, match="method is one of 'finetune', 'knn'"):

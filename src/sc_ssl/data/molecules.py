@@ -29,6 +29,12 @@ def plain_drugs(drugs: Drugs) -> dict[str, str] | dict[str, list[float]]:
     if not names.is_unique:
         raise ValueError(f"drugs must have unique names, found {names[names.duplicated()][0]!r} more than once.")
     if isinstance(drugs, pd.DataFrame):
+        texts = [name for name in drugs if not pd.api.types.is_numeric_dtype(drugs[name])]
+        if texts:
+            raise ValueError(
+                f"a table of drugs holds features, numbers, found text in the column {texts[0]!r}; if it holds SMILES, pass "
+                f"that column alone: drugs[{texts[0]!r}]."
+            )
         drugs = dict(zip(names, drugs.to_numpy(float), strict=True))
     missing = [name for name, value in drugs.items() if not isinstance(value, str) and np.ndim(value) == 0]
     if missing:

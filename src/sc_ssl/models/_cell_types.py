@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sc_ssl._logging import logger
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+
+#: more types of a single cell than this, and than half of the cells, are no types
+MANY_ALONE = 20
 
 
 def read_types(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
@@ -25,16 +27,24 @@ def read_types(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
 
 
 def type_names(label: pd.Series, key: str) -> list[str]:
-    """The types that are there, at least two, in order; those of a single cell are named in the log."""
+    """The types that are there, at least two, in order."""
     names = sorted(label.dropna().unique())
     if len(names) < 2:
         raise ValueError(
             f"obs[{key!r}] should name at least two types, found {names or 'none: all cells are unlabelled'}."
         )
-    alone = [name for name, n in label.value_counts().items() if n == 1]
-    if alone:
-        logger.warning("Types of one cell are trained on and never validated: %s.", ", ".join(alone))
+    alone = lone_types(label)
+    if len(alone) > MANY_ALONE and len(alone) > label.notna().sum() / 2:
+        raise ValueError(
+            f"obs[{key!r}] should name types of several cells, found {len(alone)} that one cell has, such as {alone[0]!r}; "
+            "is it the right column?"
+        )
     return names
+
+
+def lone_types(label: pd.Series) -> list[str]:
+    """Types of a single cell."""
+    return [name for name, n in label.value_counts().items() if n == 1]
 
 
 def type_codes(adata: AnnData, key: str, unlabeled_category: str, names: Sequence[str]) -> np.ndarray | None:

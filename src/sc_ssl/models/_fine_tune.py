@@ -192,9 +192,9 @@ def _stage(
             plan_kwargs=classifier.training.plan | rates | (plan_kwargs or {}),
             callbacks=[*best, *callbacks],
             prefix=prefix,
+            resumable=False,  # training goes on from the best state, not from the one that was interrupted
             **options,
         )
     finally:
         for callback in best:
             callback.restore()
-        classifier.unfinished = None  # training goes on from that state, not from the one that was interrupted

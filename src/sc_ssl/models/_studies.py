@@ -90,7 +90,7 @@ def one_nomenclature(
         listed = ", ".join(f"{name}: {s}" for name, s in known.items())
         raise ValueError(
             f"data sets of several species ({listed}) need orthologs=, a table of one-to-one orthologs with a column for "
-            "each species. If the species are not right, say so with species=."
+            "each species. If the species are not right, say so to ScPretrain.from_adatas with species=."
         )
     for name in known:
         if known[name] != common:

@@ -63,12 +63,13 @@ def fit(
     callbacks: Iterable[Callback] = (),
     prefix: str = "",
     val_idx: np.ndarray | None = None,
+    resumable: bool = True,
     **trainer_kwargs: Any,
 ) -> None:
     """Train a module on the model's cells; a model in phases calls it once a phase.
 
-    An interrupted training that was asked for in the same words is finished instead. The cells held out are drawn, or
-    those at the positions ``val_idx``.
+    An interrupted training that was asked for in the same words is finished instead, unless it is not ``resumable``.
+    The cells held out are drawn, or those at the positions ``val_idx``.
     """
     _check_options(devices, max_epochs, batch_size)
     batch_size = batch_size or defaults.batch_size
@@ -117,7 +118,7 @@ def fit(
             "Going on with the training that was interrupted, at epoch %d of %d.", unfinished.n_epochs + 1, max_epochs
         )
         unfinished.restore(model, module)
-    _run(model, module, runner, datamodule, asked)
+    _run(model, module, runner, datamodule, asked if resumable else None)
 
 
 def _check_options(devices: Any, max_epochs: int | None, batch_size: int | None) -> None:
@@ -142,7 +143,7 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
 
 
 def _run(
-    model: SSLModel, module: SSLModule, runner: TrainRunner, datamodule: CellDataModule, asked: dict[str, Any]
+    model: SSLModel, module: SSLModule, runner: TrainRunner, datamodule: CellDataModule, asked: dict[str, Any] | None
 ) -> None:
     """Train, and leave the model in order however that ends."""
     earlier, was_trained = to_lists(model.history_), model.is_trained_
@@ -155,7 +156,7 @@ def _run(
         model.history_ = to_history(join(earlier, later))
         if not finished:  # lightning has moved the module, and only it, back to the CPU
             model.to_device("cpu")
-            if plan.snapshot is not None:
+            if plan.snapshot is not None and asked is not None:
                 model.unfinished = Unfinished.of(plan, datamodule, asked, earlier, later)
         with torch.no_grad():
             module.after_fit(
@@ -167,8 +168,11 @@ def _run(
         model.is_trained_ = was_trained or (module is model.module and usable)
     if not finished:
         logger.warning(
-            "Training was interrupted after %d epochs; the model is %s, and train() with the same arguments goes on.",
+            "Training was interrupted after %d epochs; the model is %s, and train() %s.",
             plan.n_epochs,
             "usable as it is" if model.is_trained_ else "not usable yet",
+            f"with the same arguments goes on at epoch {plan.snapshot['n_epochs'] + 1}"
+            if model.unfinished is not None
+            else "trains on from its best or last state",
         )
         raise KeyboardInterrupt

@@ -12,11 +12,12 @@ import torch
 
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
+from sc_ssl._logging import logger
 
 from ._adapt import Adapt
 from ._base import SSLModel
 from ._calibration import calibration
-from ._cell_types import labelled_cells, read_types, type_codes, type_names
+from ._cell_types import labelled_cells, lone_types, read_types, type_codes, type_names
 from ._classifier_module import CellClassifierModule, ClassWeight, Head
 from ._encoders import class_named, copy_encoder, gene_slot, latent_width
 from ._fine_tune import MIN_TO_CHOOSE, ending, fine_tune, validation_cells
@@ -142,7 +143,10 @@ class CellClassifier(SSLModel):
             Under two types, or too few genes in common.
         """
         source = model if isinstance(model, SSLModel) else class_named(read_config(model)["class"]).load(model)
-        classes = type_names(read_types(adata, labels_key, unlabeled_category), labels_key)
+        label = read_types(adata, labels_key, unlabeled_category)
+        classes = type_names(label, labels_key)
+        if lone_types(label):
+            logger.warning("Types of one cell are learnt from that cell alone: %s.", ", ".join(lone_types(label)))
         known = source.var_names
         genes = known + [g for g in adata.var_names if g not in set(known)] if extra_genes == "append" else known
         layer = "counts" if layer is None and "counts" in adata.layers else layer
@@ -224,6 +228,12 @@ class CellClassifier(SSLModel):
             class_weight=class_weight,
             **fit_options | {"callbacks": list(fit_options.get("callbacks", ()))},
         )
+        if not len(held_out):
+            logger.warning(
+                "%d labelled cells are too few to keep some aside: probabilities are not calibrated, and no cell is called "
+                "unknown.",
+                len(index),
+            )
         finish = partial(self._finish, index[held_out], label_n[held_out], refused_share)
         if len(held_out) >= MIN_TO_CHOOSE:
             with ending(finish):

@@ -49,8 +49,7 @@ class DrugResponse(OnEncoder):
     drugs
         Each drug's SMILES by its name; or a table of features, drugs × features. Drugs without responses are left out.
     response_key
-        Name in ``obsm`` of the responses, (n_obs, m): a DataFrame with the drugs' names, or an array in the order of
-        ``drugs``. NaN where not measured.
+        Name in ``obsm`` of the responses, (n_obs, m): a DataFrame with the drugs' names; NaN where not measured.
     encoder
         A model of this package, which stays as it is: its encoder is copied. ``None`` starts from scratch.
     freeze_encoder
@@ -175,15 +174,20 @@ class DrugResponse(OnEncoder):
 
 
 def response_values(adata: AnnData, key: str, drugs: Sequence[str], *, min_cells: int = 2) -> pd.DataFrame:
-    """``obsm[key]`` as a table, cells × the drugs that it has; an error when one of its drugs is unknown."""
-    named = adata.obsm[key].columns if isinstance(adata.obsm.get(key), pd.DataFrame) else drugs
+    """``obsm[key]`` as a table, cells × the drugs that it has; an error when one of its drugs is unknown, or not named."""
+    if key in adata.obsm and not isinstance(adata.obsm[key], pd.DataFrame):
+        raise ValueError(
+            f"obsm[{key!r}] is an array, which does not say which column is which drug; make it a table: "
+            f"adata.obsm[{key!r}] = pd.DataFrame(adata.obsm[{key!r}], index=adata.obs_names, columns=names)."
+        )
+    named = list(adata.obsm[key]) if key in adata.obsm else list(drugs)
     unknown = [name for name in named if name not in set(drugs)]
     if unknown:
         raise ValueError(
             f"obsm[{key!r}] has responses to {len(unknown)} drugs that are not among the {len(drugs)} drugs given, for "
             f"example {unknown[0]!r}; give their SMILES or leave the columns out."
         )
-    return modality_values(adata, key, list(named), min_cells=min_cells)
+    return modality_values(adata, key, named, min_cells=min_cells)
 
 
 def _features(drugs: Mapping[str, Any], *, saved: bool) -> torch.Tensor:

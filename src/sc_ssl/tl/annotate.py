@@ -14,6 +14,7 @@ from sc_ssl._keys import SIZE_FACTOR, annotation_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import check_cells, describe_names, find_counts, library_size
 from sc_ssl.models import CellClassifier, ScPretrain, SSLModel, load
+from sc_ssl.models._cell_types import read_types, type_names
 from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
 
@@ -43,7 +44,8 @@ def annotate(
     key_added: str | None = None,
     layer: str | None = None,
     center: bool | None = None,
-    refuse: bool | None = None,
+    refuse: bool = False,
+    n_top_genes: int | None = 2000,
     max_epochs: int | None = None,
     random_state: int | np.random.Generator | None = 0,
     accelerator: str = "auto",
@@ -53,7 +55,7 @@ def annotate(
     """Name the types of cells after an annotated reference, which may have other genes, depth or species.
 
     Both are embedded by one encoder; by default a :class:`~sc_ssl.models.ScPretrain` that is trained here on the two,
-    without labels, over the genes that they share.
+    without labels, over genes that they share.
 
     Parameters
     ----------
@@ -82,7 +84,9 @@ def annotate(
         species differ and there are at least 20 cells.
     refuse
         Call cells unknown that are less sure than nearly all reference cells that were kept aside (``"finetune"`` only).
-        By default unless species differ, where all cells are less sure.
+        Cells of other experiments are less sure than these, so that many of a known type may be refused.
+    n_top_genes
+        Genes of the encoder that is trained here, those that vary most in both; ``None`` takes all that they share.
     max_epochs
         Of each training; by default each one's own.
     random_state
@@ -99,11 +103,11 @@ def annotate(
     ``None``, or the copy. Sets the following fields, ``<key>`` being ``labels_key`` or ``key_added``:
 
     ``adata.obs['<key>']`` : categorical of str
-        The most probable type, or ``unlabeled_category`` for unknown cells (``"finetune"`` only).
+        The most probable type, or with ``refuse`` ``unlabeled_category`` for unknown cells.
     ``adata.obs['<key>_score']`` : float32
         Its probability.
     ``adata.uns['<key>']`` : dict
-        ``params``, ``versions``, ``genes``, ``classes``, ``seconds``.
+        ``params``, ``versions``, ``genes``, ``classes``, ``seconds``; with ``refuse`` also ``threshold``.
 
     Raises
     ------
@@ -116,23 +120,30 @@ def annotate(
     start = time.perf_counter()
     key, score_key = annotation_keys(labels_key, key_added)
     check_choice("method", method, METHODS)
-    if key in adata.obs:
-        raise ValueError(f"obs[{key!r}] is there already; name the result with key_added=, or delete the column.")
+    if refuse and method != "finetune":
+        raise ValueError(
+            f"refuse=True needs method='finetune', which keeps cells aside to be sure by; found {method!r}."
+        )
+    for column in (key, score_key):
+        if column in adata.obs:
+            raise ValueError(
+                f"obs[{column!r}] is there already; name the result with key_added=, or delete the column."
+            )
     if labels_key not in reference.obs:
         raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
+    type_names(read_types(reference, labels_key, unlabeled_category), labels_key)
     for cells, n_min in ((adata, 1 if model is not None else MIN_CELLS), (reference, MIN_CELLS)):
         check_cells(cells, min_cells=n_min)
         find(cells, layer)
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
-        encoder = _encoder(model, adata, reference, orthologs, layer, options)
+        encoder = _encoder(model, adata, reference, orthologs, layer, n_top_genes, options)
         query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
         classifier = CellClassifier.from_pretrained(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
         )
-        differ = _differ(adata, reference)
-        center = differ and adata.n_obs >= MIN_TO_CENTER if center is None else center
-        refuse = not differ if refuse is None else refuse
+        if center is None:
+            center = _differ(adata, reference) and adata.n_obs >= MIN_TO_CENTER
         if method == "finetune":
             classifier.train(**options)
             proba = classifier.predict(query, soft=True, center=center)
@@ -142,13 +153,15 @@ def annotate(
     top = proba.to_numpy().max(axis=1)
     name = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]
     name[top < threshold] = unlabeled_category
+    if refuse:
+        logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(top < threshold), len(top), threshold)
     params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
     params |= {"center": center, "refuse": refuse}
     done = record(encoder.var_names, params, classes=np.asarray(classifier.classes, dtype=object))
     adata = destination(adata, copy=copy)
     adata.obs[key] = pd.Categorical(name)
     adata.obs[score_key] = top.astype(np.float32)
-    adata.uns[key] = done | {"seconds": time.perf_counter() - start}
+    adata.uns[key] = done | ({"threshold": threshold} if refuse else {}) | {"seconds": time.perf_counter() - start}
     return adata if copy else None
 
 
@@ -158,13 +171,15 @@ def _encoder(
     reference: AnnData,
     orthologs: Any,
     layer: str | None,
+    n_top_genes: int | None,
     options: dict[str, Any],
 ) -> SSLModel:
     """The model that is given, or one that is trained on both."""
     if model is not None:
         return model if isinstance(model, SSLModel) else load(model)
     both = {"reference": reference, "query": adata}
-    encoder = ScPretrain.from_adatas(both, orthologs=orthologs, min_datasets=2, layer=layer)
+    gene_options = {"min_datasets": 2, "n_top_genes": n_top_genes}
+    encoder = ScPretrain.from_adatas(both, orthologs=orthologs, layer=layer, **gene_options)
     logger.info("Training an encoder on %d genes of both data sets.", len(encoder.var_names))
     encoder.train(**options)
     return encoder

@@ -55,8 +55,8 @@ def drug_response(
     adata
         Cells, or cell lines, × genes. All genes are read: of many, take those that vary (:func:`sc_ssl.pp.select_genes`).
     response
-        Name in ``obsm`` of the responses, cells × drugs, for example ln IC50, NaN where not measured; or a long table
-        with the columns ``cell``, ``drug`` and ``response``.
+        Name in ``obsm`` of the responses, a DataFrame of cells × drugs, for example ln IC50, NaN where not measured; or
+        a long table with the columns ``cell``, ``drug`` and ``response``.
     drugs
         Each drug's SMILES by its name; or a table of features, drugs × features.
     input
@@ -78,7 +78,7 @@ def drug_response(
     copy
         Write to a copy and return it.
     **model_kwargs
-        Arguments of :class:`sc_ssl.models.DrugResponse`, for example ``freeze_encoder``.
+        Arguments of :class:`sc_ssl.models.DrugResponse`, for example ``drug_encoder="gin"`` or ``freeze_encoder``.
 
     Returns
     -------

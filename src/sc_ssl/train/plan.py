@@ -18,6 +18,8 @@ from .schedules import warmup_cosine
 UNDECAYED = ("position", "token")
 #: seconds between the states that an interrupted training goes on from; they are taken where an epoch starts
 SNAPSHOT_SECONDS = 10.0
+#: or, where it costs less, this many times what the last one took
+SNAPSHOT_PAUSE = 50
 
 
 class SSLTrainingPlan(LightningModule):
@@ -82,7 +84,7 @@ class SSLTrainingPlan(LightningModule):
         self.snapshot = resume
         self.n_earlier = int(resume["n_epochs"]) if resume else 0
         self._resume = resume
-        self._snapshot_time = -math.inf
+        self._snapshot_time, self._snapshot_pause = -math.inf, 0.0
         self._n_steps = 0
         self._totals: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
         self._n_cells = {"train": 0, "validation": 0}
@@ -107,10 +109,12 @@ class SSLTrainingPlan(LightningModule):
             callback.load_state_dict(copy.deepcopy(state))
 
     def on_train_epoch_start(self) -> None:
-        """Keep what an interrupted training needs, no oftener than it costs nothing."""
-        if time.monotonic() - self._snapshot_time >= SNAPSHOT_SECONDS:
+        """Keep what an interrupted training needs, as often as it costs next to nothing."""
+        start = time.monotonic()
+        if start - self._snapshot_time >= self._snapshot_pause:
             self.snapshot = self._take_snapshot()
             self._snapshot_time = time.monotonic()
+            self._snapshot_pause = min(SNAPSHOT_SECONDS, SNAPSHOT_PAUSE * (self._snapshot_time - start))
 
     def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One minibatch."""
