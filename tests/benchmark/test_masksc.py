@@ -58,6 +58,8 @@ def test_every_table_and_figure_is_written_and_none_is_done_again(cells, tmp_pat
     assert pictures == {part.split(")")[0] for part in page.split("](")[1:]}
     before = {file: file.read_bytes() for file in tmp_path.glob("*.csv")}
     monkeypatch.setattr("sc_ssl.benchmark._scores.score", lambda *args: pytest.fail("done again"))
+    for module in (_panels, _attention_maps):
+        monkeypatch.setattr(module, "_draw", lambda *args: pytest.fail("drawn again"))
     assert main(arguments) == 0
     assert before == {file: file.read_bytes() for file in tmp_path.glob("*.csv")}
 

@@ -51,7 +51,7 @@ def likeness(attention_nt: np.ndarray, labels: pd.Series) -> dict[str, float]:
 
 
 def section(folder: Folder) -> list[str]:
-    """The table, and what it says, in Markdown; draws a figure for each data set."""
+    """The table, and what it says, in Markdown; draws a figure for each data set that has none since its last run."""
     runs = folder.table(TABLE)
     means = runs.drop(columns="seed").groupby(["dataset", "method"], sort=False).mean()
     lines = [
@@ -65,7 +65,10 @@ def section(folder: Folder) -> list[str]:
     for name in dict.fromkeys(runs["dataset"]):
         lines += [_finding(name, means.loc[name])]
     for name in dict.fromkeys(runs["dataset"]):
-        lines += ["", f"![Attention of {N_TYPES * N_SHOWN} cells of {name}, a type a row]({_draw(folder, name)})"]
+        file = f"{TABLE}_{name}.png"
+        if not folder.is_drawn(file, TABLE):
+            _draw(folder, name, file)
+        lines += ["", f"![Attention of {N_TYPES * N_SHOWN} cells of {name}, a type a row]({file})"]
     return lines
 
 
@@ -94,7 +97,7 @@ def _maps(folder: Folder, name: str, method: str, seed: int) -> np.ndarray:
     return kept(folder.kept_at(f"{name}.attention_{method}.{seed}.npy"), make)
 
 
-def _draw(folder: Folder, name: str) -> str:
+def _draw(folder: Folder, name: str, file: str) -> None:
     adata = folder.cells(name)
     rng = np.random.default_rng(0)
     types = adata.obs["cell_type"]
@@ -111,7 +114,5 @@ def _draw(folder: Folder, name: str) -> str:
             patch_shape=model.patch_shape,
             return_fig=True,
         )
-    file = f"{TABLE}_{name}.png"
     figure.savefig(folder.path / file, dpi=120)
     plt.close(figure)
-    return file

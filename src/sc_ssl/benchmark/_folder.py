@@ -53,6 +53,11 @@ class Folder:
         """The finished runs."""
         return self.runs(name).table()
 
+    def is_drawn(self, file: str, name: str) -> bool:
+        """Whether a picture is there and no run was finished since."""
+        picture, runs = self.path / file, self.runs(name).path
+        return picture.exists() and picture.stat().st_mtime >= runs.stat().st_mtime
+
     def kept_at(self, file: str) -> Path:
         """Where an array is kept that is not to be made twice."""
         return self.path / f"embeddings{self._suffix}" / file

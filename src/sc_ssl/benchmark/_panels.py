@@ -18,18 +18,23 @@ def fill(folder: Folder, names: list[str], n_seeds: int) -> None:
 
 
 def section(folder: Folder) -> list[str]:
-    """Draws a figure for each data set."""
+    """Draws a figure for each data set that has none since its last run."""
     lines = [
         "t-SNE (perplexity 30, started from principal components) of the embeddings of one seed, by annotated type.\n"
     ]
     for name, runs in folder.table(TABLE).groupby("dataset", sort=False):
-        adata = folder.cells(name)
         keys = [method for method in ROWS if method in set(runs["method"])]
-        for method in keys:
-            adata.obsm[method] = folder.embedding(name, method, 0)
-        figure = pl.embedding_compare(adata, keys, color="cell_type", return_fig=True)
         file = f"{TABLE}_{name}.png"
-        figure.savefig(folder.path / file, dpi=120)
-        plt.close(figure)
+        if not folder.is_drawn(file, TABLE):
+            _draw(folder, name, keys, file)
         lines += [f"![t-SNE of {name} in {len(keys)} embeddings]({file})"]
     return lines
+
+
+def _draw(folder: Folder, name: str, keys: list[str], file: str) -> None:
+    adata = folder.cells(name)
+    for method in keys:
+        adata.obsm[method] = folder.embedding(name, method, 0)
+    figure = pl.embedding_compare(adata, keys, color="cell_type", return_fig=True)
+    figure.savefig(folder.path / file, dpi=120)
+    plt.close(figure)
