@@ -31,6 +31,12 @@ def embedding(trained):
     return trained.get_latent_representation()
 
 
+@pytest.fixture(scope="module")
+def pretrained(cells):
+    """An encoder for classifiers; not to be changed."""
+    return fit(models.ScPretrain, cells.copy(), max_epochs=15)
+
+
 @pytest.fixture
 def warnings_logged(caplog):
     """Lines that sc_ssl's logger says at level warning."""

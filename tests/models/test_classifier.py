@@ -11,7 +11,7 @@ from small_models import QUICK, fit
 
 from sc_ssl import models
 from sc_ssl._keys import METHODS
-from sc_ssl.models import CellClassifier, MaskSC, ScPretrain
+from sc_ssl.models import CellClassifier, MaskSC
 from sc_ssl.models._calibration import calibration
 from sc_ssl.tl import embed
 
@@ -19,11 +19,6 @@ from sc_ssl.tl import embed
 @pytest.fixture(scope="module")
 def cells(build_counts):
     return build_counts(240)
-
-
-@pytest.fixture(scope="module")
-def pretrained(cells):
-    return fit(ScPretrain, cells.copy(), max_epochs=15)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from scipy import sparse
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from small_classifiers import classify
-from small_models import QUICK, fit
+from small_models import QUICK
 
 from sc_ssl import models
 from sc_ssl.data import CellLoader
-from sc_ssl.models import CellClassifier, ScPretrain
+from sc_ssl.models import CellClassifier
 from sc_ssl.models._adapt import adapted
 from sc_ssl.models._calibration import calibration
 from sc_ssl.models._classifier_module import Head
@@ -27,11 +27,6 @@ from sc_ssl.models._probe import linear_probe
 @pytest.fixture(scope="module")
 def cells(build_counts):
     return build_counts(240)
-
-
-@pytest.fixture(scope="module")
-def pretrained(cells):
-    return fit(ScPretrain, cells.copy(), max_epochs=15)
 
 
 # training
