@@ -22,6 +22,8 @@ from ._rows import built
 from ._runs import Runs, markdown, provenance
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
 DATASETS = ("pancreas_baron_mouse",)
@@ -83,7 +85,7 @@ def step_cost(name: str, way: str, n_cells: int, seed: int) -> dict[str, float]:
     return {"peak_mb": peak, "step_mb": peak - before, "seconds_per_cell": seconds / n_cells}
 
 
-def _gradient(module: nn.Module, chunks: list[dict[str, torch.Tensor]], way: str, seed: int) -> None:
+def _gradient(module: nn.Module, chunks: Sequence[dict[str, torch.Tensor]], way: str, seed: int) -> None:
     if way == "divided":
         divided_backward(module, chunks, seed)  # type: ignore[arg-type]
     else:

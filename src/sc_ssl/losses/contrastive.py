@@ -1,12 +1,13 @@
 """Contrastive losses."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-#: views whose similarities to all others are in memory at a time
-BLOCK = 1024
+#: similarities of views that are in memory at a time: 4 MB
+BLOCK = 2**20
 
 
 def nt_xent(view_1_nd: Tensor, view_2_nd: Tensor, temperature: float = 0.07) -> Tensor:
@@ -23,19 +24,44 @@ def nt_xent(view_1_nd: Tensor, view_2_nd: Tensor, temperature: float = 0.07) -> 
         τ, > 0.
     """
     z_nd = F.normalize(torch.cat([view_1_nd, view_2_nd]), dim=1)
-    if len(z_nd) <= BLOCK:
-        return _block(z_nd, 0, temperature) / len(z_nd)
-    # of large minibatches, only a stripe of the similarities is kept, and made anew for its gradient
-    stripes = [
-        checkpoint(_block, z_nd, start, temperature, use_reentrant=False, preserve_rng_state=False)
-        for start in range(0, len(z_nd), BLOCK)
-    ]
-    return torch.stack(stripes).sum() / len(z_nd)
+    if len(z_nd) ** 2 <= BLOCK:
+        return F.cross_entropy(_similarity(z_nd, z_nd, 0, temperature), _partner(z_nd, 0, len(z_nd)))
+    total: Tensor = _Striped.apply(z_nd, temperature)
+    return total / len(z_nd)
 
 
-def _block(z_nd: Tensor, start: int, temperature: float) -> Tensor:
-    """The summed loss of the views from ``start`` on, at most `BLOCK` of them."""
-    similarity = z_nd[start : start + BLOCK] @ z_nd.T / temperature
+class _Striped(torch.autograd.Function):
+    """The summed loss of large minibatches: a stripe of the similarities at a time gives its loss and its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, z_nd: Tensor, temperature: float) -> Tensor:
+        total, gradient_nd = z_nd.new_zeros(()), torch.zeros_like(z_nd)
+        n_rows = max(BLOCK // len(z_nd), 1)
+        for start in range(0, len(z_nd), n_rows):
+            own_rd = z_nd[start : start + n_rows]
+            partner_r1 = _partner(z_nd, start, len(own_rd))[:, None]
+            log_p_rn = _similarity(own_rd, z_nd, start, temperature).log_softmax(dim=1)
+            total -= log_p_rn.gather(1, partner_r1).sum()
+            error_rn = log_p_rn.exp_().scatter_add_(1, partner_r1, torch.full_like(log_p_rn[:, :1], -1))
+            gradient_nd[start : start + n_rows] += error_rn @ z_nd
+            gradient_nd += error_rn.T @ own_rd
+        ctx.save_for_backward(gradient_nd.div_(temperature))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (gradient_nd,) = ctx.saved_tensors
+        return gradient * gradient_nd, None
+
+
+def _similarity(own_rd: Tensor, z_nd: Tensor, start: int, temperature: float) -> Tensor:
+    """Cosine over temperature of the views from ``start`` on to all, −∞ to themselves."""
+    similarity = own_rd @ z_nd.T / temperature
     similarity.diagonal(start).fill_(-torch.inf)
-    view = torch.arange(start, start + len(similarity), device=z_nd.device)
-    return F.cross_entropy(similarity, (view + len(z_nd) // 2) % len(z_nd), reduction="sum")
+    return similarity
+
+
+def _partner(z_nd: Tensor, start: int, n_rows: int) -> Tensor:
+    """Where the other view of the same cell is, of the views from ``start`` on."""
+    view = torch.arange(start, start + n_rows, device=z_nd.device)
+    return (view + len(z_nd) // 2) % len(z_nd)

@@ -8,7 +8,7 @@ same noise, adds up ``⟨z, u⟩``. It is exact where a cell's embedding depends
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -66,13 +66,13 @@ def joint_terms(module: Contrast, outs: list[list[View]]) -> dict[str, Tensor]:
     return terms | _means(_total([view.sums for view in views]), _total([view.counts for view in views]))
 
 
-def end_to_end(module: Contrast, chunks: list[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
+def end_to_end(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
     """The loss terms of all chunks together, with a graph through all of them; noise as in `divided_backward`."""
     outs = [_encode(module, chunks, v, seed) for v in range(module.n_views)]
     return joint_terms(module, [list(out) for out in outs])
 
 
-def divided_backward(module: Contrast, chunks: list[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
+def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
     """Add the gradient of the loss of all chunks together to ``.grad``, with the graph of one chunk at a time.
 
     In a process group (``torch.distributed``) the loss is that of the cells of all processes, which must have equally
@@ -109,12 +109,30 @@ def divided_backward(module: Contrast, chunks: list[dict[str, Tensor]], seed: in
     return {name: term.detach() for name, term in terms.items()} | _means(sums, counts)
 
 
-def divide(module: Contrast, cells: dict[str, Tensor], micro_batch_size: int) -> list[dict[str, Tensor]]:
-    """Chunks of a minibatch, in the order that the module likes; what is not by cell goes into each."""
-    shared = {name: value for name, value in cells.items() if name == "measured"}
-    per_cell = {name: value for name, value in cells.items() if name != "measured"}
-    index_k = module.order(cells).split(micro_batch_size)
-    return [{name: value[index] for name, value in per_cell.items()} | shared for index in index_k]
+class Chunks(Sequence[dict[str, Tensor]]):
+    """Parts of a minibatch, each copied out of it when it is asked for: together they would be a second minibatch.
+
+    Parameters
+    ----------
+    cells
+        The minibatch; what is not by cell goes into each part.
+    index_k
+        The cells of each part.
+    """
+
+    def __init__(self, cells: dict[str, Tensor], index_k: Sequence[Tensor]) -> None:
+        self.cells, self.index_k = cells, index_k
+
+    def __len__(self) -> int:
+        return len(self.index_k)
+
+    def __getitem__(self, k: int) -> dict[str, Tensor]:  # type: ignore[override]
+        return {name: value if name == "measured" else value[self.index_k[k]] for name, value in self.cells.items()}
+
+
+def divide(module: Contrast, cells: dict[str, Tensor], micro_batch_size: int) -> Chunks:
+    """A minibatch in chunks, in the order that the module likes."""
+    return Chunks(cells, module.order(cells).split(micro_batch_size))
 
 
 class ChunkedContrastPlan(SSLTrainingPlan):
@@ -188,7 +206,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
                 torch.cuda.empty_cache()
 
 
-def _encode(module: Contrast, chunks: list[dict[str, Tensor]], v: int, seed: int) -> Iterator[View]:
+def _encode(module: Contrast, chunks: Sequence[dict[str, Tensor]], v: int, seed: int) -> Iterator[View]:
     """A view of each chunk; its noise follows from the seed, the view and the chunk, whatever came before."""
     for k, chunk in enumerate(chunks):
         number = 0 if module.shares_noise else k + _rank() * len(chunks)
