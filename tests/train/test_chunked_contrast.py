@@ -188,29 +188,18 @@ def test_the_gradient_is_clipped(counts, monkeypatch):
     assert max(norms) == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_head_on_all_embeddings_may_have_batch_norm():
-    class Projected(nn.Module):
-        n_views, shares_noise = 2, False
-
-        def __init__(self):
-            super().__init__()
-            self.encoder = nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Dropout(0.1))
-            self.head = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4))
-
-        def order(self, cells):
-            return torch.arange(len(cells["batch"]))
-
-        def encode_view(self, cells):
-            return chunked.View(self.encoder(cells["X"]), {}, {})
-
-        def contrast(self, views):
-            one, two = (self.head(z_nd) for z_nd in views)
-            return {"correlation": ((one.T @ two / len(one)) - torch.eye(4)).square().sum()}
-
-    module = Projected().double()
-    chunks = divide(module, {"X": torch.randn(11, 5, dtype=torch.float64), "batch": torch.zeros(11, 1)}, 4)
-    again = copy.deepcopy(module)
-    _, expected = by_end_to_end(again, chunks)
+@pytest.mark.parametrize("objective", ["barlow_twins", "vicreg"])
+def test_head_on_all_embeddings_may_have_batch_norm(build_counts, objective):
+    counts = build_counts(22)
+    model = build(
+        counts, models.BarlowTwins, n_hidden=[16], n_latent=8, projector=[8, 8], norm="layer", objective=objective
+    )
+    assert any(isinstance(layer, nn.BatchNorm1d) for layer in model.module.projector.modules())
+    module = model.module.double().train()
+    cells = {"X": torch.rand(22, counts.n_vars, dtype=torch.float64).mul(9).round()}
+    cells |= {"size_factor": cells["X"].sum(dim=1, keepdim=True), "batch": torch.zeros(22, 1, dtype=torch.int64)}
+    chunks = divide(module, cells, 4)
+    _, expected = by_end_to_end(copy.deepcopy(module), chunks)
     assert relative(by_parts(module, chunks)[1], expected) <= 1e-10
 
 

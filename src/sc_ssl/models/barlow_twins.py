@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from sc_ssl.losses import barlow_twins, vicreg
+from sc_ssl.train import View
 
+from ._contrast import ContrastModule
 from ._joint_embedding import JointEmbeddingModel, JointEmbeddingModule
 from ._training import TrainingDefaults
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class BarlowTwinsModule(JointEmbeddingModule):
+class BarlowTwinsModule(JointEmbeddingModule, ContrastModule):
     """Each dimension shall be the same in two views of a cell, and no two dimensions the same."""
 
     def __init__(self, *, objective: str, redundancy_weight: float, **parts: Any) -> None:
@@ -27,9 +29,13 @@ class BarlowTwinsModule(JointEmbeddingModule):
         self.objective = objective
         self.redundancy_weight = redundancy_weight
 
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The objective between two views."""
-        view_1_nd, view_2_nd = self.project(self.view(cells)), self.project(self.view(cells))
+    def encode_view(self, cells: dict[str, Tensor]) -> View:
+        """Change the cells and encode them."""
+        return View(self.encoder(self.view(cells)), {}, {})
+
+    def contrast(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """The objective between two views where they are projected to."""
+        view_1_nd, view_2_nd = (self.projector(view_nd) for view_nd in views)
         if self.objective == "vicreg":
             return {"vicreg": vicreg(view_1_nd, view_2_nd)}
         return {"barlow_twins": barlow_twins(view_1_nd, view_2_nd, self.redundancy_weight)}
@@ -63,7 +69,8 @@ class BarlowTwins(JointEmbeddingModel):
     projector
         Widths of the projector on the embedding, the last one its output.
     norm
-        ``"batch"`` or ``"layer"`` norm in the encoder; the projector has batch norm.
+        ``"batch"`` or ``"layer"`` norm in the encoder; the projector has batch norm. With ``"layer"``,
+        ``train(batch_size=…, micro_batch_size=…)`` correlates over large minibatches in the memory of small ones.
     weigh_genes
         Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
 
