@@ -1,5 +1,7 @@
 """Builders with sane defaults, so that each test states only what matters to it."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,21 @@ def fresh_random_state():
     """Every test starts from the same random state."""
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture
+def logged(caplog):
+    """What sc_ssl's logger has said, line by line, from a level on."""
+    logger = logging.getLogger("sc_ssl")
+    logger.addHandler(caplog.handler)
+    yield lambda level=logging.INFO: "\n".join(r.getMessage() for r in caplog.records if r.levelno >= level)
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def warnings_logged(logged):
+    """The same from level warning on, as a list."""
+    return lambda: logged(logging.WARNING).splitlines()
 
 
 def make_counts(

@@ -1,5 +1,3 @@
-import logging
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,14 +15,6 @@ def gmt(tmp_path):
     path = tmp_path / "sets.gmt"
     path.write_text(GMT)
     return path
-
-
-@pytest.fixture
-def logged(caplog):
-    logger = logging.getLogger("sc_ssl")
-    logger.addHandler(caplog.handler)
-    yield lambda: "\n".join(record.getMessage() for record in caplog.records)
-    logger.removeHandler(caplog.handler)
 
 
 def test_gmt_gives_each_gene_once_in_order(gmt):

@@ -1,7 +1,5 @@
 """A trained model of each class in ``METHODS``, for what every model promises."""
 
-import logging
-
 import pytest
 from small_models import fit
 
@@ -35,15 +33,6 @@ def embedding(trained):
 def pretrained(cells):
     """An encoder for classifiers; not to be changed."""
     return fit(models.ScPretrain, cells.copy(), max_epochs=15)
-
-
-@pytest.fixture
-def warnings_logged(caplog):
-    """Lines that sc_ssl's logger says at level warning."""
-    logger = logging.getLogger("sc_ssl")
-    logger.addHandler(caplog.handler)
-    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """BYOL and Barlow Twins: the target that moves, views, and the watch over collapse."""
 
 import copy
-import logging
 
 import numpy as np
 import pytest
@@ -33,14 +32,6 @@ def fit(model_class, adata, *, max_epochs=2, **options):
     model = build(model_class, adata, **options)
     model.train(max_epochs, **QUICK)
     return model
-
-
-@pytest.fixture
-def warnings_logged(caplog):
-    logger = logging.getLogger("sc_ssl")
-    logger.addHandler(caplog.handler)
-    yield lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    logger.removeHandler(caplog.handler)
 
 
 @pytest.mark.parametrize("model_class", [BYOL, BarlowTwins])

@@ -191,6 +191,14 @@ def test_unusable_labels_are_refused(pretrained, cells):
         CellClassifier(adata, pretrained={}, classes=[], labels_key="cell_type")
 
 
+def test_numbers_that_a_missing_one_made_fractional_are_whole_names(pretrained, cells):
+    adata = cells.copy()
+    adata.obs["cluster"] = np.where(np.arange(240) < 5, np.nan, np.arange(240) % 3)
+    classifier = CellClassifier.from_pretrained(pretrained, adata, labels_key="cluster")
+    assert classifier.classes == ["0", "1", "2"]
+    assert classifier.labels[:7].tolist() == [None] * 5 + ["2", "0"]
+
+
 def test_untrained_classifier_predicts_nothing(pretrained, cells):
     with pytest.raises(RuntimeError, match="train the model first"):
         CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type").predict()

@@ -55,6 +55,12 @@ def test_types_are_found_with_other_genes_order_and_depth(reference, query, enco
     assert query.uns["cell_type"]["params"]["method"] == method
 
 
+def test_log_says_what_is_taken_from_which(reference, query, encoder, logged):
+    annotate(query, reference, "cell_type", method="knn", model=encoder, **QUICK)
+    assert logged().count("Taking raw counts from") == 2
+    assert "from adata.X" in logged() and "from reference.X" in logged()
+
+
 def test_without_a_model_an_encoder_is_trained_on_both(reference, query):
     random = np.random.get_state()[1].copy()
     copy = annotate(query, reference, "cell_type", method="logistic", key_added="mine", copy=True, **QUICK)

@@ -18,10 +18,11 @@ MANY_ALONE = 20
 
 
 def read_types(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
-    """Types as strings, missing where there is none."""
+    """Types as strings, missing where there is none; numbers that a missing one made fractional are whole again."""
     if key not in adata.obs:
         raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
-    label = adata.obs[key].astype(object).where(adata.obs[key].notna().to_numpy(), None)
+    label = adata.obs[key].astype(object).infer_objects().convert_dtypes().astype(object)
+    label = label.where(label.notna().to_numpy(), None)
     label = label.map(lambda value: None if value is None else str(value))
     return label.where((label != unlabeled_category).to_numpy(), None)
 

@@ -132,9 +132,10 @@ def annotate(
     if labels_key not in reference.obs:
         raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
     type_names(read_types(reference, labels_key, unlabeled_category), labels_key)
-    for cells, n_min in ((adata, 1 if model is not None else MIN_CELLS), (reference, MIN_CELLS)):
-        check_cells(cells, min_cells=n_min)
-        find(cells, layer)
+    n_min = 1 if model is not None else MIN_CELLS
+    for name, cells, at_least in (("adata", adata, n_min), ("reference", reference, MIN_CELLS)):
+        check_cells(cells, min_cells=at_least)
+        find(cells, layer, of=name)
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
         encoder = _encoder(model, adata, reference, orthologs, layer, n_top_genes, options)
@@ -151,15 +152,16 @@ def annotate(
         else:
             proba, threshold = _off_the_shelf(classifier, query, method, seed, center=center), 0.0
     top = proba.to_numpy().max(axis=1)
-    name = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]
-    name[top < threshold] = unlabeled_category
+    type_n = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]
+    type_n[top < threshold] = unlabeled_category
     if refuse:
         logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(top < threshold), len(top), threshold)
     params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
-    params |= {"center": center, "refuse": refuse}
+    params |= {"center": center, "refuse": refuse, "max_epochs": max_epochs}
+    params |= {"n_top_genes": None if model is not None else n_top_genes}
     done = record(encoder.var_names, params, classes=np.asarray(classifier.classes, dtype=object))
     adata = destination(adata, copy=copy)
-    adata.obs[key] = pd.Categorical(name)
+    adata.obs[key] = pd.Categorical(type_n)
     adata.obs[score_key] = top.astype(np.float32)
     adata.uns[key] = done | ({"threshold": threshold} if refuse else {}) | {"seconds": time.perf_counter() - start}
     return adata if copy else None

@@ -179,7 +179,7 @@ def _in_common(
         )
     both = {
         "target": private_cells(adata, found, shared),
-        "source": private_cells(source, find(source, None), shared),
+        "source": private_cells(source, find(source, None, of="source"), shared),
     }
     for own in both.values():  # a library size over genes that only one of them measured would not compare
         own.obs[SIZE_FACTOR] = library_size(own, own.X)
