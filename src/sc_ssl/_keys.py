@@ -36,10 +36,10 @@ def cluster_key(use_rep: str, key_added: str | None = None) -> str:
     return f"{use_rep.removeprefix('X_')}_cluster" if key_added is None else key_added
 
 
-def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str, str]:
-    """The keys in ``obs``: ``<key>`` (also in ``uns``) and ``<key>_score``, after the reference's key or ``key_added``."""
+def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str, str, str]:
+    """After the reference's key or ``key_added``: ``<key>`` in ``obs`` and ``uns``, ``<key>_score``, ``<key>_proba``."""
     key = key_added or labels_key
-    return key, f"{key}_score"
+    return key, f"{key}_score", f"{key}_proba"
 
 
 def prediction_key(measured_key: str, key_added: str | None = None) -> str:

@@ -85,6 +85,11 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
     assert score["calibration_error"] == pytest.approx(0.9 - 0.6)
 
 
+def test_types_may_be_numbers():
+    score = classification(np.array([1, 2, 2]), pd.DataFrame({1: [0.9, 0.2, 0.6], 2: [0.1, 0.8, 0.4]}), [1, 2])
+    assert score["accuracy"] == pytest.approx(2 / 3)
+
+
 def test_one_type_alone_has_no_areas():
     score = classification(["B", "B"], one_hot(["B", "B"]), CLASSES)
     assert score["n_classes"] == 0
@@ -100,6 +105,7 @@ def test_one_type_alone_has_no_areas():
         ([None, "B"], [[1.0], [1.0]], ["B"], "1 are missing"),
         (["B"], [[0.4, 0.4]], ["B", "T"], "row 0"),
         (["B", "B"], [[0.5, 0.5], [np.nan, 1]], ["B", "T"], "row 1"),
+        (["B"], pd.DataFrame({"T": [0.2], "B": [0.8]}), ["B", "T"], "classes in their order, B, T, but are T, B"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(y, proba, classes, message):

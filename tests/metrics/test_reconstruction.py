@@ -67,5 +67,12 @@ def test_what_does_not_match_is_refused(pair):
     for score in (explained_variance, pearson):
         with pytest.raises(ValueError, match=r"one shape, cells × features; found \(50, 8\), \(50, 7\)"):
             score(pair[0], pair[1][:, :7])
+    table = pd.DataFrame(pair[0])
+    assert pearson(table, table)["flattened"] == pytest.approx(1)
+    for score in (explained_variance, pearson):
+        with pytest.raises(ValueError, match="same rows in the same order; at 0 found 0 and 49"):
+            score(table, table.iloc[::-1])
+        with pytest.raises(ValueError, match="same columns in the same order; at 1 found 1 and 2"):
+            score(table, table[[0, 2, 1, 3, 4, 5, 6, 7]])
     with pytest.raises(ValueError, match="finite, found NaN"):
         pearson(pair[0], np.full((50, 8), np.nan))

@@ -143,7 +143,7 @@ def test_saved_classifier_predicts_the_same(classifier, cells, tmp_path):
     )
     assert (loaded.predict(cells) == classifier.predict(cells)).all()
     with pytest.raises(ValueError, match="pretrained model is needed, found a 'CellClassifier'"):
-        CellClassifier.from_pretrained(tmp_path / "classifier", cells, labels_key="cell_type")
+        CellClassifier.from_pretrained(tmp_path / "classifier", cells.copy(), labels_key="cell_type")
 
 
 def test_a_saved_model_can_be_the_encoder(pretrained, cells, tmp_path):
@@ -187,6 +187,13 @@ def test_unusable_labels_are_refused(pretrained, cells):
         CellClassifier.from_pretrained(pretrained, adata, labels_key="one")
     with pytest.raises(ValueError, match="needs 50% of its 96 genes, found 10"):
         CellClassifier.from_pretrained(pretrained, adata[:, :10].copy(), labels_key="cell_type")
+    with pytest.raises(ValueError, match="extra_genes is one of 'drop', 'append', found 'add'"):
+        CellClassifier.from_pretrained(pretrained, adata, labels_key="cell_type", extra_genes="add")
+    with pytest.raises(ValueError, match="min_coverage is a share"):
+        CellClassifier.from_pretrained(pretrained, adata, labels_key="cell_type", min_coverage=0)
+    classifier = CellClassifier.from_pretrained(pretrained, adata, labels_key="cell_type")
+    with pytest.raises(ValueError, match=r"refused_share lies in \[0, 1\), found 0.0, .* and 2"):
+        classifier.train(1, lr_head=0.0, refused_share=2)
     with pytest.raises(TypeError, match="use CellClassifier.from_pretrained"):
         CellClassifier(adata, pretrained={}, classes=[], labels_key="cell_type")
 
@@ -197,6 +204,13 @@ def test_numbers_that_a_missing_one_made_fractional_are_whole_names(pretrained, 
     classifier = CellClassifier.from_pretrained(pretrained, adata, labels_key="cluster")
     assert classifier.classes == ["0", "1", "2"]
     assert classifier.labels[:7].tolist() == [None] * 5 + ["2", "0"]
+
+
+def test_an_encoder_that_is_not_trained_is_warned_about(cells, warnings_logged):
+    MaskSC.setup_anndata(cells)
+    untrained = MaskSC(cells, patch_size=16)
+    CellClassifier.from_pretrained(untrained, cells.copy(), labels_key="cell_type")
+    assert any("The MaskSC that serves as the encoder is not trained" in line for line in warnings_logged())
 
 
 def test_untrained_classifier_predicts_nothing(pretrained, cells):

@@ -34,6 +34,14 @@ def test_too_few_genes_are_refused_with_examples(trained, cells):
         trained.get_latent_representation(cells[:, :40].copy())
 
 
+def test_a_remedy_is_named_for_names_of_another_kind_or_species(trained, cells):
+    """The model's own genes are of no species here, so that only their kind can be told apart."""
+    other = cells.copy()
+    other.var_names = [f"ENSG{i:011}" for i in range(96)]
+    with pytest.raises(ValueError, match="genes are named by symbols, those of the data by Ensembl ids"):
+        trained.get_latent_representation(other)
+
+
 def test_load_query_leaves_source_and_cells_unchanged(model_class, trained, embedding, cells):
     query = cells[:50, ::-1].copy()
     before, weights = query.copy(), copy.deepcopy(trained.module.state_dict())

@@ -127,6 +127,14 @@ def test_bad_input_is_refused_with_names(cite):
     with pytest.raises(ValueError, match="batches donor_0, donor_1"):
         cite.obs["donor"] = [f"donor_{i % 2}" for i in range(120)]
         build(cite, encoder=pretrained(BYOL, cite.copy(), batch_key="donor"))
+    protein = cite.obsm["protein"]
+    cite.obsm["protein"] = protein.set_axis(["CD0", *protein.columns[:-1]], axis=1)
+    with pytest.raises(ValueError, match="needs a name of its own, found 'CD0' more than once"):
+        build(cite)
+    cite.obsm["protein"] = protein.astype({"CD1": str})
+    with pytest.raises(ValueError, match=r"must hold numbers, found \w+ in column 'CD1'"):
+        build(cite)
+    cite.obsm["protein"] = protein
     cite.obsm["protein"].iloc[4, 2] = np.inf
     with pytest.raises(ValueError, match="found inf in cell 'cell_4', 'CD2'"):
         build(cite)

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import nn
 from torch.nn import functional as F
 
-from sc_ssl.data import CellLoader
+from sc_ssl.data import CellLoader, GeneVocabulary
 from sc_ssl.models import ScPretrain
 from sc_ssl.models._pseudo_labels import agreement, cluster_entropy, kmeans_labels, label_cells
 from sc_ssl.tl import embed
@@ -260,11 +260,22 @@ def test_species_are_told_apart_and_mapped(build_counts):
     data["second"].var_names = [f"Gene{i + 32}" for i in range(96)]
     with pytest.raises(ValueError, match="first: human, second: mouse.* need orthologs="):
         ScPretrain.from_adatas(data, **SMALL)
-    table = pd.DataFrame({"human": [f"GENE{i}" for i in range(128)], "mouse": [f"Gene{i}" for i in range(128)]})
+    names = {"lemur": "LOC{}", "human": "GENE{}", "mouse": "Gene{}"}
+    table = pd.DataFrame({species: [name.format(i) for i in range(128)] for species, name in names.items()})
     model = ScPretrain.from_adatas(data, orthologs=table, across="intersection", **SMALL)
     assert set(model.var_names) == {f"GENE{i}" for i in range(32, 96)}
     sizes = np.asarray(data["second"].X.sum(axis=1)).ravel()
     np.testing.assert_allclose(model._own_cells().size_factor[120:], sizes)
+    assert model.vocabulary.species == "human"
+
+
+def test_the_vocabulary_is_kept(build_counts, tmp_path):
+    model = ScPretrain.from_adatas(studies(build_counts), species={"first": "pig", "second": "pig"}, **SMALL)
+    model.train(1, **QUICK)
+    model.save(tmp_path / "model")
+    loaded = ScPretrain.load(tmp_path / "model").vocabulary
+    assert (loaded.species, loaded.genes) == ("pig", tuple(model.var_names))
+    assert loaded.hash == model.vocabulary.hash != GeneVocabulary(loaded.genes, "human").hash
 
 
 def test_trained_on_several_it_embeds_a_new_one(build_counts):
@@ -311,9 +322,36 @@ def test_data_sets_that_do_not_fit_are_named(build_counts, change, message):
         ScPretrain.from_adatas(data, **SMALL)
 
 
-def test_no_data_set_is_refused():
+def test_data_sets_without_names_of_their_own_are_refused(counts):
     with pytest.raises(ValueError, match="at least one data set"):
         ScPretrain.from_adatas({})
+    with pytest.raises(TypeError, match="given by name, .* found a list"):
+        ScPretrain.from_adatas([counts])
+    with pytest.raises(ValueError, match="a name of its own, found '1' twice"):
+        ScPretrain.from_adatas({1: counts, "1": counts})
+    assert ScPretrain.from_adatas({1: counts, 2: counts}, **SMALL).datasets == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_clusters": [[2, 3]]}, "a row for each of 2 data sets with a number for each of 2 mean sizes"),
+        ({"n_clusters": [[2, 3], [1, 3]]}, "data set 'second' of 60 cells can have 2 to 60 clusters, found .*1, 3"),
+        ({"n_clusters": [[2, 300], [2, 3]]}, "data set 'first' of 120 cells can have 2 to 120 clusters"),
+        ({"min_datasets": 3}, "between 1 and the number of data sets, 2, found 3"),
+        ({"n_top_genes": 0}, "n_top_genes is at least 2, found 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(build_counts, options, message):
+    with pytest.raises(ValueError, match=message):
+        ScPretrain.from_adatas(studies(build_counts), **SMALL | options)
+
+
+def test_a_data_set_whose_cells_are_all_alike_is_named(build_counts):
+    data = studies(build_counts)
+    data["second"].X = sparse.csr_matrix(np.ones(data["second"].shape, np.float32))
+    with pytest.raises(ValueError, match="data set 'second': no gene varies"):
+        ScPretrain.from_adatas(data, **SMALL).train(1, **QUICK)
 
 
 # settings

@@ -69,6 +69,25 @@ def test_a_file_is_read_and_the_cells_stay_as_they_are(tmp_path):
     assert list(mouse.var_names) == ["H1f0"]
 
 
+def test_of_several_species_the_one_wanted_is_taken(tmp_path):
+    table = pd.DataFrame(
+        {
+            "lemur__gene_name": ["LOC105858624", "ARNT", "TP53"],
+            "human__gene_name": ["H1-0", "ARNT", "TP53"],
+            "mouse__gene_name": ["H1f0", "Arnt", "Trp53"],
+            "": [np.nan] * 3,
+        }
+    )
+    table.to_csv(tmp_path / "numbered.csv")  # as scPretrain's authors gave theirs: a column of numbers, one of nothing
+    mouse = cells(["H1f0", "Trp53"])
+    for target in ("human__gene_name", ["H1-0", "TP53", "GAPDH"]):
+        assert list(map_orthologs(mouse, tmp_path / "numbered.csv", target=target).var_names) == ["H1-0", "TP53"]
+    with pytest.raises(ValueError, match="target= which of 'lemur__gene_name', 'human__gene_name'"):
+        map_orthologs(mouse, table)
+    with pytest.raises(ValueError, match="named as in column 'mouse__gene_name' of the orthologs already"):
+        map_orthologs(mouse, table, target="mouse__gene_name")
+
+
 def test_what_cannot_be_mapped_is_refused():
     with pytest.raises(ValueError, match="0 of 1 genes are in column .* names such as 'unc-1'"):
         map_orthologs(cells(["unc-1"]), TABLE)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from sc_ssl.models import ScPretrain
+from sc_ssl.models import CellClassifier, ScPretrain
 from sc_ssl.tl import annotate
 from sc_ssl.tl._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 
@@ -53,6 +53,9 @@ def test_types_are_found_with_other_genes_order_and_depth(reference, query, enco
     assert score.between(1 / 3 - 1e-6, 1).all()
     pd.testing.assert_frame_equal(query.obs[before.columns], before)
     assert query.uns["cell_type"]["params"]["method"] == method
+    proba_nk, classes = query.obsm["cell_type_proba"], query.uns["cell_type"]["classes"]
+    np.testing.assert_allclose(proba_nk.sum(axis=1), 1, atol=1e-5)
+    assert (classes[proba_nk.argmax(axis=1)] == found).all()
 
 
 def test_log_says_what_is_taken_from_which(reference, query, encoder, logged):
@@ -91,6 +94,15 @@ def test_cells_are_called_unknown_when_that_is_asked_for(reference, query, encod
     assert (low == (found.obs["cell_type"] == "Unknown")).all()
     with pytest.raises(ValueError, match="refuse=True needs method='finetune'"):
         annotate(query, reference, "cell_type", method="knn", model=encoder, refuse=True, **QUICK)
+
+
+def test_a_query_that_does_not_fit_is_told_before_anything_is_trained(reference, query, encoder, monkeypatch):
+    monkeypatch.setattr(CellClassifier, "train", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="needs 50% of its 96 genes, found 20"):
+        annotate(query[:, :20].copy(), reference, "cell_type", model=encoder, **QUICK)
+    query.var_names = [f"ENSG{i:011}" for i in range(80)]
+    with pytest.raises(ValueError, match="those of the data by Ensembl ids: rename them"):
+        annotate(query, reference, "cell_type", model=encoder, **QUICK)
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["model given", "model trained here"])

@@ -75,6 +75,12 @@ def test_batches_are_taken_into_account(build_counts, embedded):
     assert not np.allclose(z, embedded.obsm["X_contrastive_sc"])
 
 
+def test_a_batch_of_one_cell_is_named(counts):
+    counts.obs["donor"] = ["a"] * 119 + ["b"]
+    with pytest.raises(ValueError, match=r"each batch in obs\['donor'\] must have two cells .* one cell in 'b'"):
+        run(counts, batch_key="donor")
+
+
 def test_unknown_batch_key_is_refused(counts):
     with pytest.raises(KeyError, match="'site' is not in adata.obs, which has cell_type, donor"):
         run(counts, batch_key="site")
@@ -115,6 +121,12 @@ def test_no_genes_and_no_counts_are_refused(counts):
         run(counts[:, :0].copy())
     counts.X = counts.X * 0
     with pytest.raises(ValueError, match="X holds no count at all"):
+        run(counts)
+
+
+def test_cells_that_are_all_alike_are_refused(counts):
+    counts.X = sparse.csr_matrix(np.tile(counts.X[0].toarray(), (120, 1)))
+    with pytest.raises(ValueError, match="no gene in X varies between cells: all 120 with counts are alike"):
         run(counts)
 
 

@@ -14,9 +14,12 @@ from sc_ssl._logging import logger
 
 from .counts import Kind, check_cells, check_input, find_matrix
 from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
+from .vocabulary import describe_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+_SAID = {"symbol": "symbols", "ensembl": "Ensembl ids"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class Cells:
         """
         check_cells(adata, min_cells=1)
         source = find_matrix(adata, layer)
-        check_input(source, adata, input)
+        check_input(source, adata, input, chosen=False)
         column_g = match_genes(adata.var_names, genes, min_coverage=min_coverage)
         matrix = source.matrix if is_backed(source.matrix) else in_order(to_csr(source.matrix), column_g)
         size_factor = library_size(adata, source.matrix, size_factor_key) if size_factor_key else None
@@ -127,22 +130,42 @@ def match_genes(names: pd.Index, genes: Sequence[str], *, min_coverage: float) -
     ValueError
         Under ``min_coverage`` of the genes are there.
     """
+    check_coverage(names, genes, min_coverage)
     column_g = names.get_indexer(pd.Index(genes))
     missing = np.flatnonzero(column_g < 0)
-    if len(missing) == 0:
-        return column_g
-    examples = ", ".join(repr(genes[i]) for i in missing[:3])
-    coverage = 1 - len(missing) / len(genes)
-    if coverage < min_coverage:
-        raise ValueError(
-            f"the model needs {min_coverage:.0%} of its {len(genes)} genes, found {len(genes) - len(missing)} "
-            f"({coverage:.0%}); missing for example {examples}, while the data have names such as {names[0]!r}. Use "
-            "the same kind of gene names (symbols or Ensembl ids) and species, and pass all genes."
+    if len(missing):
+        examples = ", ".join(repr(genes[i]) for i in missing[:3])
+        logger.warning(
+            "%d of the model's %d genes are missing and take their mean: %s …", len(missing), len(genes), examples
         )
-    logger.warning(
-        "%d of the model's %d genes are missing and take their mean: %s …", len(missing), len(genes), examples
-    )
     return column_g
+
+
+def check_coverage(names: pd.Index, genes: Sequence[str], min_coverage: float) -> None:
+    """An error when too few of a model's genes are among the names, which says how these are named."""
+    found_g = pd.Index(genes).isin(names)
+    if found_g.mean() >= min_coverage:
+        return
+    examples = ", ".join(repr(genes[i]) for i in np.flatnonzero(~found_g)[:3])
+    raise ValueError(
+        f"the model needs {min_coverage:.0%} of its {len(genes)} genes, found {found_g.sum()} ({found_g.mean():.0%}); "
+        f"missing for example {examples}, while the data have names such as {names[0]!r}. {_remedy(names, genes)}"
+    )
+
+
+def _remedy(names: pd.Index, genes: Sequence[str]) -> str:
+    try:
+        ours, theirs = describe_names(genes), describe_names(names)
+    except ValueError as mixed:
+        return f"Besides, {mixed}"
+    if ours.kind != theirs.kind:
+        return f"The model's genes are named by {_SAID[ours.kind]}, those of the data by {_SAID[theirs.kind]}: rename them."
+    if None not in (ours.species, theirs.species) and ours.species != theirs.species:
+        return (
+            f"The model's genes are named as {ours.species}, those of the data as {theirs.species}: map them by "
+            "sc_ssl.pp.map_orthologs(adata, table, target=model.var_names)."
+        )
+    return "Use the same names, and pass all genes."
 
 
 def in_order(matrix: sparse.csr_matrix, column_g: np.ndarray) -> sparse.csr_matrix:
@@ -181,6 +204,17 @@ def obs_categories(adata: AnnData, key: str) -> pd.Index:
             f"{adata.obs_names[missing.argmax()]!r}; fill them, for example with 'unknown'."
         )
     return pd.Index(adata.obs[key].astype(str))
+
+
+def check_batches(adata: AnnData, key: str) -> None:
+    """An error when a batch has one cell, which would be its own mean."""
+    n_of_batch = obs_categories(adata, key).value_counts()
+    alone = n_of_batch.index[n_of_batch == 1]
+    if len(alone):
+        raise ValueError(
+            f"each batch in obs[{key!r}] must have two cells at least, found one cell in {', '.join(map(repr, alone[:5]))}; "
+            "leave such cells out, or give them the name of another batch."
+        )
 
 
 def _row_sums(chunks: Iterator[sparse.csr_matrix]) -> np.ndarray:

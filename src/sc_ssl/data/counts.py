@@ -48,15 +48,16 @@ def describe_matrix(matrix: Any) -> Kind:
     return "counts" if np.array_equal(values, np.round(values)) else "log1p"
 
 
-def check_kind(source: Source, wanted: Literal["counts", "log1p"]) -> None:
-    """Refuse a matrix that does not hold what is wanted, with the remedy."""
+def check_kind(source: Source, wanted: Literal["counts", "log1p"], *, chosen: bool = True) -> None:
+    """Refuse a matrix that does not hold what is wanted, with the remedy; ``chosen`` by the caller's ``input=``, or not."""
     if wanted not in ("counts", "log1p"):
         raise ValueError(f"input is 'counts' or 'log1p', found {wanted!r}.")
     found = describe_matrix(source.matrix)
     if found != wanted:
-        raise ValueError(
-            f"{source.name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {_REMEDY[wanted, found]}."
-        )
+        remedy = _REMEDY[wanted, found]
+        if chosen and (wanted, found) == ("counts", "log1p"):
+            remedy += "; if log-normalised values are all there is, say so with input='log1p'"
+        raise ValueError(f"{source.name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {remedy}.")
 
 
 _MEANING = {
@@ -66,17 +67,17 @@ _MEANING = {
 }
 _POINT = "put the raw counts in adata.layers['counts'] or name their layer with layer="
 _REMEDY = {
-    ("counts", "log1p"): f"{_POINT}; if log-normalised values are all there is, say so with input='log1p'",
+    ("counts", "log1p"): _POINT,
     ("counts", "scaled"): _POINT,
     ("log1p", "counts"): "leave out input='log1p': counts are the better input",
     ("log1p", "scaled"): "name the layer of log-normalised, unscaled values with layer=",
 }
 
 
-def check_input(source: Source, adata: AnnData, input: Kind) -> None:
+def check_input(source: Source, adata: AnnData, input: Kind, *, chosen: bool = True) -> None:
     """Refuse what a model cannot read; scaled values are any finite ones."""
     if input != "scaled":
-        check_kind(source, input)
+        check_kind(source, input, chosen=chosen)
     check_values(source, adata, signed=input == "scaled")
 
 

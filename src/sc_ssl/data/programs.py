@@ -87,6 +87,8 @@ def program_members(
     for name, members in programs.items():
         position = index.get_indexer(pd.Index(members).unique())
         position = position[position >= 0]
+        if len(position) == len(genes):
+            raise ValueError(f"programme {name!r} holds all {len(genes)} genes: a mask by it hides all or nothing.")
         if len(position) >= min_genes:
             names.append(name)
             rows.append(position)
@@ -155,4 +157,4 @@ def _of_matrix(matrix: Any, genes: pd.Index, key: str) -> dict[str, list[str]]:
 
 
 def _names(mapping: Mapping[str, Any]) -> str:
-    return ", ".join(map(repr, mapping)) or "no keys"
+    return ", ".join(repr(key) for key in mapping if not key.startswith("_scvi")) or "no keys"

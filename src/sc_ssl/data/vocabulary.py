@@ -118,6 +118,10 @@ class GeneVocabulary:
         if across not in ("union", "intersection"):
             raise ValueError(f"across is 'union' or 'intersection', found {across!r}.")
         measured = {dataset: set(map(str, its)) for dataset, its in names.items()}
+        if not 1 <= min_datasets <= len(measured):
+            raise ValueError(
+                f"min_datasets lies between 1 and the number of data sets, {len(measured)}, found {min_datasets}."
+            )
         by_species: dict[str | None, set[str]] = {}
         for dataset, its in measured.items():
             by_species.setdefault((species or {}).get(dataset), set()).update(its)

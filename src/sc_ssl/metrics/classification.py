@@ -40,7 +40,7 @@ def classification(
     Parameters
     ----------
     y_true
-        (n_cells,) annotated types; a type that is not among ``classes`` can only be predicted wrongly.
+        (n_cells,) annotated types, compared as strings; a type that is not among ``classes`` can only be predicted wrongly.
     proba
         (n_cells, n_classes) probabilities, columns in the order of ``classes``; rows sum to 1.
     classes
@@ -138,9 +138,15 @@ def _mean(values: list[float]) -> float:
 def _check(
     y_true: ArrayLike, proba: ArrayLike, classes: Sequence[str]
 ) -> tuple[NDArray[np.floating], NDArray[np.object_], NDArray[np.object_]]:
-    true = pd.Series(np.asarray(y_true, dtype=object))
+    named = [None if pd.isna(value) else str(value) for value in np.asarray(y_true, dtype=object)]
+    true = pd.Series(named, dtype=object)
+    class_k = np.asarray([str(name) for name in classes], dtype=object)
+    if isinstance(proba, pd.DataFrame) and list(map(str, proba.columns)) != list(class_k):
+        raise ValueError(
+            f"the columns of proba should be classes in their order, {', '.join(class_k[:5])}, but are "
+            f"{', '.join(map(str, proba.columns[:5]))}; pass classes=proba.columns."
+        )
     proba_nk = np.asarray(proba, dtype=float)
-    class_k = np.asarray(list(classes), dtype=object)
     if proba_nk.shape != (len(true), len(class_k)) or not len(true):
         raise ValueError(
             f"proba should have shape (n_cells, n_classes), here ({len(true)}, {len(class_k)}), with at least one cell, "

@@ -35,7 +35,7 @@ def explained_variance(measured: Matrix, predicted: Matrix, *, weighted: bool = 
     Raises
     ------
     ValueError
-        Shapes that differ; nothing to score.
+        Shapes, or the names of two tables, that differ; nothing to score.
     """
     x_ng, predicted_ng = _pair(measured, predicted)
     scored_ng = ~np.isnan(predicted_ng)
@@ -69,7 +69,7 @@ def pearson(measured: Matrix, predicted: Matrix) -> dict[str, float]:
     Raises
     ------
     ValueError
-        Shapes that differ; values that are NaN or infinite.
+        Shapes, or the names of two tables, that differ; values that are NaN or infinite.
     """
     x_nf, predicted_nf = _pair(measured, predicted)
     if not (np.isfinite(x_nf).all() and np.isfinite(predicted_nf).all()):
@@ -82,6 +82,19 @@ def pearson(measured: Matrix, predicted: Matrix) -> dict[str, float]:
 
 
 def _pair(measured: Matrix, predicted: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as arrays; of two tables the names must stand in one order."""
+    if isinstance(measured, pd.DataFrame) and isinstance(predicted, pd.DataFrame) and measured.shape == predicted.shape:
+        for what, ours, theirs in (
+            ("rows", measured.index, predicted.index),
+            ("columns", measured.columns, predicted.columns),
+        ):
+            differ = np.flatnonzero(ours != theirs)
+            if len(differ):
+                names = [index.tolist()[differ[0]] for index in (ours, theirs)]
+                raise ValueError(
+                    f"measured and predicted have the same {what} in the same order; at {differ[0]} found {names[0]!r} and "
+                    f"{names[1]!r}. Reindex one by the other."
+                )
     first, second = (
         np.asarray(matrix.toarray() if issparse(matrix) else matrix, dtype=np.float64)
         for matrix in (measured, predicted)

@@ -15,6 +15,7 @@ from sc_ssl import _compat
 from sc_ssl.data import (
     CellLoader,
     Cells,
+    check_batches,
     check_cells,
     check_input,
     find_matrix,
@@ -98,7 +99,8 @@ class SSLModel(BaseModelClass):
         KeyError
             A layer or key that is not there.
         ValueError
-            Not counts; NaN, infinite or negative values; duplicated gene names; fewer than two cells.
+            Not counts; NaN, infinite or negative values; duplicated gene names; fewer than two cells, in all or in a
+            batch.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         if input not in cls.inputs:
@@ -108,6 +110,8 @@ class SSLModel(BaseModelClass):
         check_cells(adata)
         source = find_matrix(adata, layer)
         check_input(source, adata, input)
+        if batch_key is not None:
+            check_batches(adata, batch_key)
         manager = AnnDataManager(
             fields=[
                 LayerField("X", layer, is_count_data=False, correct_data_format=False),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sc_ssl._logging import logger
 from sc_ssl.data import Cells, gene_statistics
 
 from ._base import SSLModel
@@ -28,6 +29,14 @@ def class_named(name: str) -> type[SSLModel]:
     if name not in found or name == "CellClassifier":
         raise ValueError(f"a pretrained model is needed, found a {name!r}.")
     return found[name]
+
+
+def warn_untrained(model: SSLModel) -> None:
+    """An untrained encoder is a random projection: of use to compare with, and otherwise a slip."""
+    if not model.is_trained_:
+        logger.warning(
+            "The %s that serves as the encoder is not trained: what it says of cells is random.", type(model).__name__
+        )
 
 
 def empty_cells(module: SSLModule) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sc_ssl import _compat
 
 from ._base import SSLModel
-from ._encoders import class_named, empty_cells
+from ._encoders import class_named, empty_cells, warn_untrained
 from ._module import SSLModule
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class OnEncoder(SSLModel):
             return PlainEncoder(normalize=self._normalizer(), encoder=network())
         copied = self._copied(plain_encoder(encoder))
         if isinstance(encoder, SSLModel):
+            warn_untrained(encoder)
             copied.load_state_dict(encoder.module.state_dict())
         return copied
 

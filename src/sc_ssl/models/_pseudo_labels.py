@@ -32,6 +32,22 @@ KMeansBy = Literal["minibatch", "faiss"]
 N_COMPONENTS = 50
 
 
+def check_cluster_numbers(
+    n_clusters_bj: Sequence[Sequence[int]], names: Sequence[str], n_sizes: int, batch_n: np.ndarray
+) -> None:
+    """An error unless each data set has a number of clusters for each mean size, from 2 to the number of its cells."""
+    if len(n_clusters_bj) != len(names) or any(len(k_j) != n_sizes for k_j in n_clusters_bj):
+        raise ValueError(
+            f"n_clusters has a row for each of {len(names)} data sets with a number for each of {n_sizes} mean sizes, found "
+            f"{[list(k_j) for k_j in n_clusters_bj]}."
+        )
+    for name, k_j, n in zip(names, n_clusters_bj, np.bincount(batch_n, minlength=len(names)), strict=True):
+        if min(k_j) < 2 or max(k_j) > n:
+            raise ValueError(
+                f"data set {name!r} of {n} cells can have 2 to {n} clusters, found n_clusters {list(k_j)}."
+            )
+
+
 def cluster_numbers(batch_n: np.ndarray, n_batch: int, cells_per_cluster: Sequence[int]) -> list[list[int]]:
     """Clusters of each data set at each mean size, at least 2."""
     n_b = np.bincount(batch_n, minlength=n_batch)
@@ -137,8 +153,14 @@ def label_cells(model: ScPretrain, *, on_latent: bool) -> None:
     for b, k_j in enumerate(module.n_clusters_bj):
         rows = np.flatnonzero(cells.batch == b)
         if len(rows):
-            own = cells.take(rows) if latent_nd is None else None
-            space_md = latent_nd[rows] if own is None else first_space(own, model.cluster_on, log_input=log_input)
+            try:
+                space_md = (
+                    first_space(cells.take(rows), model.cluster_on, log_input=log_input)
+                    if latent_nd is None
+                    else latent_nd[rows]
+                )
+            except ValueError as error:
+                raise ValueError(f"data set {model.datasets[b]!r}: {error.args[0]}") from error
             old_mj = old_nj[rows] if len(old_nj) == len(new_nj) else None
             found = label_study(space_md, k_j, old_mj, model.kmeans)
             new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = found

@@ -19,7 +19,7 @@ from ._base import SSLModel
 from ._calibration import calibration
 from ._cell_types import labelled_cells, lone_types, read_types, type_codes, type_names
 from ._classifier_module import CellClassifierModule, ClassWeight, Head
-from ._encoders import class_named, copy_encoder, gene_slot, latent_width
+from ._encoders import class_named, copy_encoder, gene_slot, latent_width, warn_untrained
 from ._fine_tune import MIN_TO_CHOOSE, ending, fine_tune, validation_cells
 from ._neighbor_votes import neighbor_votes
 from ._storage import read_config
@@ -143,6 +143,10 @@ class CellClassifier(SSLModel):
             Under two types, or too few genes in common.
         """
         source = model if isinstance(model, SSLModel) else class_named(read_config(model)["class"]).load(model)
+        warn_untrained(source)
+        check_choice("extra_genes", extra_genes, ("drop", "append"))
+        if not 0 < min_coverage <= 1:
+            raise ValueError(f"min_coverage is a share of the model's genes, in (0, 1], found {min_coverage}.")
         label = read_types(adata, labels_key, unlabeled_category)
         classes = type_names(label, labels_key)
         if lone_types(label):
@@ -212,6 +216,11 @@ class CellClassifier(SSLModel):
             ``batch_size``, ``accelerator``, ``enable_progress_bar``, ….
         """
         check_choice("adapt", adapt, get_args(Adapt))
+        if not (lr_head > 0 and lr_encoder > 0 and 0 <= refused_share < 1):
+            raise ValueError(
+                "lr_head and lr_encoder are above 0 and refused_share lies in [0, 1), found "
+                f"{lr_head}, {lr_encoder} and {refused_share}."
+            )
         if "early_stopping" in fit_options:
             raise TypeError("a CellClassifier stops by macro F1 after patience= epochs; leave early_stopping out.")
         index, label_n = self._labelled()
@@ -292,7 +301,7 @@ class CellClassifier(SSLModel):
         *,
         soft: bool = False,
         return_uncertainty: bool = False,
-        unknown: str | None = "Unknown",
+        unknown: str | Literal[True] | None = True,
         center: bool = False,
     ) -> Any:
         """Name the types of cells, by default the classifier's own; rows come in the order asked for.
@@ -306,8 +315,8 @@ class CellClassifier(SSLModel):
         return_uncertainty
             Also 1 − the probability of the most probable type.
         unknown
-            What a cell is called whose most probable type is less probable than the threshold that training chose;
-            ``None`` names a type for every cell.
+            What a cell is called whose most probable type is less probable than the threshold that training chose, with
+            ``True`` the ``unlabeled_category``; ``None`` names a type for every cell.
         center
             Move the cells' mean embedding to that of the cells trained with first, which removes what sets all of one
             apart from all of the other, such as platform or species; of harm where the types differ, or cells are few.
@@ -326,7 +335,7 @@ class CellClassifier(SSLModel):
         top_n = proba_nk.max(axis=1)
         name_n = np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
         if unknown is not None:
-            name_n[top_n < float(self.module.threshold)] = unknown
+            name_n[top_n < float(self.module.threshold)] = self.unlabeled_category if unknown is True else unknown
         cells = self._adata if adata is None else adata
         index = cells.obs_names if indices is None else cells.obs_names[np.asarray(indices)]
         found = pd.DataFrame(proba_nk, index=index, columns=self.classes) if soft else name_n

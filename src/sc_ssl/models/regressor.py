@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import is_numeric_dtype
 from torch import Tensor, nn
 
 from sc_ssl.losses import scored_weight, squared_error
@@ -176,7 +177,15 @@ def modality_values(
     if key not in adata.obsm:
         raise KeyError(f"{key!r} is not in adata.obsm, which has {', '.join(adata.obsm) or 'none'}.")
     matrix = adata.obsm[key]
+    named = pd.Index(matrix.columns if isinstance(matrix, pd.DataFrame) else [] if names is None else names)
+    if not named.is_unique:
+        raise ValueError(
+            f"each column of {key!r} needs a name of its own, found {named[named.duplicated()][0]!r} more than once."
+        )
     if isinstance(matrix, pd.DataFrame):
+        text = [column for column in matrix if not is_numeric_dtype(matrix[column])]
+        if text:
+            raise ValueError(f"obsm[{key!r}] must hold numbers, found {matrix[text[0]].dtype} in column {text[0]!r}.")
         values = matrix.astype(np.float32)
     else:
         matrix = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)

@@ -13,14 +13,23 @@ from torch import nn
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR
+from sc_ssl.data import GeneVocabulary
 from sc_ssl.nn import MLP
 
 from ._base import MIN_COVERAGE, SSLModel, positions
 from ._linear_map import is_linear, map_linearly
 from ._pooled_scale import pooled_normalizer
-from ._pseudo_labels import KMeansBy, Recluster, check_kmeans, cluster_numbers, label_cells, require_faiss
+from ._pseudo_labels import (
+    KMeansBy,
+    Recluster,
+    check_cluster_numbers,
+    check_kmeans,
+    cluster_numbers,
+    label_cells,
+    require_faiss,
+)
 from ._scpretrain_module import ScPretrainModule
-from ._studies import DATASET, join_studies, measured_genes
+from ._studies import DATASET, SPECIES, join_studies, measured_genes
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
@@ -90,6 +99,8 @@ class ScPretrain(SSLModel):
         Epochs of a round.
     n_clusters
         Clusters of each data set at each mean size; by default the size of the data set over the mean size, at least 2.
+    species
+        Whose names the genes have, which is kept with the model; :meth:`from_adatas` says it.
 
     References
     ----------
@@ -117,6 +128,7 @@ class ScPretrain(SSLModel):
         sampling_exponent: float = 0.5,
         recluster_every: int = 10,
         n_clusters: Sequence[Sequence[int]] | None = None,
+        species: str | None = None,
     ) -> None:
         super().__init__(adata, registry)
         check_choice("encoder", encoder, ("linear", "mlp"))
@@ -133,8 +145,12 @@ class ScPretrain(SSLModel):
                 f"{recluster_every} and {tuple(cells_per_cluster)}."
             )
         self.cells_per_cluster, self.cluster_on, self.kmeans = tuple(cells_per_cluster), cluster_on, kmeans
-        self.sampling_exponent, self.recluster_every = sampling_exponent, recluster_every
+        self.sampling_exponent, self.recluster_every, self.species = sampling_exponent, recluster_every, species
         self._labelled: Cells | None = None
+        if n_clusters is None:
+            n_clusters = cluster_numbers(self._own_cells().batch, self.summary_stats.n_batch, cells_per_cluster)
+        elif adata is not None:
+            check_cluster_numbers(n_clusters, self.datasets, len(cells_per_cluster), self._own_cells().batch)
         n_genes = len(self.var_names)
         self.module = ScPretrainModule(
             normalize=pooled_normalizer(
@@ -142,9 +158,7 @@ class ScPretrain(SSLModel):
                 n_genes,
                 self.summary_stats.n_batch,
                 cells=self._cells,
-                measured_bg=None
-                if adata is None
-                else measured_genes(adata, _compat.registered_batches(self.registry_)),
+                measured_bg=None if adata is None else measured_genes(adata, self.datasets),
                 log_input=self.setup_arguments["input"] == "log1p",
             ),
             encoder=nn.Linear(n_genes, n_latent)
@@ -152,19 +166,18 @@ class ScPretrain(SSLModel):
             else MLP(n_genes, (512,), n_latent, norm="layer"),
             gate=nn.Sigmoid() if gate == "sigmoid" else nn.Sequential(nn.LayerNorm(n_latent), nn.ReLU()),
             n_latent=n_latent,
-            n_clusters_bj=n_clusters
-            or cluster_numbers(self._own_cells().batch, self.summary_stats.n_batch, cells_per_cluster),
+            n_clusters_bj=n_clusters,
             weigh_tasks=task_weight == "log_k",
         )
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
-    def paper(cls, adata: AnnData) -> Self:
+    def paper(cls, adata: AnnData, *, species: str | None = None) -> Self:
         """The paper's settings: Adam at 1e-4, ten rounds of 50 epochs, log1p of raw counts, sigmoid gates.
 
         As in the authors' code an epoch has 30 steps, each with a 30th of all cells.
         """
-        model = cls(adata, **PAPER)
+        model = cls(adata, species=species, **PAPER)
         model.training = TrainingDefaults(
             max_epochs=500,
             batch_size=max(2, math.ceil(adata.n_obs / 30)),
@@ -235,7 +248,8 @@ class ScPretrain(SSLModel):
         )
         cls.setup_anndata(cells, batch_key=DATASET, size_factor_key=SIZE_FACTOR)
         try:
-            return cls.paper(cells) if replicate else cls(cells, **model_kwargs)
+            build = cls.paper if replicate else cls
+            return build(cells, species=cells.uns.get(SPECIES), **model_kwargs)
         finally:
             _compat.release(cls, cells)
 
@@ -262,11 +276,20 @@ class ScPretrain(SSLModel):
         return self.module.label_nj.cpu().numpy()
 
     @property
+    def vocabulary(self) -> GeneVocabulary:
+        """The genes in their order, whose names they are, and their hash."""
+        return GeneVocabulary(tuple(self.var_names), self.species)
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the data sets that it learns from."""
+        return _compat.registered_batches(self.registry_)
+
+    @property
     def tasks(self) -> dict[tuple[int, int], str]:
         """Name of each task by the positions of its data set and mean cluster size."""
-        names = _compat.registered_batches(self.registry_)
         sizes = self.cells_per_cluster
-        return {(b, j): f"{name}_{size}" for b, name in enumerate(names) for j, size in enumerate(sizes)}
+        return {(b, j): f"{name}_{size}" for b, name in enumerate(self.datasets) for j, size in enumerate(sizes)}
 
     def plain_init_params(self) -> dict[str, Any]:
         """The constructor's arguments, with the numbers of clusters."""

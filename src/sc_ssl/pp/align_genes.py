@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from anndata import AnnData
 
-from sc_ssl.data import GeneVocabulary, find_counts, match_genes
+from sc_ssl.data import GeneVocabulary, check_coverage, find_counts
 
 
 def align_genes(
@@ -41,7 +41,7 @@ def align_genes(
     if not isinstance(adata, AnnData):
         raise TypeError(f"expected an AnnData, found {type(adata).__name__}.")
     vocabulary = genes if isinstance(genes, GeneVocabulary) else GeneVocabulary(tuple(genes))
-    match_genes(adata.var_names.unique(), vocabulary.genes, min_coverage=min_coverage)
+    check_coverage(adata.var_names, vocabulary.genes, min_coverage)
     matrix, measured_g = vocabulary.align(find_counts(adata, layer).matrix, adata.var_names)
     return AnnData(
         matrix.copy(), obs=adata.obs.copy(), var=pd.DataFrame({"measured": measured_g}, index=list(vocabulary.genes))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from pandas.api.types import is_numeric_dtype
 
 from sc_ssl._logging import logger
 from sc_ssl.data import GeneVocabulary, find_counts, without_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: share of the data's genes that must be found in the table
 MIN_FOUND = 0.1
@@ -24,7 +25,7 @@ def map_orthologs(
     orthologs: pd.DataFrame | str | Path,
     *,
     source: str | None = None,
-    target: str | None = None,
+    target: str | Sequence[str] | pd.Index | None = None,
     aliases: Mapping[str, str] | None = None,
     unmapped: Literal["drop", "keep"] = "drop",
     layer: str | None = None,
@@ -45,8 +46,8 @@ def map_orthologs(
     source
         Column with the names that the data have; by default the column in which most of them are.
     target
-        Column with the names wanted; by default the first other column of the same kind (symbol, Ensembl) if there is
-        one, else the first other column.
+        Column with the names wanted, or genes that are named so, such as ``model.var_names``; by default the only other
+        column, or the only other one of the same kind (symbol, Ensembl).
     aliases
         Other names of genes → the names in the table, for what is not found as it is.
     unmapped
@@ -63,19 +64,22 @@ def map_orthologs(
     KeyError
         A column that the table does not have.
     ValueError
-        Under a tenth of the genes are in the table.
+        Under a tenth of the genes are in the table; a table of several species without ``target``.
     """
-    table = orthologs if isinstance(orthologs, pd.DataFrame) else pd.read_csv(orthologs)
     if unmapped not in ("drop", "keep"):
         raise ValueError(f"unmapped is 'drop' or 'keep', found {unmapped!r}.")
-    if table.shape[1] < 2:
-        raise ValueError(f"the table of orthologs needs a column for each of two species, found {list(table)}.")
+    table = _read(orthologs)
     for column in (source, target):
-        if column is not None and column not in table:
+        if isinstance(column, str) and column not in table:
             raise KeyError(f"{column!r} is no column of the orthologs, which have {', '.join(map(str, table))}.")
     names = without_version(pd.Index(adata.var_names.astype(str)))
-    source = source or max(table, key=lambda column: names.isin(without_version(table[column].dropna())).sum())
-    target = target or _partner(table, source)
+    source = source or _column_of(table, names)
+    if target is None:
+        target = _partner(table, source)
+    elif not isinstance(target, str):
+        target = _column_of(table, without_version(pd.Index(target).astype(str)))
+    if source == target:
+        raise ValueError(f"the genes are named as in column {target!r} of the orthologs already, such as {names[0]!r}.")
     to_target = _one_to_one(table[[source, target]])
     mapped = pd.Series(names.map(to_target), index=adata.var_names, dtype=object)
     if aliases is not None:
@@ -97,10 +101,32 @@ def map_orthologs(
     return AnnData(matrix, obs=adata.obs.copy(), var=var)
 
 
+def _read(orthologs: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """The columns of names; a file may have numbered rows, or a column that is empty."""
+    table = orthologs if isinstance(orthologs, pd.DataFrame) else pd.read_csv(orthologs)
+    is_text = [not is_numeric_dtype(table[column]) and table[column].notna().any() for column in table]
+    if sum(is_text) < 2:
+        raise ValueError(
+            f"the table of orthologs needs a column of names for each of two species, found {', '.join(map(str, table))}."
+        )
+    return table.loc[:, is_text]
+
+
+def _column_of(table: pd.DataFrame, names: pd.Index) -> str:
+    """The column that holds most of these names."""
+    return max(table, key=lambda column: names.isin(without_version(table[column].dropna().astype(str))).sum())
+
+
 def _partner(table: pd.DataFrame, source: str) -> str:
     others = [column for column in table if column != source]
     kind = str(source).rpartition("_")[2]
-    return next((column for column in others if str(column).rpartition("_")[2] == kind), others[0])
+    candidates = [column for column in others if str(column).rpartition("_")[2] == kind] or others
+    if len(candidates) > 1:
+        raise ValueError(
+            f"the genes are named as in column {source!r} of the orthologs; say with target= which of "
+            f"{', '.join(map(repr, candidates))} they shall have."
+        )
+    return candidates[0]
 
 
 def _one_to_one(pairs: pd.DataFrame) -> dict[str, str]:

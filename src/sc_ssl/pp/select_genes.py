@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from anndata import AnnData
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from sc_ssl._threads import threads_kept
-from sc_ssl.data import check_cells, check_kind, find_counts, iter_chunks, obs_categories, take_rows
+from sc_ssl.data import check_batches, check_cells, check_kind, find_counts, iter_chunks, obs_categories, take_rows
 
 #: more cells than this do not change which genes vary; evenly spread ones are taken
 MAX_CELLS = 100_000
@@ -44,7 +45,7 @@ def select_genes(
     Raises
     ------
     ValueError
-        Not counts, no gene with a count, or ``n_top_genes`` under 1.
+        Not counts; no gene with a count, or none that varies between cells; a batch of one cell; ``n_top_genes`` under 1.
     """
     check_cells(adata)
     if n_top_genes is not None and n_top_genes < 1:
@@ -55,6 +56,7 @@ def select_genes(
     cells = np.arange(0, adata.n_obs, step)
     obs = None
     if batch_key is not None:
+        check_batches(adata, batch_key)
         batch = pd.Categorical(obs_categories(adata, batch_key)[cells])
         obs = pd.DataFrame({"batch": batch}, index=adata.obs_names[cells])
     sample = AnnData(take_rows(source.matrix, cells), obs=obs, var=pd.DataFrame(index=adata.var_names))
@@ -67,6 +69,10 @@ def select_genes(
         if input == "counts":
             sc.pp.normalize_total(sample)
             sc.pp.log1p(sample)
+        if mean_variance_axis(sample.X, axis=0)[1].max() < 1e-10:
+            raise ValueError(
+                f"no gene in {source.name} varies between cells: all {sample.n_obs} with counts are alike."
+            )
         return _by_dispersion(sample, batched=batch_key is not None)[:n_top_genes]
 
 

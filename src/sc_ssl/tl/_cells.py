@@ -33,11 +33,11 @@ MIN_CELLS = 10
 _SAID = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "scaled values"}
 
 
-def find(adata: AnnData, layer: str | None, input: Kind = "counts", *, of: str = "adata") -> Source:
+def find(adata: AnnData, layer: str | None, input: Kind | None = None, *, of: str = "adata") -> Source:
     """The counts, said aloud, and refused unless they are what they should be."""
     source = find_counts(adata, layer)
-    check_input(source, adata, input)
-    logger.info("Taking %s from %s.%s.", _SAID[input], of, source.name)
+    check_input(source, adata, input or "counts", chosen=input is not None)
+    logger.info("Taking %s from %s.%s.", _SAID[input or "counts"], of, source.name)
     return source
 
 

@@ -12,8 +12,9 @@ from anndata import AnnData
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR, annotation_keys
 from sc_ssl._logging import logger
-from sc_ssl.data import check_cells, describe_names, find_counts, library_size
+from sc_ssl.data import check_cells, check_coverage, describe_names, find_counts, library_size
 from sc_ssl.models import CellClassifier, ScPretrain, SSLModel, load
+from sc_ssl.models._base import MIN_COVERAGE
 from sc_ssl.models._cell_types import read_types, type_names
 from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 METHODS = ("finetune", *OFF_THE_SHELF)
 #: the mean of fewer cells is that of their types
 MIN_TO_CENTER = 20
+#: types are told apart by hundreds of genes
+FEW_GENES = 200
 
 
 def annotate(
@@ -60,7 +63,7 @@ def annotate(
     Parameters
     ----------
     adata
-        The cells to annotate, cells × genes with raw counts. Only ``obs`` and ``uns`` are written.
+        The cells to annotate, cells × genes with raw counts. Only ``obs``, ``obsm`` and ``uns`` are written.
     reference
         Cells with types and raw counts, of the same or another species; not changed.
     labels_key
@@ -106,6 +109,8 @@ def annotate(
         The most probable type, or with ``refuse`` ``unlabeled_category`` for unknown cells.
     ``adata.obs['<key>_score']`` : float32
         Its probability.
+    ``adata.obsm['<key>_proba']`` : float32 (n, k)
+        The probability of each type, in the order of ``classes``, for :func:`sc_ssl.metrics.classification` for example.
     ``adata.uns['<key>']`` : dict
         ``params``, ``versions``, ``genes``, ``classes``, ``seconds``; with ``refuse`` also ``threshold``.
 
@@ -118,7 +123,7 @@ def annotate(
         ``orthologs``; not raw counts.
     """
     start = time.perf_counter()
-    key, score_key = annotation_keys(labels_key, key_added)
+    key, score_key, proba_key = annotation_keys(labels_key, key_added)
     check_choice("method", method, METHODS)
     if refuse and method != "finetune":
         raise ValueError(
@@ -140,6 +145,7 @@ def annotate(
     with seeded(random_state) as seed:
         encoder = _encoder(model, adata, reference, orthologs, layer, n_top_genes, options)
         query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
+        check_coverage(query.var_names, encoder.var_names, MIN_COVERAGE)
         classifier = CellClassifier.from_pretrained(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
         )
@@ -151,18 +157,21 @@ def annotate(
             threshold = float(classifier.module.threshold) if refuse else 0.0
         else:
             proba, threshold = _off_the_shelf(classifier, query, method, seed, center=center), 0.0
-    top = proba.to_numpy().max(axis=1)
-    type_n = proba.columns.to_numpy(dtype=object)[proba.to_numpy().argmax(axis=1)]
+    classes = np.asarray(classifier.classes, dtype=object)
+    proba_nk = proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32)
+    top = proba_nk.max(axis=1)
+    type_n = classes[proba_nk.argmax(axis=1)]
     type_n[top < threshold] = unlabeled_category
     if refuse:
         logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(top < threshold), len(top), threshold)
     params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
     params |= {"center": center, "refuse": refuse, "max_epochs": max_epochs}
     params |= {"n_top_genes": None if model is not None else n_top_genes}
-    done = record(encoder.var_names, params, classes=np.asarray(classifier.classes, dtype=object))
+    done = record(encoder.var_names, params, classes=classes)
     adata = destination(adata, copy=copy)
     adata.obs[key] = pd.Categorical(type_n)
-    adata.obs[score_key] = top.astype(np.float32)
+    adata.obs[score_key] = top
+    adata.obsm[proba_key] = proba_nk
     adata.uns[key] = done | ({"threshold": threshold} if refuse else {}) | {"seconds": time.perf_counter() - start}
     return adata if copy else None
 
@@ -182,7 +191,8 @@ def _encoder(
     both = {"reference": reference, "query": adata}
     gene_options = {"min_datasets": 2, "n_top_genes": n_top_genes}
     encoder = ScPretrain.from_adatas(both, orthologs=orthologs, layer=layer, **gene_options)
-    logger.info("Training an encoder on %d genes of both data sets.", len(encoder.var_names))
+    said = logger.warning if len(encoder.var_names) < FEW_GENES else logger.info
+    said("Training an encoder on %d genes of both data sets.", len(encoder.var_names))
     encoder.train(**options)
     return encoder
 
@@ -201,7 +211,7 @@ def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str |
             "orthologs=, a table of one-to-one orthologs."
         )
     else:
-        named = map_orthologs(cells, orthologs, layer=layer)
+        named = map_orthologs(cells, orthologs, target=encoder.var_names, layer=layer)
     named.obs[SIZE_FACTOR] = size
     return named
 

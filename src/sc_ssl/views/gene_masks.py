@@ -1,6 +1,7 @@
 """Which genes of a cell the encoder sees, and which the loss scores (Richter et al. 2024)."""
 
 from abc import abstractmethod
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -147,7 +148,7 @@ class OneProgram(GeneMasking):
 
     def __init__(self, member_pg: Tensor, rate: float = 0.5) -> None:
         super().__init__()
-        if rate:
+        if rate != 0:
             _check_rate(rate)
         _check_programs(member_pg)
         self.rate = rate
@@ -227,8 +228,10 @@ def _bits(device: torch.device) -> Tensor:
 
 
 def _check_rate(rate: float) -> None:
-    if not 0 < rate < 1:
-        raise ValueError(f"rate is the share of hidden genes, in (0, 1), found {rate}.")
+    if not isinstance(rate, Real) or not 0 < rate < 1:
+        raise ValueError(
+            f"a mask's rate (mask_rate), the share of genes that it hides, lies in (0, 1), found {rate!r}."
+        )
 
 
 def _check_programs(member_pg: Tensor) -> None:
