@@ -88,7 +88,7 @@ def test_the_table_holds_every_row_and_goes_on_where_it_stopped(build_counts, tm
         done.append(seed)
         return np.log1p(adata.X.toarray()) + seed
 
-    monkeypatch.setattr("sc_ssl.benchmark.__main__.load", lambda name: counts)
+    monkeypatch.setattr("sc_ssl.benchmark._data.load", lambda name: counts)
     monkeypatch.setattr(_folder, "load", lambda name: counts)
     monkeypatch.setattr(clustering, "METHODS", {"masksc": embed})
     arguments = ["clustering", "--datasets", "pbmc4k", "--out", str(tmp_path)]

@@ -14,7 +14,7 @@ from sc_ssl.benchmark.__main__ import main
 @pytest.fixture
 def cells(build_counts, monkeypatch):
     counts = build_counts(n_cells=90, n_genes=120)
-    for module in ("_celllm_cost", "_celllm_pretrain", "_celllm_annotation", "__main__"):
+    for module in ("_celllm_cost", "_celllm_pretrain", "_celllm_annotation", "_data"):
         monkeypatch.setattr(f"sc_ssl.benchmark.{module}.load", lambda name: counts.copy())
     return counts
 

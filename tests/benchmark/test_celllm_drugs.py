@@ -137,9 +137,34 @@ def test_held_out_interactions_are_told_from_others(graph, monkeypatch):
     assert 0.3 < chance["edge_auroc"] < 0.7 and 0.7 < chance["reactome_enrichment"] < 1.3
 
 
+def test_a_response_that_does_not_tell_two_kinds_apart_is_refused():
+    cells = resistant_cells()
+    with pytest.raises(
+        ValueError, match=r"obs\['answer'\] .* is not there, obs has drug_response, cell_type; .* --response"
+    ):
+        _drug_sc.Cells(cells, "answer")
+    with pytest.raises(ValueError, match="should be 'none' in two cells at least .* found 'resistant', 'sensitive'"):
+        _drug_sc.Cells(cells, "drug_response", "none")
+
+
+def test_files_that_a_task_reads_are_asked_for_first(screen, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
+    lines = AnnData(screen.x_ng.to_numpy(), obs=pd.DataFrame({"cell_type": "x"}, index=screen.x_ng.index))
+    monkeypatch.setattr("sc_ssl.benchmark._data.load_all", lambda name: lines)
+    for task, missing in (("ppi", "ppi_string850"), ("drug_lines", "drug_smiles"), ("drug_sc", "celllines_ccle_gdsc")):
+        with pytest.raises(SystemExit):
+            main(["celllm", "--task", task, "--out", str(tmp_path / "out")])
+        assert f"{missing}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["celllm", "--task", "dnc", "--methods", "GraphMAE", "--out", str(tmp_path / "out")])
+    assert "no row is named GraphMAE; there are divided, end to end" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_tasks_are_resumed_and_write_their_pages(screen, graph, tmp_path, monkeypatch):
     lines = AnnData(screen.x_ng.to_numpy(), obs=pd.DataFrame({"cell_type": "x"}, index=screen.x_ng.index))
-    monkeypatch.setattr("sc_ssl.benchmark.__main__.load", lambda name: lines)
+    monkeypatch.setattr("sc_ssl.benchmark._data.load_all", lambda name: lines)
+    monkeypatch.setattr("sc_ssl.benchmark._data.resource", lambda name: None)
     monkeypatch.setattr(_screen.Screen, "read", classmethod(lambda cls, name: screen))
     arguments = ["celllm", "--task", "drug_lines", "--seeds", "1", "--out", str(tmp_path), "--methods", "drug mean"]
     assert main(arguments) == 0
@@ -149,7 +174,7 @@ def test_tasks_are_resumed_and_write_their_pages(screen, graph, tmp_path, monkey
     page = (tmp_path / "celllm_drug_lines.md").read_text()
     assert all(f"### {split} " in page for split in _drug_lines.SPLITS)
 
-    monkeypatch.setattr(_drug_sc, "load", lambda name: resistant_cells())
+    monkeypatch.setattr(_drug_sc, "load_all", lambda name: resistant_cells())
     monkeypatch.setattr(_drug_sc, "N_DRAWS", 2)
     assert main(["celllm", "--task", "drug_sc", "--seeds", "1", "--out", str(tmp_path), "--methods", "PCA + kNN"]) == 0
     page = (tmp_path / "celllm_drug_sc.md").read_text()

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sc_ssl.benchmark import __main__ as command
-from sc_ssl.benchmark import encoder, scpretrain
+from sc_ssl.benchmark import _data, encoder, scpretrain
 from sc_ssl.benchmark.__main__ import main
 from sc_ssl.benchmark.richter import neighbours
 from sc_ssl.models import ScPretrain, TrainingDefaults
@@ -18,7 +17,7 @@ def benchmark(build_counts, monkeypatch, tmp_path):
     data = {name: build_counts(90, seed=seed, depth=6.0) for seed, name in enumerate("abc")}
     for adata in data.values():
         adata.var_names = [f"GENE{i}" for i in range(96)]
-    for module in (command, neighbours):
+    for module in (_data, neighbours):
         monkeypatch.setattr(module, "load", data.__getitem__)
     monkeypatch.setattr(encoder, "load_all", data.__getitem__)
     monkeypatch.setattr(encoder, "find_local", lambda file: tmp_path / file)

@@ -33,7 +33,7 @@ def runs_of(rows):
 def cells(build_counts, monkeypatch):
     """Two data sets, under the names of the paper's, and rows that train nothing."""
     data = {"pbmc4k": build_counts(90, 120, seed=1), "worm_neuron": build_counts(80, 120, seed=2)}
-    monkeypatch.setattr("sc_ssl.benchmark.__main__.load", data.__getitem__)
+    monkeypatch.setattr("sc_ssl.benchmark._data.load", data.__getitem__)
     monkeypatch.setattr(_folder, "load", data.__getitem__)
     monkeypatch.setattr(_sweep, "SIDES", dict.fromkeys(data, (4, 6)))
     for module in (_sweep, _ablation):

@@ -59,7 +59,7 @@ def test_the_page_and_figure_are_written_and_runs_go_on(build_counts, tmp_path, 
 
     cells = {"some": build_counts(60, seed=1), "more": build_counts(50, seed=2), "pbmc4k": build_counts(70, seed=3)}
     monkeypatch.setattr(n_clusters, "_cells", cells.get)
-    monkeypatch.setattr("sc_ssl.benchmark.__main__.load", cells.__getitem__)
+    monkeypatch.setattr("sc_ssl.benchmark._data.load", cells.__getitem__)
     monkeypatch.setattr(n_clusters, "METHODS", {"log counts": embed})
     arguments = ["n_clusters", "--datasets", *cells, "--seeds", "1", "--methods", "log counts", "--out", str(tmp_path)]
     assert main(arguments) == 0

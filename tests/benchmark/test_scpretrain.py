@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_ssl.benchmark import __main__ as command
-from sc_ssl.benchmark import scpretrain
+from sc_ssl.benchmark import _data, scpretrain
 from sc_ssl.benchmark.__main__ import main
 from sc_ssl.benchmark._annotation_rows import ROWS, Target
 
@@ -21,7 +20,7 @@ def studies(build_counts):
 @pytest.fixture
 def benchmark(studies, monkeypatch, tmp_path):
     monkeypatch.setattr(scpretrain, "load", studies.__getitem__)
-    monkeypatch.setattr(command, "load", studies.__getitem__)
+    monkeypatch.setattr(_data, "load", studies.__getitem__)
     monkeypatch.setattr(scpretrain, "load_all", studies.__getitem__)
     monkeypatch.setattr(scpretrain, "find_local", lambda name: tmp_path / name)
     monkeypatch.setattr(scpretrain, "DATASETS", ("a", "b"))

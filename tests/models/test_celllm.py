@@ -190,6 +190,17 @@ def test_given_vectors_in_varm_reach_the_model_through_embed(counts):
 def test_unknown_vectors_are_refused(counts):
     with pytest.raises(KeyError, match="'X_ppi' is not in adata.varm"):
         build(counts, gene_embeddings="X_ppi")
+    with pytest.raises(TypeError, match="index, found a ndarray"):
+        build(counts, gene_embeddings=np.ones((96, 3)))
+    with pytest.raises(ValueError, match="one vector for each gene, found more for 'gene_1'"):
+        build(counts, gene_embeddings=pd.DataFrame(np.ones((2, 3)), index=["gene_1"] * 2))
+    counts.varm["X_other"] = np.ones((96, 2))
+    for options, message in (
+        ({"gene_embeddings": "X_ppi"}, "'X_ppi' is not in adata.varm, which has X_other"),
+        ({"malignancy_key": "tumour"}, "'tumour' is not in adata.obs, which has cell_type, donor"),
+    ):
+        with pytest.raises(KeyError, match=message):
+            embed(counts, "celllm", **options)
     with pytest.raises(ValueError, match="none of the model's genes, such as 'gene_0'.* such as 'ENSG1'"):
         build(counts, gene_embeddings=pd.DataFrame(np.ones((1, 3)), index=["ENSG1"]))
 
@@ -289,6 +300,17 @@ def test_long_cells_are_warned_about(counts, warnings_logged, monkeypatch):
     assert f"{counts.obs_names[n_expressed.argmax()]!r} expresses {n_expressed.max()} genes" in " ".join(
         warnings_logged()
     )
+
+
+def test_cells_that_are_cut_are_spoken_of(counts, logged):
+    n_expressed = np.diff(counts.X.indptr)
+    model = fit(counts, max_genes=60)
+    n_cut, first = (n_expressed > 60).sum(), (n_expressed > 60).argmax()
+    said = f"Embeddings are of the 60 most expressed genes; {n_cut} cells express more, 'cell_{first}' for example"
+    assert logged().count(said) == 1
+    model.get_latent_representation(counts[first : first + 1].copy())
+    assert f"; 1 cells express more, 'cell_{first}' for example {n_expressed[first]}." in logged()
+    assert "of 0 cells" not in logged()
 
 
 def test_thinning_needs_counts(counts):

@@ -115,6 +115,7 @@ def test_it_is_written_into_varm_and_celllm_takes_it(edges, build_counts):
             {"adata": ["ENSG1", "ENSG2"]},
             "edges name none of the 2 genes; they have names such as 'A0', the genes such as 'ENSG1'",
         ),
+        ({"edges": pd.DataFrame({"gene1": ["A1"], "gene2": ["A1"]})}, "two different genes, found none in 1 rows"),
         ({"n_dims": 10}, "n_dims is a multiple of 4"),
         ({"mask_rate": 1.0}, r"mask_rate lies in \(0, 1\)"),
     ],

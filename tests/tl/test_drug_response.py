@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_models import assert_unchanged
 
+from sc_ssl.models import DrugResponse
 from sc_ssl.tl import drug_response
 
 QUICK = {
@@ -88,3 +89,9 @@ def test_other_bad_input_is_refused_with_names(screen):
     screen.X = np.log1p(screen.X)
     with pytest.raises(ValueError, match="X must hold raw counts"):
         drug_response(screen, "ln_ic50", DRUGS)
+
+
+def test_a_bad_drug_without_responses_is_told_before_anything_is_trained(screen, monkeypatch):
+    monkeypatch.setattr(DrugResponse, "train", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="one length"):
+        drug_response(screen, "ln_ic50", DRUGS.T.to_dict("list") | {"new": [1.0, 2.0]})

@@ -119,7 +119,7 @@ MISTAKES = {
     "labels": ({}, {"labels_key": "kind"}, KeyError, "'kind' is not in adata.obs"),
     "theta": ({}, {"theta": 1.5}, ValueError, r"in \[0, 1\], found 1.5"),
     "components": ({}, {"n_components": 0}, ValueError, "n_components is at least 1, found 0"),
-    "log1p": ({"log1p": True}, {}, ValueError, "X must hold raw counts"),
+    "log1p": ({"log1p": True}, {}, ValueError, r"source: X must hold raw counts .* layer=\.$"),
 }
 
 

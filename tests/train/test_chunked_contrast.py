@@ -153,8 +153,21 @@ def test_methods_without_parts_and_impossible_sizes_are_refused(counts):
     with pytest.raises(ValueError, match="MaskSC does not"):
         masksc.train(1, micro_batch_size=4, **QUICK)
     model = build(counts, **SMALL)
-    with pytest.raises(ValueError, match="between 1 and batch_size, found 41 and 40"):
-        model.train(1, batch_size=40, micro_batch_size=41, **QUICK)
+    for size in (41, 0, 2.5, "all"):
+        with pytest.raises(ValueError, match=rf"between 1 and batch_size, found {size!r} and 40"):
+            model.train(1, batch_size=40, micro_batch_size=size, **QUICK)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_of_several_processes_an_undivided_minibatch_shares_its_gradient_too(celllm, monkeypatch, grouped):
+    module, cells = celllm
+    divided = []
+    monkeypatch.setattr(chunked, "_grouped", lambda: grouped)
+    monkeypatch.setattr(chunked, "divided_backward", lambda *arguments: divided.append(arguments) or {})
+    plan = ChunkedContrastPlan(module, micro_batch_size=22)
+    monkeypatch.setattr(plan, "optimizers", lambda: torch.optim.SGD(module.parameters(), 0.1))
+    plan._backward(cells, 5)
+    assert len(divided) == grouped
 
 
 def test_auto_halves_when_memory_runs_out(counts, monkeypatch):

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from ._data import load
+from ._data import check
 
 BENCHMARKS = (
     "celllm", "clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed"
@@ -26,14 +26,18 @@ def main(arguments: list[str] | None = None) -> int:
     options = {option: value for option, value in vars(args).items() if option not in common}
     datasets = benchmark.DATASETS
     names = args.datasets or list(datasets[args.task] if isinstance(datasets, dict) else datasets)
-    try:
-        for name in names:  # before anything is trained
-            load(name)
+    of_task = {"task": args.task} if "task" in args else {}
+    rows = benchmark.rows(**of_task)
+    unknown = sorted(set(args.methods or ()) - set(rows))
+    if unknown:
+        parser.error(f"no row is named {', '.join(unknown)}; there are {', '.join(rows)}.")
+    try:  # before anything is trained
+        if hasattr(benchmark, "check"):
+            benchmark.check(names, args.methods, **of_task)
+        else:
+            check(names)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    unknown = sorted(set(args.methods or ()) - set(benchmark.rows()))
-    if unknown:
-        parser.error(f"no row is named {', '.join(unknown)}; there are {', '.join(benchmark.rows())}.")
     logger = logging.getLogger("sc_ssl")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -68,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     richter.add_argument("--task", choices=RICHTER_TASKS, default="knn", help="task of the paper (%(default)s)")
     celllm = parsers["celllm"]
     celllm.add_argument("--task", choices=CELLLM_TASKS, default="pretrain", help="claim of the paper (%(default)s)")
+    celllm.add_argument(
+        "--response",
+        nargs=2,
+        metavar=("KEY", "RESISTANT"),
+        default=("drug_response", "resistant"),
+        help="drug_sc: column of obs with the cells' response, and its value for resistant ones (%(default)s)",
+    )
     return parser
 
 

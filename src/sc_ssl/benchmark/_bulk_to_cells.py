@@ -20,6 +20,8 @@ from ._runs import Runs, markdown, mean_sd, provenance
 from ._screen import Predict, Screen, drug_mean, ridge
 
 BULK, CELLS = "celllines_ccle_gdsc", "celllines_mixology"
+#: files that are read beside the data sets
+NEEDS = (f"{BULK}.h5ad", f"{CELLS}.h5ad", "mixology_lines_ln_ic50_gdsc.csv", "drug_smiles_170.csv")
 #: the five lines as the bulk data set names them; the last is not in it
 LINES = {"HCC827": "HCC827", "H1975": "NCI-H1975", "A549": "A549", "H2228": "NCI-H2228", "H838": "NCI-H838"}
 #: whose target is mutated in HCC827 (exon 19) and, with T790M against all but the third generation, in H1975

@@ -1,11 +1,13 @@
 """Data sets by name: those of :mod:`sc_ssl.datasets`, and any h5ad file in the folders of ``SC_SSL_DATA``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import anndata
 from anndata import AnnData
 
 from sc_ssl import datasets
+from sc_ssl.data import describe_matrix
 from sc_ssl.datasets._fetch import find_local
 
 
@@ -28,6 +30,16 @@ def load_all(name: str) -> AnnData:
             "the folders that SC_SSL_DATA names."
         )
     return anndata.read_h5ad(path)
+
+
+def check(names: Sequence[str], *, needs: Sequence[str] = (), counts: bool = True) -> None:
+    """An error unless all data sets are there, with types and ``counts`` where these are read, and all files needed."""
+    for name in names:
+        found = describe_matrix((load if counts else load_all)(name).X)
+        if counts and found != "counts":
+            raise ValueError(f"{name} should have raw counts in X, but its values are {found}.")
+    for filename in needs:
+        resource(filename)
 
 
 def resource(filename: str) -> Path:

@@ -16,6 +16,8 @@ from ._runs import Runs, page
 from ._screen import Predict, Screen, additive_mean, deepcdr, drug_mean, ridge
 
 DATASETS = ("celllines_ccle_gdsc",)
+#: files that are read beside the data sets
+NEEDS = ("drug_smiles_170.csv",)
 KEYS = ("dataset", "split", "method", "seed")
 MEASURES = ("rmse", "r2", "pearson", "pearson_per_drug")
 SPLITS = ("warm", "cold cell", "cold drug", "cold both")

@@ -24,13 +24,13 @@ from sc_ssl.train import seeded
 
 from . import _bulk_to_cells
 from ._bars import draw_bars
-from ._data import load
+from ._data import load_all
 from ._runs import Runs, page
 
 DATASETS = ("a375_plx4720",)
 KEYS = ("dataset", "train_rate", "method", "seed", "draw")
 MEASURES = ("f1_resistant", "macro_f1", "auroc", "auprc")
-RESPONSE, RESISTANT = "drug_response", "resistant"
+RESISTANT = "resistant"
 #: of all cells are labelled, and draws of them a seed
 TRAIN_RATES, N_DRAWS = (0.8, 0.05), 10
 N_COMPONENTS = 20
@@ -49,11 +49,21 @@ class Cells:
     expressed, and z-scoring undoes the shift.
     """
 
-    def __init__(self, adata: AnnData) -> None:
-        self.adata = adata.copy()
-        self.resistant_n = (adata.obs[RESPONSE].astype(str) == RESISTANT).to_numpy()
+    def __init__(self, adata: AnnData, key: str = "drug_response", resistant: str = RESISTANT) -> None:
+        if key not in adata.obs:
+            raise ValueError(
+                f"obs[{key!r}] with the cells' response is not there, obs has {', '.join(adata.obs)}; name it with --response "
+                "KEY RESISTANT."
+            )
+        self.adata = adata[adata.obs[key].notna()].copy()
+        self.resistant_n = (self.adata.obs[key].astype(str) == resistant).to_numpy()
+        if not 1 < self.resistant_n.sum() < self.adata.n_obs - 1:
+            values = ", ".join(map(repr, self.adata.obs[key].unique()[:5]))
+            raise ValueError(
+                f"obs[{key!r}] should be {resistant!r} in two cells at least and something else in two, found {values}."
+            )
         if describe_matrix(adata.X) == "scaled":
-            self.adata.X = np.asarray(adata.X - adata.X.min(axis=0), dtype=np.float32)
+            self.adata.X = np.asarray(self.adata.X - self.adata.X.min(axis=0), dtype=np.float32)
         self._made: dict[Any, Any] = {}
 
     def genes(self) -> np.ndarray:
@@ -125,7 +135,14 @@ ROWS: dict[str, Predict] = {
 } | _bulk_to_cells.ROWS
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
+def run(
+    names: list[str],
+    n_seeds: int,
+    out: Path,
+    methods: list[str] | None = None,
+    *,
+    response: tuple[str, str] = ("drug_response", RESISTANT),
+) -> None:
     """Do the runs that are missing in ``out/celllm_drug_sc.csv`` and of bulk to cells; write pages and pictures."""
     runs = Runs(out / "celllm_drug_sc.csv", KEYS)
     wanted = [
@@ -140,7 +157,7 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
     cells, of = None, None
     for this in runs.missing(wanted):
         if of != this["dataset"]:
-            of, cells = this["dataset"], Cells(load(this["dataset"]))
+            of, cells = this["dataset"], Cells(load_all(this["dataset"]), *response)
         start = time.perf_counter()
         train = draw_train(cells.resistant_n, this["train_rate"], this["seed"] * N_DRAWS + this["draw"])
         score_n = ROWS[this["method"]](cells, train, this["seed"])

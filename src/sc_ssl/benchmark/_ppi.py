@@ -25,6 +25,8 @@ DATASETS: tuple[str, ...] = ()
 GRAPHS = ("ppi_string850_tgsa706_human", "ppi_string_highconf_cellchat_human")
 REACTOME = "msigdb_c2.cp.reactome.v7.0.symbols.gmt"
 KEYS = ("dataset", "method", "seed")
+#: files that are read beside the data sets
+NEEDS = (*(f"{graph}.tsv.gz" for graph in GRAPHS), REACTOME)
 MEASURES = ("edge_auroc", "edge_auroc_matched", "reactome_enrichment")
 HELD_OUT_RATE = 0.1
 N_NEIGHBORS = 10

@@ -29,7 +29,8 @@ def fill(folder: Folder, names: list[str], n_seeds: int) -> None:
 
 def rows(name: str, folder: Folder) -> dict[str, Embed]:
     """MaskSC with each size and rate, those that the paper shows first."""
-    sides = SIDES.get(name, PAPER_SIDES)
+    n_genes = folder.cells(name).n_vars
+    sides = [s for s in SIDES.get(name, PAPER_SIDES) if s**2 <= n_genes] or [int(n_genes**0.5)]
     side = SIDE if SIDE in sides else max(sides)
     grid = sorted(product(sides, RATES), key=lambda cell: cell[0] != side and cell[1] != RATE)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _celllm_annotation, _celllm_cost, _celllm_pretrain, _drug_lines, _drug_sc, _ppi
+from . import _bulk_to_cells, _celllm_annotation, _celllm_cost, _celllm_pretrain, _data, _drug_lines, _drug_sc, _ppi
 
 TASKS = {
     "pretrain": _celllm_pretrain,
@@ -17,11 +17,27 @@ TASKS = {
 DATASETS = {name: task.DATASETS for name, task in TASKS.items()}
 
 
-def rows() -> tuple[str, ...]:
-    """What ``--methods`` takes, of all tasks."""
-    return tuple(dict.fromkeys(row for task in TASKS.values() for row in task.ROWS))
+def rows(task: str) -> tuple[str, ...]:
+    """What ``--methods`` takes."""
+    return tuple(TASKS[task].ROWS)
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None, *, task: str) -> None:
+def check(names: list[str], methods: list[str] | None, task: str) -> None:
+    """An error unless all that a task reads is there."""
+    bulk = task == "drug_sc" and set(methods or _bulk_to_cells.ROWS) & set(_bulk_to_cells.ROWS)
+    needs = getattr(_bulk_to_cells if bulk else TASKS[task], "NEEDS", ())
+    _data.check(names, needs=needs, counts=not task.startswith("drug"))
+
+
+def run(
+    names: list[str],
+    n_seeds: int,
+    out: Path,
+    methods: list[str] | None = None,
+    *,
+    task: str,
+    response: tuple[str, str] = ("drug_response", "resistant"),
+) -> None:
     """Do the runs of a task that are missing, and write its tables and picture."""
-    TASKS[task].run(names, n_seeds, out, methods)
+    options = {"response": response} if task == "drug_sc" else {}
+    TASKS[task].run(names, n_seeds, out, methods, **options)

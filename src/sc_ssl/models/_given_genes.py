@@ -32,6 +32,14 @@ def given_genes(gene_embeddings: str | pd.DataFrame, adata: AnnData, genes: Sequ
         if gene_embeddings not in adata.varm:
             raise KeyError(f"{gene_embeddings!r} is not in adata.varm, which has {', '.join(adata.varm) or 'none'}.")
         gene_embeddings = pd.DataFrame(np.asarray(adata.varm[gene_embeddings]), index=adata.var_names)
+    if not isinstance(gene_embeddings, pd.DataFrame):
+        raise TypeError(
+            "gene_embeddings is a key of varm, or a table with the genes' names as its index, found a "
+            f"{type(gene_embeddings).__name__}; make it a pd.DataFrame(vectors, index=genes)."
+        )
+    if not gene_embeddings.index.is_unique:
+        twice = gene_embeddings.index[gene_embeddings.index.duplicated()][0]
+        raise ValueError(f"gene_embeddings has one vector for each gene, found more for {twice!r}.")
     table = gene_embeddings.reindex(genes).to_numpy(dtype=np.float32, copy=True)
     lacking = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(lacking) == len(table):

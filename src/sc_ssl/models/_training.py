@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -72,8 +73,8 @@ def fit(
     The cells held out are drawn, or those at the positions ``val_idx``.
     """
     _check_options(devices, max_epochs, batch_size)
-    batch_size = batch_size or defaults.batch_size
-    micro_batch_size = micro_batch_size or defaults.micro_batch_size
+    batch_size = defaults.batch_size if batch_size is None else batch_size
+    micro_batch_size = defaults.micro_batch_size if micro_batch_size is None else micro_batch_size
     _check_micro_batch(module, micro_batch_size, batch_size)
     if validation_size is None:
         validation_size = 0.1 if early_stopping else 0.0
@@ -136,9 +137,10 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
             f"micro_batch_size divides the minibatches of methods that compare embeddings of views; "
             f"{type(module).__name__.removesuffix('Module')} does not. Leave it out."
         )
-    if micro_batch_size != "auto" and not 1 <= int(micro_batch_size) <= batch_size:
+    whole = isinstance(micro_batch_size, Integral) and 1 <= micro_batch_size <= batch_size
+    if micro_batch_size != "auto" and not whole:
         raise ValueError(
-            f"micro_batch_size is 'auto' or lies between 1 and batch_size, found {micro_batch_size!r} and {batch_size}."
+            f"micro_batch_size is 'auto' or a whole number that lies between 1 and batch_size, found {micro_batch_size!r} and {batch_size}."
         )
 
 

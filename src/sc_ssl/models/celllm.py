@@ -242,9 +242,10 @@ class CellLM(SSLModel):
         """The model's cells, with what is known of their malignancy; long cells are spoken of."""
         cells, params = self._own_cells(), self.plain_init_params()
         length_n, max_genes = _lengths(cells), self.module.max_training_genes
+        self._tell_cut(length_n, self._adata)
         if max_genes is not None:
-            n_long = int((length_n > max_genes).sum())
-            logger.info("Views show %d genes of %d cells that express more.", max_genes, n_long)
+            if n_long := int((length_n > max_genes).sum()):
+                logger.info("Views show %d genes of %d cells that express more.", max_genes, n_long)
         elif length_n.max() > MANY_TOKENS:
             logger.warning(
                 "Cell %r expresses %d genes: attention takes long and much memory; set max_training_genes.",
@@ -259,7 +260,10 @@ class CellLM(SSLModel):
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells; those without expressed genes are named."""
         cells = super()._read(adata, min_coverage)
-        empty = np.flatnonzero(_lengths(cells) == 0)
+        length_n = _lengths(cells)
+        empty = np.flatnonzero(length_n == 0)
+        if "module" in vars(self):  # else it is not known yet what an embedding shows
+            self._tell_cut(length_n, adata)
         if len(empty):
             logger.warning(
                 "%d cells express none of the model's genes, the first %r: their embedding says nothing; leave them out.",
@@ -267,6 +271,19 @@ class CellLM(SSLModel):
                 adata.obs_names[empty[0]],
             )
         return cells
+
+    def _tell_cut(self, length_n: np.ndarray, adata: AnnData) -> None:
+        """Say of how many cells the embedding leaves genes out."""
+        max_genes = self.module.max_genes
+        long = np.flatnonzero(length_n > (max_genes or np.inf))
+        if len(long):
+            logger.info(
+                "Embeddings are of the %d most expressed genes; %d cells express more, %r for example %d.",
+                max_genes,
+                len(long),
+                adata.obs_names[long[0]],
+                length_n[long[0]],
+            )
 
 
 def _lengths(cells: Cells) -> np.ndarray:

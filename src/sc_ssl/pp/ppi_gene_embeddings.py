@@ -92,12 +92,14 @@ def ppi_gene_embeddings(
             f"edges name none of the {len(genes)} genes; they have names such as {nodes[0]!r}, the genes such as "
             f"{genes[0]!r}. Use the same kind of names (symbols or Ensembl ids) and species."
         )
+    others = nodes.difference(genes)
     logger.info(
-        "%d of %d genes have interactions; %d of the %d genes in edges are not among them and only help to place others.",
+        "%d of %d genes have interactions; %d of the %d genes in edges are not among them and only help to place others%s.",
         known.sum(),
         len(genes),
-        len(nodes.difference(genes)),
+        len(others),
         len(nodes),
+        f", {others[0]!r} for example" if len(others) else "",
     )
     if find_spec("torch_geometric") is None:
         raise ImportError('GraphMAE needs torch-geometric, which is not installed: pip install "sc_ssl[ppi]".')
@@ -125,7 +127,10 @@ def read_graph(edges: pd.DataFrame | str | Path) -> tuple[pd.Index, np.ndarray]:
     nodes, code = np.unique(pairs, return_inverse=True)
     code = code.reshape(pairs.shape)
     both = np.concatenate([code, code[:, ::-1]])
-    return pd.Index(nodes), np.unique(both[both[:, 0] != both[:, 1]], axis=0).T.copy()
+    edge_2e = np.unique(both[both[:, 0] != both[:, 1]], axis=0).T.copy()
+    if not edge_2e.size:
+        raise ValueError(f"edges need an interaction between two different genes, found none in {len(table)} rows.")
+    return pd.Index(nodes), edge_2e
 
 
 def adjacency_svd(edge_2e: np.ndarray, n_nodes: int, n_features: int) -> np.ndarray:

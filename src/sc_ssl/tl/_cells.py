@@ -35,8 +35,11 @@ _SAID = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "sc
 
 def find(adata: AnnData, layer: str | None, input: Kind | None = None, *, of: str = "adata") -> Source:
     """The counts, said aloud, and refused unless they are what they should be."""
-    source = find_counts(adata, layer)
-    check_input(source, adata, input or "counts", chosen=input is not None)
+    try:
+        source = find_counts(adata, layer)
+        check_input(source, adata, input or "counts", chosen=input is not None)
+    except (KeyError, ValueError) as error:
+        raise error if of == "adata" else type(error)(f"{of}: {error.args[0]}") from None
     logger.info("Taking %s from %s.%s.", _SAID[input or "counts"], of, source.name)
     return source
 

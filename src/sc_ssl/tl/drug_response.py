@@ -14,7 +14,7 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._keys import prediction_key
 from sc_ssl.data import check_cells
-from sc_ssl.data.molecules import plain_drugs
+from sc_ssl.data.molecules import drug_features, molecular_graphs, plain_drugs
 from sc_ssl.models import DrugResponse, SSLModel
 from sc_ssl.models.drug_response import response_values
 from sc_ssl.train import seeded
@@ -104,6 +104,9 @@ def drug_response(
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy", "response")}
     check_cells(adata, min_cells=MIN_CELLS)
     known = params["drugs"] = plain_drugs(drugs)
+    drug_features(known)  # before anything is trained, also of the drugs without responses
+    if model_kwargs.get("drug_encoder") == "gin":
+        molecular_graphs(known)
     name = response if isinstance(response, str) else LONG[-1]
     if isinstance(response, str):
         table = response_values(adata, response, list(known), min_cells=0)

@@ -167,9 +167,12 @@ def embed(
 def _take_along(adata: AnnData, cells: AnnData, model_kwargs: Mapping[str, Any]) -> None:
     """What else of the user's data a method was told to read."""
     label, table = model_kwargs.get("malignancy_key"), model_kwargs.get("gene_embeddings")
-    if label in adata.obs:
+    for key, name, there in ((label, "obs", adata.obs), (table, "varm", adata.varm)):
+        if isinstance(key, str) and key not in there:
+            raise KeyError(f"{key!r} is not in adata.{name}, which has {', '.join(there) or 'none'}.")
+    if label is not None:
         cells.obs[label] = adata.obs[label]
-    if isinstance(table, str) and table in adata.varm:
+    if isinstance(table, str):
         cells.varm[table] = adata[:, cells.var_names].varm[table]
 
 

@@ -193,7 +193,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
             size = min(self.micro_batch_size or n_cells, n_cells)
             chunks = divide(self.module, cells, size)
             try:
-                if len(chunks) > 1:
+                if len(chunks) > 1 or _grouped():  # of several processes the loss is that of all their cells
                     return divided_backward(self.module, chunks, seed)
                 terms = end_to_end(self.module, chunks, seed)
                 torch.stack(list(terms.values())).sum().backward()

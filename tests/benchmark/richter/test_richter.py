@@ -5,13 +5,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from sc_ssl.benchmark import __main__ as command
-from sc_ssl.benchmark import richter
+from sc_ssl.benchmark import _data, richter
+from sc_ssl.benchmark.__main__ import RICHTER_TASKS, main
 from sc_ssl.benchmark.richter import page
 
 
 def test_the_command_knows_all_tasks():
-    assert set(command.RICHTER_TASKS) == set(richter.TASKS)
+    assert set(RICHTER_TASKS) == set(richter.TASKS)
 
 
 @pytest.mark.parametrize("name", richter.TASKS)
@@ -22,12 +22,12 @@ def test_a_task_is_resumed_and_writes_its_page(cite, tmp_path, monkeypatch, name
         done.append(seed)
         return dict.fromkeys(task.measures[:-1], 0.5 + seed / 10) | {task.measures[-1]: 0.3}
 
-    monkeypatch.setattr(command, "load", lambda name: cite)
+    monkeypatch.setattr(_data, "load", lambda name: cite)
     rows = dict.fromkeys((*list(task.published)[:1], "ours", *filter(None, [task.base])), row)
     monkeypatch.setitem(richter.TASKS, name, replace(task, prepare=lambda name, seed: cite, rows=rows))
     arguments = ["richter", "--task", name, "--datasets", "cells", "--out", str(tmp_path)]
-    assert command.main([*arguments, "--seeds", "1"]) == 0
-    assert command.main([*arguments, "--seeds", "2"]) == 0
+    assert main([*arguments, "--seeds", "1"]) == 0
+    assert main([*arguments, "--seeds", "2"]) == 0
     assert done == [0] * len(rows) + [1] * len(rows)
     text = (tmp_path / f"richter_{name}.md").read_text()
     assert "| ours | 0.550 ± 0.050 |" in text
@@ -64,5 +64,5 @@ def test_rows_are_compared_where_both_were_run():
 
 def test_an_unknown_task_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        command.main(["richter", "--task", "cooking", "--out", str(tmp_path)])
+        main(["richter", "--task", "cooking", "--out", str(tmp_path)])
     assert "invalid choice: 'cooking'" in capsys.readouterr().err
