@@ -101,7 +101,7 @@ def cluster(
 
     The graph is scanpy's, 15 neighbours. The criterion was chosen among sixteen by the ARI of the clusters on labelled
     data sets (``docs/results/clustering.md``). Take the number as a suggestion: annotations follow questions that no embedding
-    knows of, and half of the numbers that were chosen there are five or more away from the annotated ones.
+    knows of, and half of the numbers that were chosen there are four or more away from the annotated ones.
 
     References
     ----------
