@@ -145,6 +145,17 @@ def test_decoder_is_told_the_batch_and_takes_a_new_one(build_counts):
     assert len(decoded.unique(dim=0)) == 4
 
 
+def test_a_batch_that_the_decoder_does_not_know_is_embedded_and_not_trained_on(build_counts):
+    counts = build_counts(n_batches=2)
+    model = fit(counts, setup={"batch_key": "donor"})
+    other = build_counts(30, seed=1)
+    other.obs["donor"] = ["donor_0"] * 20 + ["donor_9"] * 10
+    query = MaskedAutoencoder.load_query(model, other)
+    assert np.isfinite(query.get_latent_representation()).all()
+    with pytest.raises(ValueError, match=r"other batches than 'donor_9' in obs\['donor'\]"):
+        query.train(1, **QUICK)
+
+
 def test_unmeasured_programmes_and_bad_arguments_are_refused(counts):
     for options, message in (
         ({"mask": "squares"}, "mask is one of 'random_genes', .* found 'squares'"),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sc_ssl._checks import check_choice
-from sc_ssl.data import find_programs, program_members, regulon_members
+from sc_ssl.data import find_programs, obs_categories, program_members, regulon_members
 from sc_ssl.losses import count_nll, scored_weight, squared_error
 from sc_ssl.nn import MLP, CountDecoder, CountParameters, LogNormalize
 from sc_ssl.train import seeded
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from anndata import AnnData
+
+    from sc_ssl.data import Cells
 
 MASKS = ("random_genes", "gene_programs", "one_program", "program_to_regulator")
 LIKELIHOODS = ("mse", "nb", "zinb", "poisson")
@@ -259,6 +261,18 @@ class MaskedAutoencoder(SSLModel):
             return self._map_cells(
                 lambda cells: self.module.reconstruct(cells, masked=masked), adata, indices, batch_size
             )
+
+    def _training_cells(self, **fit_options: Any) -> Cells:
+        """The model's cells, of batches that the decoder knows."""
+        cells = super()._training_cells(**fit_options)
+        if self.summary_stats.n_batch > 1 and (cells.batch < 0).any():
+            key = self.setup_arguments["batch_key"]
+            unseen = obs_categories(self._adata, key)[cells.batch < 0].unique()
+            raise ValueError(
+                f"the decoder was built for other batches than {', '.join(map(repr, unseen[:5]))} in obs[{key!r}], so that it "
+                "cannot be trained on them, only their cells embedded; train a new model on all."
+            )
+        return cells
 
 
 def build_masking(

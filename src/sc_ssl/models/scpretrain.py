@@ -66,7 +66,7 @@ class ScPretrain(SSLModel):
     components instead of raw counts, each task is weighed by 1 / ln k, small data sets are drawn more often, and the
     learning rate is ten times higher with far fewer epochs. Logits enter the cross-entropy as they are, as the paper
     says; its code squashes them by a second sigmoid, which leaves at most one nat to learn. :meth:`paper` gives the
-    published settings.
+    published settings. Counts stay sparse; while training, normalised cells are kept dense where they take at most 512 MB.
 
     Parameters
     ----------
