@@ -14,6 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sc_ssl.data import gene_statistics, log_expression
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sc_ssl.data import Cells
 
 #: largest value of a gene, in standard deviations
@@ -129,20 +131,25 @@ def relative_error(x_ng: sparse.csr_matrix, cell_np: np.ndarray, program_pg: np.
     return (norm - 2 * cross + model) / norm
 
 
-def kernel_target_alignment(x_ng: sparse.csr_matrix, cell_np: np.ndarray) -> float:
-    """Cosine of the centred linear kernels of X and of Z, in [0, 1] (Cristianini et al. 2001; Cortes et al. 2012).
+def kernel_target_alignments(x_ng: sparse.csr_matrix, cells: Iterable[np.ndarray]) -> np.ndarray:
+    """Cosine of the centred linear kernels of X and of each Z, in [0, 1] (Cristianini et al. 2001; Cortes et al. 2012).
 
-    By traces: tr(Kx Kz) = ‖Xᵀ Z‖² and tr(Kx Kx) = ‖Xᵀ X‖² = ‖X Xᵀ‖², of which the smaller is made.
+    By traces: tr(Kx Kz) = ‖Xᵀ Z‖² and tr(Kx Kx) = ‖Xᵀ X‖² = ‖X Xᵀ‖², of which the smaller is made, once for all Z.
     """
-    centred_np = cell_np - cell_np.mean(axis=0)
-    cross = np.square(x_ng.T @ centred_np).sum()
     if x_ng.shape[0] < x_ng.shape[1]:
         gram = (x_ng @ x_ng.T).toarray()
         gram = gram - gram.mean(axis=0) - gram.mean(axis=1, keepdims=True) + gram.mean()
     else:
         mean_g = np.ravel(x_ng.mean(axis=0))
         gram = (x_ng.T @ x_ng).toarray() - x_ng.shape[0] * np.outer(mean_g, mean_g)
-    return float(cross / max(np.linalg.norm(gram) * np.linalg.norm(centred_np.T @ centred_np), TINY))
+    length = np.linalg.norm(gram)
+
+    def alignment(cell_np: np.ndarray) -> float:
+        centred_np = cell_np - cell_np.mean(axis=0)
+        cross = np.square(x_ng.T @ centred_np).sum()
+        return float(cross / max(length * np.linalg.norm(centred_np.T @ centred_np), TINY))
+
+    return np.array([alignment(cell_np) for cell_np in cells])
 
 
 def unit_rows(matrix: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._nmf import coefficients, kernel_target_alignment, mixed_programs, programs, relative_error, unit_rows
+from ._nmf import coefficients, kernel_target_alignments, mixed_programs, programs, relative_error, unit_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -36,7 +36,7 @@ def alignments(
     held_ng.data = counts_ng.data - kept_ng.data
     x_ng, held_x_ng = scale(kept_ng, KEPT_SHARE * size_factor_n), scale(held_ng, (1 - KEPT_SHARE) * size_factor_n)
     mixed = (mixed_programs(x_ng, program_pg, theta) for theta in THETAS)
-    return np.array([kernel_target_alignment(held_x_ng, unit_rows(coefficients(x_ng, w_pg))) for w_pg in mixed])
+    return kernel_target_alignments(held_x_ng, (unit_rows(coefficients(x_ng, w_pg)) for w_pg in mixed))
 
 
 def transferability(
