@@ -203,6 +203,7 @@ BAD = {
     "range from 1": (None, {"k_range": [1, 2]}, ValueError, "k_range should lie between 2 .* found 1, 2"),
     "empty range": (None, {"k_range": []}, ValueError, "k_range should lie between 2 .* found none"),
     "no integer": (None, {"n_clusters": 2.5}, TypeError, "n_clusters takes whole numbers of clusters, found 2.5"),
+    "one number to choose from": (None, {"k_range": 5}, TypeError, r"such as range\(2, 11\), found 5"),
     "a truth value": (None, {"n_clusters": True}, TypeError, "whole numbers of clusters, found True"),
     "unknown method": (None, {"method": "louvain"}, ValueError, "method is one of 'kmeans', 'leiden', 'gmm', found"),
     "more groups than asked for": (None, {"n_clusters": 2, "method": "leiden"}, ValueError, "nearest number .* is 3"),

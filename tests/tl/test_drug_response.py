@@ -82,6 +82,10 @@ def test_other_bad_input_is_refused_with_names(screen):
     response = long_table(screen.obsm["ln_ic50"])
     with pytest.raises(KeyError, match="response has no column 'drug'; it needs cell, drug, response"):
         drug_response(screen, response.drop(columns="drug"), DRUGS)
+    with pytest.raises(ValueError, match="'response' holds numbers, found"):
+        drug_response(screen, response.astype({"response": str}), DRUGS)
+    with pytest.raises(TypeError, match="found a list"):
+        drug_response(screen, response, NAMES)
     with pytest.raises(ValueError, match="at least 10 cells with a response are needed, found 2"):
         drug_response(screen, response[response["cell"].isin(["cell_0", "cell_1"])], DRUGS)
     with pytest.raises(ValueError, match="not among the 3 drugs given, for example 'd'"):

@@ -23,6 +23,8 @@ N_BITS, RADIUS = 2048, 2
 
 def plain_drugs(drugs: Drugs) -> dict[str, str] | dict[str, list[float]]:
     """Drugs as plain data: name → SMILES, or name → features."""
+    if not isinstance(drugs, Mapping | pd.DataFrame | pd.Series):
+        raise TypeError(f"drugs are SMILES or features by name, {{name: SMILES, …}}, found a {type(drugs).__name__}.")
     names = drugs.index if isinstance(drugs, pd.DataFrame | pd.Series) else pd.Index(list(drugs))
     if not len(names):
         raise ValueError("at least one drug is needed, found none.")

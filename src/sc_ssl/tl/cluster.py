@@ -110,6 +110,10 @@ def cluster(
     .. [2] M. E. J. Newman, Modularity and community structure in networks, PNAS 103 (2006) 8577-8582.
     """
     start = time.perf_counter()
+    if k_range is not None and not isinstance(k_range, Iterable):
+        raise TypeError(
+            f"k_range takes numbers of clusters, such as range(2, 11), found {k_range!r}; or give n_clusters."
+        )
     ks = None if k_range is None else sorted({_integer(k, "k_range") for k in k_range})
     n_clusters = None if n_clusters is None else _integer(n_clusters, "n_clusters")
     params = {"use_rep": use_rep, "n_clusters": n_clusters, "method": method, "k_range": ks, "key_added": key_added}

@@ -150,6 +150,8 @@ def _wide(response: pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> p
                 f"response names {len(unknown)} of {response[column].nunique()} {column}s that are not in {where}, for "
                 f"example {unknown[0]!r}, where {where} has {known[0]!r}; leave their rows out or use the same names."
             )
+    if not pd.api.types.is_numeric_dtype(response["response"]):
+        raise ValueError(f"the column 'response' holds numbers, found {response['response'].dtype}; convert it.")
     repeated = response.duplicated(["cell", "drug"])
     if repeated.any():
         cell, drug = response.loc[repeated.idxmax(), ["cell", "drug"]]
