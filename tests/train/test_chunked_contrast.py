@@ -162,7 +162,7 @@ def test_methods_without_parts_and_impossible_sizes_are_refused(counts):
 def test_of_several_processes_an_undivided_minibatch_shares_its_gradient_too(celllm, monkeypatch, grouped):
     module, cells = celllm
     divided = []
-    monkeypatch.setattr(chunked, "_grouped", lambda: grouped)
+    monkeypatch.setattr(chunked, "grouped", lambda: grouped)
     monkeypatch.setattr(chunked, "divided_backward", lambda *arguments: divided.append(arguments) or {})
     plan = ChunkedContrastPlan(module, micro_batch_size=22)
     monkeypatch.setattr(plan, "optimizers", lambda: torch.optim.SGD(module.parameters(), 0.1))

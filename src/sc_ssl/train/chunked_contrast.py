@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .plan import SSLTrainingPlan
+from .process_group import all_sum, gather, grouped, rank, reduce_gradients
 from .seeds import replayed
 
 #: largest difference of an embedding between the passes, over its largest entry
@@ -88,8 +89,8 @@ def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed
     with torch.no_grad():
         first = [list(_encode(module, chunks, v, seed)) for v in range(module.n_views)]
     views = [torch.cat([view.z_nd for view in view_k]).requires_grad_() for view_k in first]
-    own, world = _gather(views)
-    counts = _all_sum(_total([view.counts for view_k in first for view in view_k]))
+    own, world = gather(views)
+    counts = all_sum(_total([view.counts for view_k in first for view in view_k]))
     parameters = [p for p in module.parameters() if p.requires_grad]  # type: ignore[attr-defined]
     terms = module.contrast(own)
     gradients = torch.autograd.grad(sum(terms.values()), [*views, *parameters], allow_unused=True)
@@ -104,8 +105,8 @@ def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed
         )
     ]
     _check_replay(max(drift), views[0].dtype)
-    _reduce_gradients(parameters)
-    sums = _all_sum(_total([view.sums for view_k in first for view in view_k]))
+    reduce_gradients(parameters)
+    sums = all_sum(_total([view.sums for view_k in first for view in view_k]))
     return {name: term.detach() for name, term in terms.items()} | _means(sums, counts)
 
 
@@ -193,7 +194,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
             size = min(self.micro_batch_size or n_cells, n_cells)
             chunks = divide(self.module, cells, size)
             try:
-                if len(chunks) > 1 or _grouped():  # of several processes the loss is that of all their cells
+                if len(chunks) > 1 or grouped():  # of several processes the loss is that of all their cells
                     return divided_backward(self.module, chunks, seed)
                 terms = end_to_end(self.module, chunks, seed)
                 torch.stack(list(terms.values())).sum().backward()
@@ -209,7 +210,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
 def _encode(module: Contrast, chunks: Sequence[dict[str, Tensor]], v: int, seed: int) -> Iterator[View]:
     """A view of each chunk; its noise follows from the seed, the view and the chunk, whatever came before."""
     for k, chunk in enumerate(chunks):
-        number = 0 if module.shares_noise else k + _rank() * len(chunks)
+        number = 0 if module.shares_noise else k + rank() * len(chunks)
         with replayed(seed, v, number), _refusing_batch_norm(module):
             view = module.encode_view(chunk)
         yield view
@@ -263,47 +264,3 @@ def _means(sums: dict[str, Tensor], counts: dict[str, Tensor]) -> dict[str, Tens
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-# in a process group
-
-
-def _grouped() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if _grouped() else 0
-
-
-def _gather(views: list[Tensor]) -> tuple[list[Tensor], int]:
-    """The embeddings of all processes, of which only the own rows have a gradient."""
-    if not _grouped():
-        return views, 1
-    rank, world = _rank(), torch.distributed.get_world_size()
-    gathered = []
-    for view in views:
-        parts = [torch.empty_like(view) for _ in range(world)]
-        torch.distributed.all_gather(parts, view.detach())
-        gathered.append(torch.cat([view if r == rank else part for r, part in enumerate(parts)]))
-    return gathered, world
-
-
-def _all_sum(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sums over all processes, by a gather: the one all-reduce is that of the gradients."""
-    if not _grouped() or not values:
-        return values
-    mine = torch.stack([value.detach().double() for value in values.values()])
-    parts = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, mine)
-    total = torch.stack(parts).sum(dim=0)
-    return {name: total[i].to(value.dtype) for i, (name, value) in enumerate(values.items())}
-
-
-def _reduce_gradients(parameters: list[nn.Parameter]) -> None:
-    if not _grouped():
-        return
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
-    torch.distributed.all_reduce(flat)
-    for p, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        p.grad = gradient.view_as(p)
