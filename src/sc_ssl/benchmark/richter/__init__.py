@@ -35,7 +35,7 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
         start = time.perf_counter()
         scores = asked_for[this["method"]](prepared, seed)
         runs.add(this | scores | {"seconds": round(time.perf_counter() - start, 1)})
-    table = runs.table()
+    table = runs.table().sort_values("method", key=lambda row: row.map(rows(task).index), kind="stable")
     (out / f"richter_{task}.md").write_text(page.text(table, what, task))
     page.draw(table, what.measures[0], out / f"richter_{task}.png")
 
