@@ -216,9 +216,9 @@ class CellClassifier(SSLModel):
             ``batch_size``, ``accelerator``, ``enable_progress_bar``, ….
         """
         check_choice("adapt", adapt, get_args(Adapt))
-        if not (lr_head > 0 and lr_encoder > 0 and 0 <= refused_share < 1):
+        if not (lr_head > 0 and lr_encoder >= 0 and 0 <= refused_share < 1):
             raise ValueError(
-                "lr_head and lr_encoder are above 0 and refused_share lies in [0, 1), found "
+                "lr_head is above 0, lr_encoder at least 0 and refused_share lies in [0, 1), found "
                 f"{lr_head}, {lr_encoder} and {refused_share}."
             )
         if "early_stopping" in fit_options:
