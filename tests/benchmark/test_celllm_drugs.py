@@ -174,7 +174,8 @@ def test_tasks_are_resumed_and_write_their_pages(screen, graph, tmp_path, monkey
     page = (tmp_path / "celllm_drug_lines.md").read_text()
     assert all(f"### {split} " in page for split in _drug_lines.SPLITS)
 
-    monkeypatch.setattr(_drug_sc, "load_all", lambda name: resistant_cells())
+    for module in ("_data", "_drug_sc"):
+        monkeypatch.setattr(f"sc_ssl.benchmark.{module}.load_all", lambda name: resistant_cells())
     monkeypatch.setattr(_drug_sc, "N_DRAWS", 2)
     assert main(["celllm", "--task", "drug_sc", "--seeds", "1", "--out", str(tmp_path), "--methods", "PCA + kNN"]) == 0
     page = (tmp_path / "celllm_drug_sc.md").read_text()

@@ -2,11 +2,22 @@ from dataclasses import replace
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 
-from sc_ssl.data import CellDataModule, CellLoader, Cells, gene_statistics, gene_weights, in_order, match_genes, to_csr
+from sc_ssl.data import (
+    CellDataModule,
+    CellLoader,
+    Cells,
+    check_coverage,
+    gene_statistics,
+    gene_weights,
+    in_order,
+    match_genes,
+    to_csr,
+)
 
 
 def read(adata, genes=None, **options):
@@ -196,3 +207,20 @@ def test_the_last_weighed_draw_is_within_the_cells(monkeypatch):
         )
         loader = CellLoader(replace(cells, weight=weight), np.arange(n), n, shuffle=True)
         assert [len(minibatch["batch"]) for minibatch in loader] == [n]
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (
+            [f"Gene{i}" for i in range(9)],
+            "named as human, those of the data as mouse: map them by .*target=model.var_names",
+        ),
+        ([f"ENSG{i:011}" for i in range(9)], "named by symbols, those of the data by Ensembl ids: rename them"),
+        ([f"ENSG{i:011}" if i % 2 else f"GENE{i}x" for i in range(9)], "Besides, gene names must be of one kind"),
+        ([f"OTHER{i}" for i in range(9)], "Use the same names, and pass all genes"),
+    ],
+)
+def test_a_remedy_goes_by_how_genes_are_named(names, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        check_coverage(pd.Index(names), [f"GENE{i}" for i in range(9)], 0.5)

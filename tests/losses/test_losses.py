@@ -46,6 +46,15 @@ def test_nt_xent_in_stripes_has_the_loss_and_the_gradient_of_the_whole(monkeypat
         torch.testing.assert_close(stripes, found[0], rtol=1e-12, atol=1e-14)
 
 
+def test_nt_xent_in_stripes_keeps_sums_in_single_precision(monkeypatch):
+    a, b = torch.randn(2, 600, 16)
+    expected = nt_xent(a, b, 0.2)
+    monkeypatch.setattr("sc_ssl.losses.contrastive.BLOCK", 6000)
+    found = nt_xent(a.bfloat16(), b.bfloat16(), 0.2)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=0)
+
+
 def test_squared_error_is_a_mean_and_one_for_the_mean_of_a_standardised_target():
     target = torch.randn(200, 10, 30)
     target = (target - target.mean()) / target.std()

@@ -88,6 +88,8 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
 def test_types_may_be_numbers():
     score = classification(np.array([1, 2, 2]), pd.DataFrame({1: [0.9, 0.2, 0.6], 2: [0.1, 0.8, 0.4]}), [1, 2])
     assert score["accuracy"] == pytest.approx(2 / 3)
+    with_missing_once = classification([1.0, 2.0, 2.0], np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), ["1", "2"])
+    assert with_missing_once["accuracy"] == pytest.approx(2 / 3)
 
 
 def test_one_type_alone_has_no_areas():

@@ -69,6 +69,8 @@ def test_what_does_not_match_is_refused(pair):
             score(pair[0], pair[1][:, :7])
     table = pd.DataFrame(pair[0])
     assert pearson(table, table)["flattened"] == pytest.approx(1)
+    named = table.set_axis([f"p{i}" for i in range(8)], axis=1)
+    assert pearson(table, named)["flattened"] == pytest.approx(1)  # an array has no names
     for score in (explained_variance, pearson):
         with pytest.raises(ValueError, match="same rows in the same order; at 0 found 0 and 49"):
             score(table, table.iloc[::-1])

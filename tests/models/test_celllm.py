@@ -306,10 +306,12 @@ def test_cells_that_are_cut_are_spoken_of(counts, logged):
     n_expressed = np.diff(counts.X.indptr)
     model = fit(counts, max_genes=60)
     n_cut, first = (n_expressed > 60).sum(), (n_expressed > 60).argmax()
-    said = f"Embeddings are of the 60 most expressed genes; {n_cut} cells express more, 'cell_{first}' for example"
+    said = (
+        f"Embeddings are of the 60 most expressed genes; {n_cut} of the cells express more, 'cell_{first}' for example"
+    )
     assert logged().count(said) == 1
     model.get_latent_representation(counts[first : first + 1].copy())
-    assert f"; 1 cells express more, 'cell_{first}' for example {n_expressed[first]}." in logged()
+    assert f"; 1 of the cells express more, 'cell_{first}' for example {n_expressed[first]}." in logged()
     assert "of 0 cells" not in logged()
 
 

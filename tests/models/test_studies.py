@@ -133,7 +133,11 @@ def test_data_sets_without_names_of_their_own_are_refused(counts):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_clusters": [[2, 3]]}, "a row for each of 2 data sets with a number for each of 2 mean sizes"),
+        ({"n_clusters": [[2, 3]]}, "a row for each of 2 data sets with a whole number for each of 2 mean sizes"),
+        ({"n_clusters": [4, 2]}, r"a row for each of 2 data sets .* found \[4, 2\]"),
+        ({"n_clusters": 4}, "a row for each of 2 data sets .* found 4"),
+        ({"n_clusters": [[4.5, 2], [2, 2]]}, "a whole number .* found .*4.5"),
+        ({"species": {"third": "pig"}}, "species= names 'third', which is none of the data sets, first, second"),
         ({"n_clusters": [[2, 3], [1, 3]]}, "data set 'second' of 60 cells can have 2 to 60 clusters, found .*1, 3"),
         ({"n_clusters": [[2, 300], [2, 3]]}, "data set 'first' of 120 cells can have 2 to 120 clusters"),
         ({"min_datasets": 3}, "between 1 and the number of data sets, 2, found 3"),

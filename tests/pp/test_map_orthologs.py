@@ -88,6 +88,18 @@ def test_of_several_species_the_one_wanted_is_taken(tmp_path):
         map_orthologs(mouse, table, target="mouse__gene_name")
 
 
+def test_columns_that_are_named_may_hold_numbers_or_the_same_names():
+    table = TABLE.assign(mouse_entrez=range(6))
+    mapped = map_orthologs(cells(["0", "2"]), table, source="mouse_entrez", target="human_symbol")
+    assert list(mapped.var_names) == ["H1-0", "TP53"]
+    same = pd.DataFrame({"human": ["A", "B"], "macaque": ["A", "B"]})
+    assert list(map_orthologs(cells(["A", "B"]), same, target=["A", "B"]).var_names) == ["A", "B"]
+    with pytest.raises(
+        ValueError, match="no column .* has the names wanted, such as 'XXX'; the others are 'human_symbol'"
+    ):
+        map_orthologs(cells(["Arnt"]), TABLE, target=["XXX"])
+
+
 def test_what_cannot_be_mapped_is_refused():
     with pytest.raises(ValueError, match="0 of 1 genes are in column .* names such as 'unc-1'"):
         map_orthologs(cells(["unc-1"]), TABLE)

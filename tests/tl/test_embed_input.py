@@ -81,6 +81,15 @@ def test_a_batch_of_one_cell_is_named(counts):
         run(counts, batch_key="donor")
 
 
+def test_a_batch_of_cells_that_are_all_alike_is_named(counts):
+    x = counts.X.toarray()
+    x[60:] = x[60]
+    counts.X = sparse.csr_matrix(x)
+    counts.obs["donor"] = ["a"] * 60 + ["b"] * 60
+    with pytest.raises(ValueError, match=r"varies between cells in batch 'b' of obs\['donor'\]: all 60"):
+        run(counts, batch_key="donor")
+
+
 def test_unknown_batch_key_is_refused(counts):
     with pytest.raises(KeyError, match="'site' is not in adata.obs, which has cell_type, donor"):
         run(counts, batch_key="site")

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no row is named {', '.join(unknown)}; there are {', '.join(rows)}.")
     try:  # before anything is trained
         if hasattr(benchmark, "check"):
-            benchmark.check(names, args.methods, **of_task)
+            benchmark.check(names, args.methods, **options)
         else:
             check(names)
     except (FileNotFoundError, ValueError) as error:

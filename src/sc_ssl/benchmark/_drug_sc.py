@@ -31,6 +31,8 @@ DATASETS = ("a375_plx4720",)
 KEYS = ("dataset", "train_rate", "method", "seed", "draw")
 MEASURES = ("f1_resistant", "macro_f1", "auroc", "auprc")
 RESISTANT = "resistant"
+#: column of ``obs``, and its value for resistant cells; another one has tables of its own
+RESPONSE = ("drug_response", RESISTANT)
 #: of all cells are labelled, and draws of them a seed
 TRAIN_RATES, N_DRAWS = (0.8, 0.05), 10
 N_COMPONENTS = 20
@@ -141,10 +143,11 @@ def run(
     out: Path,
     methods: list[str] | None = None,
     *,
-    response: tuple[str, str] = ("drug_response", RESISTANT),
+    response: tuple[str, str] = RESPONSE,
 ) -> None:
     """Do the runs that are missing in ``out/celllm_drug_sc.csv`` and of bulk to cells; write pages and pictures."""
-    runs = Runs(out / "celllm_drug_sc.csv", KEYS)
+    stem = "celllm_drug_sc" if tuple(response) == RESPONSE else f"celllm_drug_sc_{'_'.join(response)}".replace("/", "_")
+    runs = Runs(out / f"{stem}.csv", KEYS)
     wanted = [
         {"dataset": name, "train_rate": rate, "method": method, "seed": seed, "draw": draw}
         for name in names
@@ -173,8 +176,8 @@ def run(
         ]
         measures, by = [*MEASURES, "seconds"], ["dataset", "train_rate"]
         text = page(runs.table(), "celllm --task drug_sc", measures, by=by, title=title, below=below)
-        (out / "celllm_drug_sc.md").write_text(text)
-        draw_bars(runs.table(), MEASURES, out / "celllm_drug_sc.png", by="train_rate")
+        (out / f"{stem}.md").write_text(text)
+        draw_bars(runs.table(), MEASURES, out / f"{stem}.png", by="train_rate")
     _bulk_to_cells.run(n_seeds, out, methods)
 
 

@@ -22,11 +22,14 @@ def rows(task: str) -> tuple[str, ...]:
     return tuple(TASKS[task].ROWS)
 
 
-def check(names: list[str], methods: list[str] | None, task: str) -> None:
+def check(names: list[str], methods: list[str] | None, *, task: str, response: tuple[str, str]) -> None:
     """An error unless all that a task reads is there."""
     bulk = task == "drug_sc" and set(methods or _bulk_to_cells.ROWS) & set(_bulk_to_cells.ROWS)
     needs = getattr(_bulk_to_cells if bulk else TASKS[task], "NEEDS", ())
     _data.check(names, needs=needs, counts=not task.startswith("drug"))
+    if task == "drug_sc":
+        for name in names:
+            _drug_sc.Cells(_data.load_all(name), *response)
 
 
 def run(
@@ -36,7 +39,7 @@ def run(
     methods: list[str] | None = None,
     *,
     task: str,
-    response: tuple[str, str] = ("drug_response", "resistant"),
+    response: tuple[str, str] = _drug_sc.RESPONSE,
 ) -> None:
     """Do the runs of a task that are missing, and write its tables and picture."""
     options = {"response": response} if task == "drug_sc" else {}

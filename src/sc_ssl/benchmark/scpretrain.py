@@ -155,6 +155,8 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
     pairs += [("PCA-50 + SVM", "ScPretrain + SVM")]
     figure = Figure(figsize=(3.3 * len(pairs), 6.5), layout="constrained")
     runs = runs[runs["method"].isin({row for pair in pairs for row in pair})]
+    if runs.empty:
+        return
     means = runs.groupby(["method", "n_labels", "dataset"])[list(RANKING)].mean()
     present = set(means.index.get_level_values("method"))
     for axes_row, measure in zip(figure.subplots(2, len(pairs), squeeze=False), RANKING, strict=True):

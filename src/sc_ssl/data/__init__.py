@@ -1,6 +1,6 @@
 """What a model reads: cells in the model's gene order, their library sizes and batches, in minibatches."""
 
-from .cells import Cells, check_batches, check_coverage, in_order, library_size, match_genes, obs_categories
+from .cells import Cells, as_names, check_batches, check_coverage, in_order, library_size, match_genes, obs_categories
 from .counts import (
     Source,
     check_cells,
@@ -26,6 +26,7 @@ __all__ = [
     "GeneNames",
     "GeneVocabulary",
     "Source",
+    "as_names",
     "check_batches",
     "check_cells",
     "check_coverage",

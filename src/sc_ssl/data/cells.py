@@ -193,6 +193,13 @@ def library_size(adata: AnnData, matrix: Any, key: str | None = None) -> np.ndar
     return _row_sums(chunk for _, chunk in iter_chunks(matrix))
 
 
+def as_names(values: Any) -> pd.Series:
+    """Values as strings, ``None`` where missing; numbers that a missing one made fractional are whole again."""
+    values = pd.Series(values)
+    named = values.astype(object).infer_objects().convert_dtypes().astype(object)
+    return named.map(str).where(named.notna().to_numpy(), None)
+
+
 def obs_categories(adata: AnnData, key: str) -> pd.Index:
     """The values of ``obs[key]`` as strings, (n,); an error when the key is not there or values are missing."""
     if key not in adata.obs:

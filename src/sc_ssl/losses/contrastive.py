@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: similarities of views that are in memory at a time: 4 MB
+#: similarities of views in a stripe
 BLOCK = 2**20
 
 
@@ -31,27 +31,32 @@ def nt_xent(view_1_nd: Tensor, view_2_nd: Tensor, temperature: float = 0.07) -> 
 
 
 class _Striped(torch.autograd.Function):
-    """The summed loss of large minibatches: a stripe of the similarities at a time gives its loss and its gradient."""
+    """The summed loss of large minibatches: a stripe of the similarities at a time gives its loss and its gradient.
+
+    The gradient is a constant to autograd: there are no second derivatives.
+    """
 
     @staticmethod
     def forward(ctx: Any, z_nd: Tensor, temperature: float) -> Tensor:
-        total, gradient_nd = z_nd.new_zeros(()), torch.zeros_like(z_nd)
+        wide = torch.promote_types(z_nd.dtype, torch.float32)  # in half precision sums of many would be lost
+        wide_nd, total = z_nd.to(wide), z_nd.new_zeros((), dtype=wide)
+        gradient_nd = torch.zeros_like(wide_nd)
         n_rows = max(BLOCK // len(z_nd), 1)
         for start in range(0, len(z_nd), n_rows):
             own_rd = z_nd[start : start + n_rows]
             partner_r1 = _partner(z_nd, start, len(own_rd))[:, None]
-            log_p_rn = _similarity(own_rd, z_nd, start, temperature).log_softmax(dim=1)
+            log_p_rn = _similarity(own_rd, z_nd, start, temperature).to(wide).log_softmax(dim=1)
             total -= log_p_rn.gather(1, partner_r1).sum()
             error_rn = log_p_rn.exp_().scatter_add_(1, partner_r1, torch.full_like(log_p_rn[:, :1], -1))
-            gradient_nd[start : start + n_rows] += error_rn @ z_nd
-            gradient_nd += error_rn.T @ own_rd
-        ctx.save_for_backward(gradient_nd.div_(temperature))
+            gradient_nd[start : start + n_rows] += error_rn @ wide_nd
+            gradient_nd += error_rn.T @ wide_nd[start : start + n_rows]
+        ctx.save_for_backward(gradient_nd.div_(temperature).to(z_nd.dtype))
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (gradient_nd,) = ctx.saved_tensors
-        return gradient * gradient_nd, None
+        return gradient.to(gradient_nd.dtype) * gradient_nd, None
 
 
 def _similarity(own_rd: Tensor, z_nd: Tensor, start: int, temperature: float) -> Tensor:

@@ -16,6 +16,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from sc_ssl.data import as_names
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -82,7 +84,8 @@ def classification(
     Richter et al. (2024), Nature Machine Intelligence 7:68.
     """
     proba_nk, true_n, class_k = _check(y_true, proba, classes)
-    predicted_n = _lifted(class_k[proba_nk.argmax(axis=1)], true_n, hierarchy or {})
+    parent = dict(zip(as_names(list(hierarchy)), as_names(list(hierarchy.values())), strict=True)) if hierarchy else {}
+    predicted_n = _lifted(class_k[proba_nk.argmax(axis=1)], true_n, parent)
     support = pd.Series(true_n).value_counts()
     f1 = pd.Series(f1_score(true_n, predicted_n, labels=support.index, average=None, zero_division=0), support.index)
     ranked = [k for k, name in enumerate(class_k) if 0 < support.get(name, 0) < len(true_n)]
@@ -138,13 +141,12 @@ def _mean(values: list[float]) -> float:
 def _check(
     y_true: ArrayLike, proba: ArrayLike, classes: Sequence[str]
 ) -> tuple[NDArray[np.floating], NDArray[np.object_], NDArray[np.object_]]:
-    named = [None if pd.isna(value) else str(value) for value in np.asarray(y_true, dtype=object)]
-    true = pd.Series(named, dtype=object)
-    class_k = np.asarray([str(name) for name in classes], dtype=object)
-    if isinstance(proba, pd.DataFrame) and list(map(str, proba.columns)) != list(class_k):
+    true = as_names(np.asarray(y_true))
+    class_k = as_names(np.asarray(classes)).to_numpy()
+    if isinstance(proba, pd.DataFrame) and (columns := list(as_names(proba.columns))) != list(class_k):
         raise ValueError(
             f"the columns of proba should be classes in their order, {', '.join(class_k[:5])}, but are "
-            f"{', '.join(map(str, proba.columns[:5]))}; pass classes=proba.columns."
+            f"{', '.join(columns[:5])}; pass classes=proba.columns."
         )
     proba_nk = np.asarray(proba, dtype=float)
     if proba_nk.shape != (len(true), len(class_k)) or not len(true):

@@ -88,7 +88,7 @@ def _pair(measured: Matrix, predicted: Matrix) -> tuple[NDArray[np.float64], NDA
             ("rows", measured.index, predicted.index),
             ("columns", measured.columns, predicted.columns),
         ):
-            differ = np.flatnonzero(ours != theirs)
+            differ = _differing(ours, theirs)
             if len(differ):
                 names = [index.tolist()[differ[0]] for index in (ours, theirs)]
                 raise ValueError(
@@ -104,6 +104,15 @@ def _pair(measured: Matrix, predicted: Matrix) -> tuple[NDArray[np.float64], NDA
             f"measured and predicted have one shape, cells × features; found {first.shape}, {second.shape}."
         )
     return first, second
+
+
+def _differing(ours: pd.Index, theirs: pd.Index) -> NDArray[np.int64]:
+    """Where two indexes differ; one that only counts has no names to compare with names."""
+    for index, other in ((ours, theirs), (theirs, ours)):
+        if isinstance(index, pd.RangeIndex) and not pd.api.types.is_integer_dtype(other):
+            return np.empty(0, dtype=np.int64)
+    first, second = (np.asarray(index, dtype=object) for index in (ours, theirs))
+    return np.flatnonzero((first != second) & ~(pd.isna(first) & pd.isna(second)))
 
 
 def _variance(values_ng: NDArray[Any], scored_ng: NDArray[Any], n_g: NDArray[Any]) -> NDArray[np.float64]:

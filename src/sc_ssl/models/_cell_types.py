@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sc_ssl.data import as_names
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,12 +20,10 @@ MANY_ALONE = 20
 
 
 def read_types(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
-    """Types as strings, missing where there is none; numbers that a missing one made fractional are whole again."""
+    """Types as strings, missing where there is none."""
     if key not in adata.obs:
         raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
-    label = adata.obs[key].astype(object).infer_objects().convert_dtypes().astype(object)
-    label = label.where(label.notna().to_numpy(), None)
-    label = label.map(lambda value: None if value is None else str(value))
+    label = as_names(adata.obs[key])
     return label.where((label != unlabeled_category).to_numpy(), None)
 
 

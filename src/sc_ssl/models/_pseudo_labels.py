@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -36,10 +37,11 @@ def check_cluster_numbers(
     n_clusters_bj: Sequence[Sequence[int]], names: Sequence[str], n_sizes: int, batch_n: np.ndarray
 ) -> None:
     """An error unless each data set has a number of clusters for each mean size, from 2 to the number of its cells."""
-    if len(n_clusters_bj) != len(names) or any(len(k_j) != n_sizes for k_j in n_clusters_bj):
+    found = np.asarray(n_clusters_bj, dtype=object)
+    if found.shape != (len(names), n_sizes) or not all(isinstance(k, Integral) for k in found.flat):
         raise ValueError(
-            f"n_clusters has a row for each of {len(names)} data sets with a number for each of {n_sizes} mean sizes, found "
-            f"{[list(k_j) for k_j in n_clusters_bj]}."
+            f"n_clusters has a row for each of {len(names)} data sets with a whole number for each of {n_sizes} mean sizes, "
+            f"found {n_clusters_bj}."
         )
     for name, k_j, n in zip(names, n_clusters_bj, np.bincount(batch_n, minlength=len(names)), strict=True):
         if min(k_j) < 2 or max(k_j) > n:

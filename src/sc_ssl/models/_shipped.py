@@ -82,6 +82,7 @@ def load_renamed(folder: Path, names: Sequence[str] | pd.Index, *, species: str 
     as_in_the_data = dict(zip(without_version(names), names, strict=True)) if found.kind == "ensembl" else {}
     genes = [as_in_the_data.get(name, name) for name in table[column].iloc[kept]]
     config = read_config(folder)
+    config["init_params"]["species"] = species
     config["registry"] = _compat.registry_for(config["registry"], genes, layer=None)
     tensors = {
         name: tensor[..., kept] if tensor.ndim and tensor.shape[-1] == len(table) else tensor

@@ -88,6 +88,8 @@ def one_nomenclature(
     Returns the species of each data set, and the one whose names all have now.
     """
     given = {str(name): s for name, s in (species or {}).items()}
+    if unknown := set(given) - set(counts):
+        raise ValueError(f"species= names {min(unknown)!r}, which is none of the data sets, {', '.join(counts)}.")
     described = {name: _of_data_set(name, describe_names, cells.var_names) for name, cells in counts.items()}
     species_of = {name: given.get(name, found.species) for name, found in described.items()}
     kinds = {name: found.kind for name, found in described.items()}

@@ -140,7 +140,8 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
     whole = isinstance(micro_batch_size, Integral) and 1 <= micro_batch_size <= batch_size
     if micro_batch_size != "auto" and not whole:
         raise ValueError(
-            f"micro_batch_size is 'auto' or a whole number that lies between 1 and batch_size, found {micro_batch_size!r} and {batch_size}."
+            f"micro_batch_size is 'auto' or a whole number between 1 and batch_size, found {micro_batch_size!r} and "
+            f"{batch_size}."
         )
 
 

@@ -278,7 +278,7 @@ class CellLM(SSLModel):
         long = np.flatnonzero(length_n > (max_genes or np.inf))
         if len(long):
             logger.info(
-                "Embeddings are of the %d most expressed genes; %d cells express more, %r for example %d.",
+                "Embeddings are of the %d most expressed genes; %d of the cells express more, %r for example %d.",
                 max_genes,
                 len(long),
                 adata.obs_names[long[0]],

@@ -301,7 +301,7 @@ class CellClassifier(SSLModel):
         *,
         soft: bool = False,
         return_uncertainty: bool = False,
-        unknown: str | Literal[True] | None = True,
+        unknown: str | bool | None = True,
         center: bool = False,
     ) -> Any:
         """Name the types of cells, by default the classifier's own; rows come in the order asked for.
@@ -316,7 +316,7 @@ class CellClassifier(SSLModel):
             Also 1 − the probability of the most probable type.
         unknown
             What a cell is called whose most probable type is less probable than the threshold that training chose, with
-            ``True`` the ``unlabeled_category``; ``None`` names a type for every cell.
+            ``True`` the ``unlabeled_category``; ``None`` or ``False`` name a type for every cell.
         center
             Move the cells' mean embedding to that of the cells trained with first, which removes what sets all of one
             apart from all of the other, such as platform or species; of harm where the types differ, or cells are few.
@@ -334,7 +334,7 @@ class CellClassifier(SSLModel):
             proba_nk = self._map_cells(self.module.proba, adata, indices)
         top_n = proba_nk.max(axis=1)
         name_n = np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
-        if unknown is not None:
+        if unknown:
             name_n[top_n < float(self.module.threshold)] = self.unlabeled_category if unknown is True else unknown
         cells = self._adata if adata is None else adata
         index = cells.obs_names if indices is None else cells.obs_names[np.asarray(indices)]

@@ -68,16 +68,16 @@ def map_orthologs(
     """
     if unmapped not in ("drop", "keep"):
         raise ValueError(f"unmapped is 'drop' or 'keep', found {unmapped!r}.")
-    table = _read(orthologs)
+    table = orthologs if isinstance(orthologs, pd.DataFrame) else pd.read_csv(orthologs)
     for column in (source, target):
         if isinstance(column, str) and column not in table:
             raise KeyError(f"{column!r} is no column of the orthologs, which have {', '.join(map(str, table))}.")
     names = without_version(pd.Index(adata.var_names.astype(str)))
-    source = source or _column_of(table, names)
+    source = source or _columns(table, names)[0]
     if target is None:
         target = _partner(table, source)
     elif not isinstance(target, str):
-        target = _column_of(table, without_version(pd.Index(target).astype(str)))
+        target = _named_as(table.drop(columns=source), target)
     if source == target:
         raise ValueError(f"the genes are named as in column {target!r} of the orthologs already, such as {names[0]!r}.")
     to_target = _one_to_one(table[[source, target]])
@@ -101,24 +101,34 @@ def map_orthologs(
     return AnnData(matrix, obs=adata.obs.copy(), var=var)
 
 
-def _read(orthologs: pd.DataFrame | str | Path) -> pd.DataFrame:
-    """The columns of names; a file may have numbered rows, or a column that is empty."""
-    table = orthologs if isinstance(orthologs, pd.DataFrame) else pd.read_csv(orthologs)
-    is_text = [not is_numeric_dtype(table[column]) and table[column].notna().any() for column in table]
-    if sum(is_text) < 2:
+def _columns(table: pd.DataFrame, names: pd.Index | None = None) -> list[str]:
+    """The columns of names, those that hold most of the names first; numbers and what is empty are not names."""
+    columns = [column for column in table if not is_numeric_dtype(table[column]) and table[column].notna().any()]
+    if len(columns) < 2:
         raise ValueError(
             f"the table of orthologs needs a column of names for each of two species, found {', '.join(map(str, table))}."
         )
-    return table.loc[:, is_text]
+    return columns if names is None else sorted(columns, key=lambda column: -_n_held(table[column], names))
 
 
-def _column_of(table: pd.DataFrame, names: pd.Index) -> str:
-    """The column that holds most of these names."""
-    return max(table, key=lambda column: names.isin(without_version(table[column].dropna().astype(str))).sum())
+def _n_held(column: pd.Series, names: pd.Index) -> int:
+    return int(names.isin(without_version(column.dropna().astype(str))).sum())
+
+
+def _named_as(table: pd.DataFrame, genes: Sequence[str] | pd.Index) -> str:
+    """The column with the names that these genes have."""
+    names = without_version(pd.Index(genes).astype(str))
+    column = max(table, key=lambda name: _n_held(table[name], names))
+    if not _n_held(table[column], names):
+        raise ValueError(
+            f"no column of the orthologs has the names wanted, such as {', '.join(map(repr, names[:2])) or 'none'}; the "
+            f"others are {', '.join(map(repr, table))}."
+        )
+    return column
 
 
 def _partner(table: pd.DataFrame, source: str) -> str:
-    others = [column for column in table if column != source]
+    others = [column for column in _columns(table) if column != source]
     kind = str(source).rpartition("_")[2]
     candidates = [column for column in others if str(column).rpartition("_")[2] == kind] or others
     if len(candidates) > 1:

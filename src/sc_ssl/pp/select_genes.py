@@ -69,11 +69,20 @@ def select_genes(
         if input == "counts":
             sc.pp.normalize_total(sample)
             sc.pp.log1p(sample)
-        if mean_variance_axis(sample.X, axis=0)[1].max() < 1e-10:
-            raise ValueError(
-                f"no gene in {source.name} varies between cells: all {sample.n_obs} with counts are alike."
-            )
+        _check_variation(sample, source.name, batch_key)
         return _by_dispersion(sample, batched=batch_key is not None)[:n_top_genes]
+
+
+def _check_variation(log_cells: AnnData, name: str, batch_key: str | None) -> None:
+    """An error when all cells, or all of a batch, are alike."""
+    of_batch = {"": slice(None)} if batch_key is None else log_cells.obs.groupby("batch", observed=True).indices
+    for batch, rows in of_batch.items():
+        cells = log_cells.X[rows]
+        if mean_variance_axis(cells, axis=0)[1].max() < 1e-10:
+            where = f" in batch {batch!r} of obs[{batch_key!r}]" if batch_key is not None else ""
+            raise ValueError(
+                f"no gene in {name} varies between cells{where}: all {cells.shape[0]} with counts are alike."
+            )
 
 
 def _by_dispersion(log_cells: AnnData, *, batched: bool) -> pd.Index:

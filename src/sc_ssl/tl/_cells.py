@@ -33,14 +33,16 @@ MIN_CELLS = 10
 _SAID = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "scaled values"}
 
 
-def find(adata: AnnData, layer: str | None, input: Kind | None = None, *, of: str = "adata") -> Source:
-    """The counts, said aloud, and refused unless they are what they should be."""
+def find(
+    adata: AnnData, layer: str | None, input: Kind = "counts", *, of: str = "adata", chosen: bool = False
+) -> Source:
+    """The counts, said aloud, and refused unless they are what they should be; ``chosen`` by the caller's ``input=``?"""
     try:
         source = find_counts(adata, layer)
-        check_input(source, adata, input or "counts", chosen=input is not None)
+        check_input(source, adata, input, chosen=chosen)
     except (KeyError, ValueError) as error:
         raise error if of == "adata" else type(error)(f"{of}: {error.args[0]}") from None
-    logger.info("Taking %s from %s.%s.", _SAID[input or "counts"], of, source.name)
+    logger.info("Taking %s from %s.%s.", _SAID[input], of, source.name)
     return source
 
 

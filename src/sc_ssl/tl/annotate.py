@@ -119,7 +119,7 @@ def annotate(
     KeyError
         No such column.
     ValueError
-        ``obs['<key>']`` is there already; under two types; too few genes in common; other species without
+        A field is there already; under two types; too few genes in common; other species without
         ``orthologs``; not raw counts.
     """
     start = time.perf_counter()
@@ -129,11 +129,9 @@ def annotate(
         raise ValueError(
             f"refuse=True needs method='finetune', which keeps cells aside to be sure by; found {method!r}."
         )
-    for column in (key, score_key):
-        if column in adata.obs:
-            raise ValueError(
-                f"obs[{column!r}] is there already; name the result with key_added=, or delete the column."
-            )
+    for name, there, field in (("obs", adata.obs, key), ("obs", adata.obs, score_key), ("obsm", adata.obsm, proba_key)):
+        if field in there:
+            raise ValueError(f"{name}[{field!r}] is there already; name the result with key_added=, or delete it.")
     if labels_key not in reference.obs:
         raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
     type_names(read_types(reference, labels_key, unlabeled_category), labels_key)

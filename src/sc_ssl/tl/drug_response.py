@@ -116,7 +116,7 @@ def drug_response(
     measured = table.notna().any(axis=1).to_numpy()
     if measured.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
-    source = find(adata, layer, input)
+    source = find(adata, layer, input, chosen=True)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state):
         trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder

@@ -128,7 +128,7 @@ def embed(
         trained = _trained_model(method, adata, pretrained, model_kwargs)
         input = trained.setup_arguments["input"] if trained else input
         check_cells(adata, min_cells=1 if trained else MIN_CELLS)
-        source = find(adata, layer, input)
+        source = find(adata, layer, input, chosen=trained is None)
         goes_on = trained is None and save_model is not None and has_unfinished(save_model)
         if save_model is not None and not goes_on:
             check_free(save_model)

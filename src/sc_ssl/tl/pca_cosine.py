@@ -85,7 +85,7 @@ def pca_cosine(
         raise ValueError(f"n_comps is at least 1, found {n_comps}.")
     with seeded(random_state) as seed:
         check_cells(adata, min_cells=MIN_CELLS)
-        source = find(adata, layer, input)
+        source = find(adata, layer, input, chosen=True)
         genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
         own = private_cells(adata, source, genes, batch_key=batch_key)
         batches = list(own.obs[batch_key].cat.categories) if batch_key is not None else []

@@ -8,6 +8,7 @@ same noise, adds up ``⟨z, u⟩``. It is exact where a cell's embedding depends
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
@@ -128,7 +129,8 @@ class Chunks(Sequence[dict[str, Tensor]]):
         return len(self.index_k)
 
     def __getitem__(self, k: int) -> dict[str, Tensor]:  # type: ignore[override]
-        return {name: value if name == "measured" else value[self.index_k[k]] for name, value in self.cells.items()}
+        index = self.index_k[operator.index(k)]
+        return {name: value if name == "measured" else value[index] for name, value in self.cells.items()}
 
 
 def divide(module: Contrast, cells: dict[str, Tensor], micro_batch_size: int) -> Chunks:
@@ -200,7 +202,8 @@ class ChunkedContrastPlan(SSLTrainingPlan):
                 torch.stack(list(terms.values())).sum().backward()
                 return terms
             except RuntimeError as error:
-                if not self.halves or size == 1 or not _is_out_of_memory(error):
+                # alone it would wait for the others, which do not halve
+                if not self.halves or grouped() or size == 1 or not _is_out_of_memory(error):
                     raise
                 self.micro_batch_size = -(-size // 2)
             if self.device.type == "cuda":
