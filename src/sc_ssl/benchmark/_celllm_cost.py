@@ -154,7 +154,7 @@ def _draw(by_size: pd.DataFrame, by_length: pd.DataFrame, path: Path) -> None:
     """Memory and time by the size of the minibatch, and time by the number of expressed genes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = Figure(figsize=(12, 4), layout="constrained")
     memory, seconds, length = figure.subplots(1, 3)
     by_way = by_size.groupby(["method", "batch_size"])[["peak_mb", "step_mb", "seconds_per_cell"]].mean().reset_index()
     for i, (way, part) in enumerate(by_way.groupby("method", sort=False)):
@@ -176,7 +176,7 @@ def _draw(by_size: pd.DataFrame, by_length: pd.DataFrame, path: Path) -> None:
 
 def _decorate(axes: Axes, ticks: list[int], x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log" if "ms" not in y else "linear")
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize="x-small")
     axes.set_xticks([], minor=True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="x-small", loc="lower right")
+    axes.legend(frameon=False, fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
