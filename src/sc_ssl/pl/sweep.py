@@ -82,7 +82,7 @@ def _lines(panel: Axes, scores: pd.DataFrame, sd: pd.DataFrame | None, measure: 
     panel.set(xlabel=scores.columns.name or "", ylabel=measure)
     panel.grid(alpha=0.25, linewidth=0.6)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(title=scores.index.name, frameon=False, fontsize="small", title_fontsize="small")
+    panel.legend(title=scores.index.name, framealpha=0.7, edgecolor="none", fontsize="small", title_fontsize="small")
 
 
 def _heatmap(panel: Axes, scores: pd.DataFrame, sd: pd.DataFrame | None, measure: str, cmap: str) -> None:
