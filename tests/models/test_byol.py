@@ -84,7 +84,7 @@ def test_loss_of_byol_is_the_distance_to_the_target_in_both_orders(counts):
     view_1, view_2 = module.view(cells), module.view(cells)
     total = 0.0
     for view, other in ((view_1, view_2), (view_2, view_1)):
-        p, t = module.predictor(module.project(view)), module.target(other)
+        p, t = module.predictor(module.online(view)), module.target(other)
         total = total + (p / p.norm(dim=1, keepdim=True) - t / t.norm(dim=1, keepdim=True)).square().sum(1).mean()
     torch.testing.assert_close(loss, total)
 

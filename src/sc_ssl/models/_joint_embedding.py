@@ -54,10 +54,6 @@ class JointEmbeddingModule(SSLModule):
         """A random view of each cell, (n, g)."""
         return self.augment(cells, self.normalize)
 
-    def project(self, x_ng: Tensor) -> Tensor:
-        """Where views are compared, (n, d)."""
-        return self.projector(self.encoder(x_ng))
-
     def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
         """Batch norm has seen views, noisier than the cells it will embed: count anew."""
         # a last minibatch of one cell has no variance

@@ -36,7 +36,8 @@ class BYOLModule(JointEmbeddingModule):
     def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Squared distance of unit vectors, each view predicting the other; 0 to 8."""
         view_1, view_2 = self.view(cells), self.view(cells)
-        online_1, online_2 = self.project(view_1), self.project(view_2)
+        online = self.online
+        online_1, online_2 = online(view_1), online(view_2)
         # without a moving average the target is the network itself, no gradient (SimSiam)
         target_1, target_2 = (online_1, online_2) if self.target is None else (self.target(view_1), self.target(view_2))
         cosine = negative_cosine(self.predictor(online_1), target_2) + negative_cosine(
