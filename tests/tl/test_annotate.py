@@ -139,6 +139,18 @@ def test_cells_without_a_type_are_not_learnt_from(reference, query, encoder):
     assert set(query.obs["cell_type"]) <= {"type_0", "type_1", "type_2"}
 
 
+@pytest.mark.parametrize("method", ["finetune", "logistic"])
+def test_one_labelled_cell_of_each_of_many_types_is_enough(reference, query, encoder, method):
+    """Twenty-four types, eight names for each true one, with one labelled cell each."""
+    truth = reference.obs["cell_type"].astype(str)
+    name = truth + "_" + truth.groupby(truth).cumcount().astype(str)
+    chosen = truth.groupby(truth).cumcount() < 8
+    reference.obs["fine"] = name.where(chosen, "Unknown")
+    annotate(query, reference, "fine", method=method, model=encoder, **QUICK)
+    found = query.obs["fine"].astype(str).str.rsplit("_", n=1).str[0]
+    assert np.mean(found == query.obs["truth"].astype(str)) > 0.8
+
+
 def test_result_is_written_only_where_nothing_is(reference, query, encoder):
     query.obs["cell_type_score"] = 1.0
     with pytest.raises(ValueError, match=r"obs\['cell_type_score'\] is there already; name the result with key_added="):

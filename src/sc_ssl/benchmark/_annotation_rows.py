@@ -22,7 +22,8 @@ from sc_ssl.pp import map_orthologs, select_genes
 from sc_ssl.tl._off_the_shelf import predict_off_the_shelf
 from sc_ssl.train import seeded
 
-QUIET: dict[str, Any] = {"enable_progress_bar": False}
+from ._rows import QUIET, scvi
+
 #: genes of pretraining, those that vary most over its data sets, and cells of each of them, evenly spread
 N_GENES, MAX_CELLS = 2000, 500
 #: seed of pretraining: one encoder serves all seeds of a data set, which draw splits, heads and classifiers
@@ -107,6 +108,11 @@ class Target:
         return self.once("pca", lambda: _unit_scale(pca_space(self.adata.X)))
 
 
+    def scvi(self) -> np.ndarray:
+        """All cells in the latent space of scVI, fitted on them alone."""
+        return self.once("scvi", lambda: scvi(self.adata, SEED))
+
+
 def _unit_scale(space_nd: np.ndarray) -> np.ndarray:
     return space_nd / space_nd.std()
 
@@ -180,5 +186,9 @@ ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "HVG + logistic": shelf(lambda target: target.log_counts(variable=True), "logistic"),
     "CellTypist-style": celltypist_style,
 }
-#: rows that take hours, run when they are named
-ON_DEMAND = {"scPretrain (published)": network(published, **SCRATCH)}
+#: rows that take minutes a data set, run when they are named
+ON_DEMAND: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
+    "scPretrain (published)": network(published, **SCRATCH),
+    "scVI + logistic": shelf(Target.scvi, "logistic"),
+    "scVI + forest": shelf(Target.scvi, "forest"),
+}

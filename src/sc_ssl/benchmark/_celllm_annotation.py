@@ -13,6 +13,7 @@ import pandas as pd
 from anndata import AnnData
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from sc_ssl.metrics import pca_space
@@ -21,9 +22,10 @@ from sc_ssl.train import seeded
 
 from ._bars import draw_bars
 from ._data import load
-from ._rows import QUIET, built
+from ._rows import QUIET, Embed, built, pca_standard, scvi
 from ._runs import Runs, every, markdown, page
 from .richter._cells import labelled, types, variable_genes, z_scores
+from .richter.neighbours import N_NEIGHBORS
 
 DATASETS = ("pbmc_zheng_facs", "pancreas_baron_mouse")
 KEYS = ("dataset", "method", "seed")
@@ -95,6 +97,16 @@ def logistic(features: Callable[[AnnData], np.ndarray]) -> Predict:
     return predict
 
 
+def neighbours(embed: Embed) -> Predict:
+    """Cosine neighbours in an embedding of all cells."""
+
+    def predict(adata: AnnData, train: np.ndarray, seed: int) -> np.ndarray:
+        x = embed(adata.copy(), seed)
+        return KNeighborsClassifier(N_NEIGHBORS, metric="cosine").fit(x[train], types(adata)[train]).predict(x)
+
+    return predict
+
+
 TUNED: dict[str, Any] = {"max_epochs": MAX_EPOCHS}
 #: the paper's head
 SLOTS: dict[str, Any] = {"reads": "gene_slots", "n_hidden": (512, 128)}
@@ -107,6 +119,8 @@ ROWS: dict[str, Predict] = {
     "random network, frozen": celllm(trained=False, freeze_encoder=True),
     "variable genes, logistic regression": logistic(lambda adata: variable_genes(adata)[0]),
     "PCA, 50 components, logistic regression": logistic(lambda adata: pca_space(adata.X)),
+    "PCA, 50 components, neighbours": neighbours(pca_standard),
+    "scVI, neighbours": neighbours(scvi),
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-#: more types of a single cell than this, and than half of the cells, are no types
+#: more types of a single cell than this, and than half of the cells, labelled or not, are no types
 MANY_ALONE = 20
 
 
@@ -35,7 +35,7 @@ def type_names(label: pd.Series, key: str) -> list[str]:
             f"obs[{key!r}] should name at least two types, found {names or 'none: all cells are unlabelled'}."
         )
     alone = lone_types(label)
-    if len(alone) > MANY_ALONE and len(alone) > label.notna().sum() / 2:
+    if len(alone) > MANY_ALONE and len(alone) > len(label) / 2:
         raise ValueError(
             f"obs[{key!r}] should name types of several cells, found {len(alone)} that one cell has, such as {alone[0]!r}; "
             "is it the right column?"
