@@ -107,7 +107,6 @@ class Target:
         """50 principal components of all cells, over their overall standard deviation."""
         return self.once("pca", lambda: _unit_scale(pca_space(self.adata.X)))
 
-
     def scvi(self) -> np.ndarray:
         """All cells in the latent space of scVI, fitted on them alone."""
         return self.once("scvi", lambda: scvi(self.adata, SEED))

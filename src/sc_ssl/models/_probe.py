@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
     from torch import Tensor
 
 
@@ -16,12 +18,19 @@ def logistic_regression(**options: Any) -> LogisticRegression:
     return LogisticRegression(C=0.1, max_iter=2000, **options)
 
 
+def fit_types(model: BaseEstimator, z_nd: np.ndarray, label_n: np.ndarray, **options: Any) -> BaseEstimator:
+    """Fit a classifier of scikit-learn, which takes many types of few cells for a regression problem and warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        return model.fit(z_nd, label_n, **options)
+
+
 def linear_probe(z_nd: Tensor, label_n: np.ndarray, weight_k: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Weights (k, d) and intercepts (k,) of a logistic regression on standardised embeddings, cells weighed by class.
 
     A class without cells has no weights and the smallest intercept.
     """
-    found = logistic_regression().fit(z_nd.numpy(), label_n, sample_weight=weight_k.numpy()[label_n])
+    found = fit_types(logistic_regression(), z_nd.numpy(), label_n, sample_weight=weight_k.numpy()[label_n])
     coef_kd, intercept_k = found.coef_, found.intercept_
     if len(found.classes_) == 2:  # one column for the second class against the first
         coef_kd, intercept_k = (np.concatenate([-x / 2, x / 2]) for x in (coef_kd, intercept_k))

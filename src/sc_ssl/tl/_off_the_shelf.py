@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sc_ssl.models._probe import logistic_regression
+from sc_ssl.models._probe import fit_types, logistic_regression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,5 +59,5 @@ def predict_off_the_shelf(
     model = OFF_THE_SHELF[name](random_state)
     if name == "knn":
         model.set_params(n_neighbors=min(N_NEIGHBORS, len(code_n)))
-    fitted = make_pipeline(StandardScaler() if standardize else "passthrough", model).fit(known_nd, code_n)
+    fitted = fit_types(make_pipeline(StandardScaler() if standardize else "passthrough", model), known_nd, code_n)
     return fitted.predict_proba(query_nd), [str(name) for name in classes]
