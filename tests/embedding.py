@@ -1,6 +1,7 @@
-"""Embedding quickly, and what of the cells must not change."""
+"""Embedding quickly, a Ctrl-C, and what of the cells must not change."""
 
 import numpy as np
+from lightning.pytorch import Callback
 
 from sc_ssl.tl import embed
 
@@ -9,6 +10,18 @@ SMALL = {
     "contrastive_sc": {"n_hidden": [32], "n_latent": 8},
     "masksc": {"n_hidden": 16, "n_layers": 1, "n_heads": 2, "n_latent": 8},
 }
+
+
+class InterruptOnce(Callback):
+    """Ctrl-C in the second epoch of the first fit."""
+
+    def __init__(self):
+        self.done = False
+
+    def on_train_epoch_start(self, trainer, plan):
+        if trainer.current_epoch == 1 and not self.done:
+            self.done = True
+            raise KeyboardInterrupt
 
 
 def run(adata, method="contrastive_sc", **options):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from embedding import InterruptOnce
 
 from sc_ssl.models import CellClassifier, ScPretrain
 from sc_ssl.tl import annotate
@@ -137,6 +138,25 @@ def test_cells_without_a_type_are_not_learnt_from(reference, query, encoder):
     reference.obs.iloc[:100, reference.obs.columns.get_loc("cell_type")] = "Unknown"
     annotate(query, reference, "cell_type", method="logistic", model=encoder, **QUICK)
     assert set(query.obs["cell_type"]) <= {"type_0", "type_1", "type_2"}
+
+
+def test_an_interrupted_call_is_finished_by_the_same_call(reference, query, tmp_path, warnings_logged):
+    annotate(query, reference, "cell_type", key_added="whole", **QUICK)
+    interrupted = QUICK | {"train_kwargs": QUICK["train_kwargs"] | {"callbacks": [InterruptOnce()]}}
+    with pytest.raises(KeyboardInterrupt):
+        annotate(query, reference, "cell_type", key_added="x", **interrupted | {"save_model": tmp_path / "encoder"})
+    assert "x" not in query.obs
+    assert "the same call goes on from there" in warnings_logged()[-1]
+    annotate(query, reference, "cell_type", key_added="x", **interrupted | {"save_model": tmp_path / "encoder"})
+    np.testing.assert_array_equal(query.obsm["x_proba"], query.obsm["whole_proba"])
+    annotate(query, reference, "cell_type", key_added="again", model=tmp_path / "encoder", **QUICK)
+    assert (query.obs["again"].astype(str) == query.obs["truth"].astype(str)).mean() > 0.8
+    with pytest.raises(ValueError, match="save_model keeps an encoder that is trained here"):
+        annotate(
+            query, reference, "cell_type", key_added="y", model=tmp_path / "encoder", save_model=tmp_path / "other"
+        )
+    with pytest.raises(FileExistsError, match="exists already"):
+        annotate(query, reference, "cell_type", key_added="y", save_model=tmp_path / "encoder")
 
 
 @pytest.mark.parametrize("method", ["finetune", "logistic"])

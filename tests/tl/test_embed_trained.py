@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from embedding import QUICK, SMALL, assert_same, run, snapshot
-from lightning.pytorch import Callback
+from embedding import QUICK, SMALL, InterruptOnce, assert_same, run, snapshot
 
 from sc_ssl import models
 from sc_ssl.models._shipped import SHIPPED
@@ -99,18 +98,6 @@ def test_a_subclass_is_recorded_as_the_method_that_it_extends(build_counts):
 
 
 # an interrupted training
-
-
-class InterruptOnce(Callback):
-    """Ctrl-C in the second epoch of the first fit."""
-
-    def __init__(self):
-        self.done = False
-
-    def on_train_epoch_start(self, trainer, plan):
-        if trainer.current_epoch == 1 and not self.done:
-            self.done = True
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("method", list(SMALL))

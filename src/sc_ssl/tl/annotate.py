@@ -20,6 +20,7 @@ from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, find
+from ._model_folder import goes_on, load_unfinished, train
 from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 from ._record import destination, record
 
@@ -52,6 +53,7 @@ def annotate(
     max_epochs: int | None = None,
     random_state: int | np.random.Generator | None = 0,
     accelerator: str = "auto",
+    save_model: str | Path | None = None,
     train_kwargs: Mapping[str, Any] | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -96,6 +98,9 @@ def annotate(
         Seed, or a generator to draw it from; ``None`` runs on the caller's random state.
     accelerator
         ``"auto"``, ``"cpu"``, ``"gpu"``, ….
+    save_model
+        Folder to save the encoder that is trained here to, for later ``model=folder``. When its training is interrupted
+        (Ctrl-C), the unfinished encoder is saved there, and the same call goes on from it.
     train_kwargs
         More arguments of the models' ``train``, for example ``{"enable_progress_bar": False}``.
     copy
@@ -129,6 +134,8 @@ def annotate(
         raise ValueError(
             f"refuse=True needs method='finetune', which keeps cells aside to be sure by; found {method!r}."
         )
+    if model is not None and save_model is not None:
+        raise ValueError("save_model keeps an encoder that is trained here; leave it out where model is given.")
     for name, there, field in (("obs", adata.obs, key), ("obs", adata.obs, score_key), ("obsm", adata.obsm, proba_key)):
         if field in there:
             raise ValueError(f"{name}[{field!r}] is there already; name the result with key_added=, or delete it.")
@@ -141,7 +148,7 @@ def annotate(
         find(cells, layer, of=name)
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
-        encoder = _encoder(model, adata, reference, orthologs, layer, n_top_genes, options)
+        encoder = _encoder(model, adata, reference, orthologs, layer, n_top_genes, save_model, options)
         query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
         check_coverage(query.var_names, encoder.var_names, MIN_COVERAGE)
         classifier = CellClassifier.from_pretrained(
@@ -181,17 +188,24 @@ def _encoder(
     orthologs: Any,
     layer: str | None,
     n_top_genes: int | None,
+    save_model: str | Path | None,
     options: dict[str, Any],
 ) -> SSLModel:
     """The model that is given, or one that is trained on both."""
     if model is not None:
         return model if isinstance(model, SSLModel) else load(model)
+    unfinished = goes_on(save_model)
     both = {"reference": reference, "query": adata}
     gene_options = {"min_datasets": 2, "n_top_genes": n_top_genes}
     encoder = ScPretrain.from_adatas(both, orthologs=orthologs, layer=layer, **gene_options)
     said = logger.warning if len(encoder.var_names) < FEW_GENES else logger.info
     said("Training an encoder on %d genes of both data sets.", len(encoder.var_names))
-    encoder.train(**options)
+    if save_model is not None and unfinished:
+        encoder = load_unfinished(ScPretrain, save_model, encoder.adata, {})
+    train(encoder, save_model, **options)
+    if save_model is not None:
+        encoder.save(save_model, overwrite=unfinished)
+        logger.info("The encoder is in %s; with it as model= it is not trained again.", save_model)
     return encoder
 
 

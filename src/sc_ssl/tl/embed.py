@@ -13,14 +13,14 @@ from anndata import AnnData
 
 from sc_ssl import _compat, models
 from sc_ssl._keys import METHODS, SIZE_FACTOR
-from sc_ssl._logging import logger
 from sc_ssl.data import Source, check_cells, find_programs
-from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel, check_free, has_unfinished
+from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, find, private_cells
-from ._record import record, storable, write
+from ._model_folder import goes_on, load_unfinished, train
+from ._record import record, write
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 
@@ -129,9 +129,7 @@ def embed(
         input = trained.setup_arguments["input"] if trained else input
         check_cells(adata, min_cells=1 if trained else MIN_CELLS)
         source = find(adata, layer, input, chosen=trained is None)
-        goes_on = trained is None and save_model is not None and has_unfinished(save_model)
-        if save_model is not None and not goes_on:
-            check_free(save_model)
+        unfinished = goes_on(save_model, trains=trained is None)
         if trained is not None:
             model, embedding = trained, _embed_query(trained, adata, source, batch_key)
         else:
@@ -143,9 +141,9 @@ def embed(
             model_class = getattr(models, METHODS[method])
             try:
                 model_class.setup_anndata(cells, batch_key=batch_key, size_factor_key=SIZE_FACTOR, input=input)
-                model = _load_unfinished(model_class, save_model, cells, model_kwargs) if goes_on else None
+                model = load_unfinished(model_class, save_model, cells, model_kwargs) if unfinished else None
                 model = model or model_class(cells, **model_kwargs)
-                _train(model, save_model, max_epochs=max_epochs, accelerator=accelerator, **(train_kwargs or {}))
+                train(model, save_model, max_epochs=max_epochs, accelerator=accelerator, **(train_kwargs or {}))
                 embedding = model.get_latent_representation()
             finally:
                 _compat.release(model_class, cells)
@@ -159,7 +157,7 @@ def embed(
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     if save_model is not None:
-        model.save(save_model, overwrite=goes_on)
+        model.save(save_model, overwrite=unfinished)
     proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
     return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
 
@@ -174,34 +172,6 @@ def _take_along(adata: AnnData, cells: AnnData, model_kwargs: Mapping[str, Any])
         cells.obs[label] = adata.obs[label]
     if isinstance(table, str):
         cells.varm[table] = adata[:, cells.var_names].varm[table]
-
-
-def _train(model: SSLModel, save_model: str | Path | None, **options: Any) -> None:
-    """Train; of an interrupted training nothing is lost when there is a folder for it."""
-    try:
-        model.train(**options)
-    except KeyboardInterrupt:
-        if save_model is not None:
-            model.save(save_model, overwrite=True)
-            logger.warning("The unfinished model is in %s; the same call goes on from there.", save_model)
-        raise
-
-
-def _load_unfinished(
-    model_class: type[SSLModel], folder: str | Path, cells: AnnData, model_kwargs: dict[str, Any]
-) -> SSLModel:
-    """The model whose training was interrupted, when it is the one that is asked for."""
-    model = model_class.load(folder, accelerator="cpu")
-    theirs = model.plain_init_params()
-    other = [name for name, value in model_kwargs.items() if storable(theirs.get(name)) != storable(value)]
-    if model.var_names != list(cells.var_names):
-        other.append("the genes")
-    if other:
-        raise ValueError(
-            f"{folder} holds an unfinished training that differs in {', '.join(other)}; repeat the call that was "
-            "interrupted to finish it, or take another folder."
-        )
-    return model_class.load(folder, cells, accelerator="cpu")
 
 
 def _call(adata: AnnData, method: str, model_kwargs: dict[str, Any], **options: Any) -> AnnData | None:
