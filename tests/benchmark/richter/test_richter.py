@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -42,6 +43,17 @@ def test_the_papers_numbers_stand_in_the_last_column():
     text = page.text(runs, task, "knn")
     assert "| row | cells | paper |" in text and "| mae | 0.500 | 0.123 |" in text
     assert "| ours |" not in text  # nothing to show
+
+
+def test_many_data_sets_are_lines_with_their_mean_over_them():
+    scored = [(f"set_{i}", row, 0, i / 10) for row in ("mae", "ours") for i in range(8) if (row, i) != ("ours", 3)]
+    columns = ["dataset", "method", "seed", "macro_f1"]
+    runs = pd.DataFrame([*scored, ("unscored", "mae", 0, np.nan)], columns=columns)
+    text = page.text(runs, replace(richter.TASKS["knn"], measures=("macro_f1",)), "knn")
+    assert "| data set | mae | ours |" in text and "| set_2 | 0.200 | 0.200 |" in text and "unscored" not in text
+    assert "| set_3 | 0.300 |  |" in text
+    assert "| mean | 0.350 |  |" in text  # of rows that were run on all
+    assert "| paper | 0.649 |  |" in text
 
 
 def test_rows_are_compared_where_both_were_run():

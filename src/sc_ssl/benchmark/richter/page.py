@@ -11,16 +11,22 @@ from sc_ssl.metrics import paired_compare
 
 from ._task import Task
 
+#: with more data sets than this each is a line of the table, and no column
+MANY_DATASETS = 6
+
 
 def text(runs: pd.DataFrame, task: Task, name: str) -> str:
-    """A table for each measure, rows × data sets of ``mean ± sd``, the paper's number in the last column."""
+    """A table for each measure, rows × data sets of ``mean ± sd``, the paper's number last; transposed where that is wide."""
     seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
     lines = [
         f"<!-- written by python -m sc_ssl.benchmark richter --task {name} -->\n{provenance()}; seeds {seeds}. The "
-        f"column `paper` is of other data: encoders trained on 20 million cells, {task.note}.\n"
+        f"numbers under `paper` are of other data: encoders trained on 20 million cells, {task.note}.\n"
     ]
     for measure in task.measures:
-        lines += [f"\n### {measure}\n", *markdown(_table(runs, measure, task.published), "row")]
+        table, heading = _table(runs, measure, task.published), "row"
+        if "mean" in table:
+            table, heading = table.T, "data set"
+        lines += [f"\n### {measure}\n", *markdown(table, heading)]
         compared = _compared(runs, measure, task.base)
         if len(compared):
             lines += [
@@ -32,10 +38,13 @@ def text(runs: pd.DataFrame, task: Task, name: str) -> str:
 
 
 def _table(runs: pd.DataFrame, measure: str, published: dict[str, dict[str, float]]) -> pd.DataFrame:
-    names, rows = list(runs["dataset"].unique()), list(runs["method"].unique())
-    runs = runs.dropna(subset=[measure])
+    rows, runs = list(runs["method"].unique()), runs.dropna(subset=[measure])
+    names = list(runs["dataset"].unique())
     cells = {key: mean_sd(group[measure]) for key, group in runs.groupby(["method", "dataset"])}
     table = pd.DataFrame({name: [cells.get((row, name), "") for row in rows] for name in names}, index=rows)
+    if len(names) > MANY_DATASETS:
+        mean = runs.groupby(["method", "dataset"])[measure].mean().unstack().reindex(index=rows, columns=names)
+        table["mean"] = [f"{x:.3f}" if x == x else "" for x in mean.mean(axis=1, skipna=False)]
     numbers = [published.get(row, {}).get(measure) for row in rows]
     if any(number is not None for number in numbers):
         table["paper"] = ["" if number is None else f"{number:.3f}" for number in numbers]
