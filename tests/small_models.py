@@ -1,5 +1,7 @@
 """Every embedding model at a size that trains in milliseconds."""
 
+import numpy as np
+import pandas as pd
 import torch
 
 from sc_ssl._keys import METHODS
@@ -21,11 +23,23 @@ SMALL = {
     "MaskedAutoencoder": {"n_hidden": [32], "n_latent": 8},
     "ScDeepCluster": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
     "ScziDesk": {"n_clusters": 3, "n_hidden": [32], "n_latent": 8},
+    "ModalityRegressor": {"n_hidden": [32], "n_latent": 8},
+    "DrugResponse": {"drugs": pd.DataFrame(np.eye(3), index=list("abc")), "n_hidden": [32], "n_latent": 8},
 }
+#: what models that predict are trained on: where it lies in ``obsm``, and its columns
+TARGETS = {"ModalityRegressor": ("protein", ["CD3", "CD4"]), "DrugResponse": ("ln_ic50", list("abc"))}
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 
 
+def add_targets(adata):
+    """What models that predict are trained on."""
+    for key, names in TARGETS.values():
+        adata.obsm[key] = pd.DataFrame(adata.X[:, : len(names)].toarray(), adata.obs_names, names)
+
+
 def build(model_class, adata, *, seed=0, **setup):
+    if model_class.__name__ in TARGETS:
+        add_targets(adata)
     torch.manual_seed(seed)
     model_class.setup_anndata(adata, **setup)
     return model_class(adata, **SMALL.get(model_class.__name__, {}))

@@ -1,13 +1,13 @@
-"""A trained model of each class in ``METHODS``, for what every model promises."""
+"""A trained model of each class that can be built from cells, for what every model promises."""
 
 import pytest
-from small_models import fit
+from small_models import TARGETS, add_targets, fit
 
 from sc_ssl import models
 from sc_ssl._keys import METHODS
 
 
-@pytest.fixture(scope="module", params=list(METHODS.values()))
+@pytest.fixture(scope="module", params=[*METHODS.values(), *TARGETS])
 def model_class(request):
     return getattr(models, request.param)
 
@@ -15,7 +15,9 @@ def model_class(request):
 @pytest.fixture(scope="module")
 def cells(build_counts):
     """The cells that the shared model is trained on; not to be changed."""
-    return build_counts()
+    cells = build_counts()
+    add_targets(cells)
+    return cells
 
 
 @pytest.fixture(scope="module")

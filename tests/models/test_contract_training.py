@@ -86,7 +86,8 @@ def test_second_training_moves_weights_in_train_mode(model_class, counts):
 
 def test_second_training_moves_batch_statistics(model_class, counts):
     model = fit(model_class, counts)
-    norms = {n: m for n, m in model.module.named_modules() if isinstance(m, nn.BatchNorm1d) and m.weight.requires_grad}
+    norms = {name: part for name, part in model.module.named_modules() if isinstance(part, nn.BatchNorm1d)}
+    norms = {name: part for name, part in norms.items() if all(p.requires_grad for p in part.parameters())}
     before = {name: norm.running_mean.clone() for name, norm in norms.items()}
     modes = Modes(model.module)
     model.train(2, callbacks=[modes], **QUICK)

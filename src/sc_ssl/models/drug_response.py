@@ -169,8 +169,9 @@ class DrugResponse(OnEncoder):
 
     def _training_cells(self, **fit_options: Any) -> Cells:
         """The cells with their responses beside them."""
+        cells = self._own_cells()
         values = response_values(self.adata, self.response_key, self.drug_names)
-        return self._own_cells().beside(response=values.to_numpy(np.float32, copy=True))
+        return cells.beside(response=values.to_numpy(np.float32, copy=True))
 
 
 def response_values(adata: AnnData, key: str, drugs: Sequence[str], *, min_cells: int = 2) -> pd.DataFrame:

@@ -166,8 +166,9 @@ class ModalityRegressor(OnEncoder):
 
     def _training_cells(self, **fit_options: Any) -> Cells:
         """The cells with what is to be predicted beside them."""
+        cells = self._own_cells()
         values = modality_values(self.adata, self.protein_key, self.protein_names)
-        return self._own_cells().beside(modality=values.to_numpy(np.float32, copy=True))
+        return cells.beside(modality=values.to_numpy(np.float32, copy=True))
 
 
 def modality_values(
