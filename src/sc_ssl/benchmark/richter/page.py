@@ -73,7 +73,7 @@ def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     names, rows = list(runs["dataset"].unique()), list(runs["method"].unique())[::-1]
-    n_columns = min(len(names), 6)
+    n_columns = min(len(names), 5)
     n_lines = -(-len(names) // n_columns)
     size = 1.5 + 2.6 * n_columns, n_lines * (0.34 * len(rows) + 1)
     figure = Figure(figsize=size, layout="constrained")
@@ -86,6 +86,7 @@ def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
             values = of_name.loc[of_name["method"] == row, measure]
             axes.barh(position, values.mean(), color="C0", alpha=0.5)
             axes.plot(values, [position] * len(values), ".", color="C0", markersize=4)
-        axes.set(title=name, xlabel=measure, xlim=(0, 1), yticks=range(len(rows)), yticklabels=rows)
+        axes.set_title(name, fontsize="medium")
+        axes.set(xlabel=measure, xlim=(0, 1), yticks=range(len(rows)), yticklabels=rows)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
