@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 from sc_ssl.data import CellLoader
 
 from ._adapt import adapted
-from ._base import INFERENCE_BATCH_SIZE
+from ._cells_model import INFERENCE_BATCH_SIZE
 from ._training import fit
 
 if TYPE_CHECKING:

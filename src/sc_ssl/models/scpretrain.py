@@ -16,7 +16,8 @@ from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl.data import GeneVocabulary
 from sc_ssl.nn import MLP
 
-from ._base import MIN_COVERAGE, SSLModel, positions
+from ._base import SSLModel
+from ._cells_model import MIN_COVERAGE, positions
 from ._linear_map import is_linear, map_linearly
 from ._pooled_scale import pooled_normalizer
 from ._pseudo_labels import (

@@ -14,8 +14,8 @@ from sc_ssl._keys import SIZE_FACTOR, annotation_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import check_cells, check_coverage, describe_names, find_counts, library_size
 from sc_ssl.models import CellClassifier, ScPretrain, SSLModel, load
-from sc_ssl.models._base import MIN_COVERAGE
 from sc_ssl.models._cell_types import read_types, type_names
+from sc_ssl.models._cells_model import MIN_COVERAGE
 from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
 
