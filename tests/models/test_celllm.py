@@ -134,7 +134,7 @@ def test_hidden_values_are_not_seen(counts, monkeypatch):
 
 
 def test_validation_compares_two_different_views(counts):
-    model = build(counts)
+    model = build(counts, contrastive_weight=1.0)
     model.train(2, validation_size=0.3, **QUICK)
     identical = float(
         torch.nn.functional.cross_entropy(

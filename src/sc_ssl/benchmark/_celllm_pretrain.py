@@ -47,6 +47,7 @@ def random_vectors(adata: AnnData, seed: int) -> np.ndarray:
 ROWS = {
     "CellLM": by_neighbours(celllm()),
     "CellLM, masked term alone": by_neighbours(celllm(contrastive_weight=0.0)),
+    "CellLM, terms of equal weight": by_neighbours(celllm(contrastive_weight=1.0)),
     "CellLM, contrastive term alone": by_neighbours(celllm(masked_weight=0.0)),
     "CellLM, N = 1,024": by_neighbours(celllm({"batch_size": LARGE_BATCH, "micro_batch_size": MICRO_BATCH})),
     "CellLM, vectors of genes start at random": by_neighbours(celllm(n_start_components=0)),

@@ -23,6 +23,7 @@ PAPER: dict[str, Any] = {
     "max_training_genes": 5999,
     "pooling": "cls",
     "temperature": 0.05,
+    "contrastive_weight": 1.0,
     "gene_dropout_rate": 0.0,
     "thinning_rate": 0.0,
 }

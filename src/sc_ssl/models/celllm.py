@@ -42,7 +42,7 @@ class CellLM(SSLModel):
     blocks that start as the identity, and vectors of genes that start as loadings of principal components, so that the
     sum of a cell's tokens starts as its components; hidden expression predicted from the cell's vector, as scGPT does
     (Cui et al. 2024); sizes for a CPU. The code of the pretraining was never released: temperature, mask rate and
-    weights are ours. :meth:`paper` gives the published sizes.
+    weights are ours, with a small one for the contrast. :meth:`paper` gives the published sizes.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class CellLM(SSLModel):
         Largest share of molecules that a view leaves out, in [0, 1), so that depth tells no cell from another; by
         default 0.5, without counts 0.
     contrastive_weight, masked_weight, malignancy_weight
-        Of the terms.
+        Of the terms. At equal weights, which :meth:`paper` has, NT-Xent drowns the error of the z-scores.
     malignancy_key
         Column of ``obs`` that says which cells are malignant: booleans, or names with ``malignant_category``; missing
         values are unknown. Without, there is no such term.
@@ -148,7 +148,7 @@ class CellLM(SSLModel):
         mask_rate: float = 0.15,
         gene_dropout_rate: float = 0.2,
         thinning_rate: float | None = None,
-        contrastive_weight: float = 1.0,
+        contrastive_weight: float = 0.03,
         masked_weight: float = 1.0,
         malignancy_weight: float = 1.0,
         malignancy_key: str | None = None,
