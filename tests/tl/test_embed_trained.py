@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from embedding import QUICK, SMALL, InterruptOnce, assert_same, run, snapshot
+from lightning.pytorch import Callback
 
 from sc_ssl import models
 from sc_ssl.models._shipped import SHIPPED
@@ -79,7 +80,7 @@ def test_a_trained_model_takes_no_constructor_arguments(counts, folder):
 
 def test_folder_that_exists_is_refused_before_training(counts, tmp_path, monkeypatch):
     monkeypatch.setattr(models.ContrastiveSC, "train", lambda *_, **__: pytest.fail("trained"))
-    with pytest.raises(FileExistsError, match="exists already; choose another folder"):
+    with pytest.raises(FileExistsError, match="exists already; if a model is in it, method="):
         run(counts, save_model=tmp_path)
 
 
@@ -113,10 +114,15 @@ def test_an_interrupted_call_is_finished_by_the_same_call(build_counts, embedded
         run(counts, method, **options, n_latent=7)
     with pytest.raises(ValueError, match=r"unfinished training that differs in the genes; repeat the call"):
         run(counts, method, **options, n_top_genes=60)
+    with pytest.raises(ValueError, match=r"differs in max_epochs, random_state; repeat"):
+        run(counts, method, **options, max_epochs=3, random_state=1)
+    with pytest.raises(ValueError, match=r"differs in the genes, the cells; repeat"):
+        run(counts[:100].copy(), method, **options)
     with pytest.raises(ValueError, match="use .*load"):
         other = next(name for name in SMALL if name != method)
         run(counts, other, **options)
     np.testing.assert_array_equal(run(counts, method, **options), embedded.obsm[f"X_{method}"])
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
     run(counts, folder, key_added="loaded")
     np.testing.assert_array_equal(counts.obsm["loaded"], embedded.obsm[f"X_{method}"])
     with pytest.raises(FileExistsError):
@@ -166,3 +172,20 @@ def test_shipped_encoder_refuses_what_it_cannot_embed(named, counts):
         embed(adata, "scpretrain", pretrained=True, n_latent=3)
     with pytest.raises(TypeError, match="no argument pretrained"):
         embed(adata, "nmf", pretrained=True)
+
+
+class InterruptAtOnce(Callback):
+    """Ctrl-C before the first epoch."""
+
+    def on_fit_start(self, trainer, plan):
+        raise KeyboardInterrupt
+
+
+def test_a_call_that_was_interrupted_before_it_trained_leaves_no_folder(counts, tmp_path, warnings_logged):
+    train_kwargs = QUICK["train_kwargs"] | {"callbacks": [InterruptAtOnce()]}
+    for folder in (tmp_path / "model", None):
+        with pytest.raises(KeyboardInterrupt):
+            run(counts, save_model=folder, train_kwargs=train_kwargs)
+    assert not (tmp_path / "model").exists()
+    assert "with a folder (save_model) the same call would go on" in warnings_logged()[-1]
+    assert not any("goes on from there" in line for line in warnings_logged())

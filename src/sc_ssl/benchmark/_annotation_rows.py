@@ -185,7 +185,7 @@ ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "HVG + logistic": shelf(lambda target: target.log_counts(variable=True), "logistic"),
     "CellTypist-style": celltypist_style,
 }
-#: rows that take minutes a data set, run when they are named
+#: rows that take minutes a data set and hours in all, run when they are named
 ON_DEMAND: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "scPretrain (published)": network(published, **SCRATCH),
     "scVI + logistic": shelf(Target.scvi, "logistic"),

@@ -20,7 +20,7 @@ from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, find
-from ._model_folder import goes_on, load_unfinished, train
+from ._model_folder import describe_call, goes_on, load_unfinished, save, train
 from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 from ._record import destination, record
 
@@ -100,7 +100,8 @@ def annotate(
         ``"auto"``, ``"cpu"``, ``"gpu"``, ….
     save_model
         Folder to save the encoder that is trained here to, for later ``model=folder``. When its training is interrupted
-        (Ctrl-C), the unfinished encoder is saved there, and the same call goes on from it.
+        (Ctrl-C), the unfinished encoder is saved there, and the same call goes on from it. After an interruption later
+        on, ``model=folder`` takes the encoder that is finished.
     train_kwargs
         More arguments of the models' ``train``, for example ``{"enable_progress_bar": False}``.
     copy
@@ -123,6 +124,8 @@ def annotate(
     ------
     KeyError
         No such column.
+    FileExistsError
+        ``save_model`` is there already, and no interrupted training in it.
     ValueError
         A field is there already; under two types; too few genes in common; other species without
         ``orthologs``; not raw counts.
@@ -148,7 +151,10 @@ def annotate(
         find(cells, layer, of=name)
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
-        encoder = _encoder(model, adata, reference, orthologs, layer, n_top_genes, save_model, options)
+        given = model
+        if given is None:
+            given = _trained_encoder(adata, reference, orthologs, layer, n_top_genes, save_model, random_state, options)
+        encoder = given if isinstance(given, SSLModel) else load(given)
         query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
         check_coverage(query.var_names, encoder.var_names, MIN_COVERAGE)
         classifier = CellClassifier.from_pretrained(
@@ -181,30 +187,29 @@ def annotate(
     return adata if copy else None
 
 
-def _encoder(
-    model: SSLModel | str | Path | None,
+def _trained_encoder(
     adata: AnnData,
     reference: AnnData,
     orthologs: Any,
     layer: str | None,
     n_top_genes: int | None,
     save_model: str | Path | None,
+    random_state: Any,
     options: dict[str, Any],
 ) -> SSLModel:
-    """The model that is given, or one that is trained on both."""
-    if model is not None:
-        return model if isinstance(model, SSLModel) else load(model)
-    unfinished = goes_on(save_model)
+    """An encoder of both data sets."""
+    unfinished = goes_on(save_model, use="model")
     both = {"reference": reference, "query": adata}
     gene_options = {"min_datasets": 2, "n_top_genes": n_top_genes}
     encoder = ScPretrain.from_adatas(both, orthologs=orthologs, layer=layer, **gene_options)
     said = logger.warning if len(encoder.var_names) < FEW_GENES else logger.info
     said("Training an encoder on %d genes of both data sets.", len(encoder.var_names))
+    call = describe_call({}, random_state, options)
     if save_model is not None and unfinished:
-        encoder = load_unfinished(ScPretrain, save_model, encoder.adata, {})
-    train(encoder, save_model, **options)
+        encoder = load_unfinished(ScPretrain, save_model, encoder.adata, call)
+    train(encoder, save_model, call, **options)
     if save_model is not None:
-        encoder.save(save_model, overwrite=unfinished)
+        save(encoder, save_model, overwrite=unfinished)
         logger.info("The encoder is in %s; with it as model= it is not trained again.", save_model)
     return encoder
 

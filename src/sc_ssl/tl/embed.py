@@ -19,7 +19,7 @@ from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, find, private_cells
-from ._model_folder import goes_on, load_unfinished, train
+from ._model_folder import describe_call, goes_on, load_unfinished, save, train
 from ._record import record, write
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
@@ -118,6 +118,8 @@ def embed(
         in common with a trained model.
     KeyError
         A layer or key that is not there.
+    FileExistsError
+        ``save_model`` is there already, and no interrupted training in it.
     """
     start = time.perf_counter()
     if isinstance(method, str) and method in FUNCTIONS:
@@ -129,7 +131,7 @@ def embed(
         input = trained.setup_arguments["input"] if trained else input
         check_cells(adata, min_cells=1 if trained else MIN_CELLS)
         source = find(adata, layer, input, chosen=trained is None)
-        unfinished = goes_on(save_model, trains=trained is None)
+        unfinished = goes_on(save_model, use="method", trains=trained is None)
         if trained is not None:
             model, embedding = trained, _embed_query(trained, adata, source, batch_key)
         else:
@@ -139,11 +141,13 @@ def embed(
             cells = private_cells(adata, source, genes, batch_key=batch_key)
             _take_along(adata, cells, model_kwargs)
             model_class = getattr(models, METHODS[method])
+            options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
+            call = describe_call(model_kwargs, random_state, options)
             try:
                 model_class.setup_anndata(cells, batch_key=batch_key, size_factor_key=SIZE_FACTOR, input=input)
-                model = load_unfinished(model_class, save_model, cells, model_kwargs) if unfinished else None
+                model = load_unfinished(model_class, save_model, cells, call) if unfinished else None
                 model = model or model_class(cells, **model_kwargs)
-                train(model, save_model, max_epochs=max_epochs, accelerator=accelerator, **(train_kwargs or {}))
+                train(model, save_model, call, **options)
                 embedding = model.get_latent_representation()
             finally:
                 _compat.release(model_class, cells)
@@ -157,7 +161,7 @@ def embed(
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     if save_model is not None:
-        model.save(save_model, overwrite=unfinished)
+        save(model, save_model, overwrite=unfinished)
     proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
     return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
 

@@ -26,12 +26,12 @@ def test_a_task_is_resumed_and_writes_its_page(cite, tmp_path, monkeypatch, name
     monkeypatch.setattr(_data, "load", lambda name: cite)
     rows = dict.fromkeys((*list(task.published)[:1], "ours", *filter(None, [task.base])), row)
     monkeypatch.setitem(richter.TASKS, name, replace(task, prepare=lambda name, seed: cite, rows=rows))
-    arguments = ["richter", "--task", name, "--datasets", "cells", "--out", str(tmp_path)]
+    arguments = ["richter", "--task", name, "--datasets", "cells", "others", "--out", str(tmp_path)]
     assert main([*arguments, "--seeds", "1"]) == 0
     assert main([*arguments, "--seeds", "2"]) == 0
-    assert done == [0] * len(rows) + [1] * len(rows)
+    assert done == [0] * 2 * len(rows) + [1] * 2 * len(rows)
     text = (tmp_path / f"richter_{name}.md").read_text()
-    assert "| ours | 0.550 ± 0.050 |" in text
+    assert "| ours | 0.550 ± 0.050 | 0.550 ± 0.050 |" in text
     assert "20 million cells" in text
     assert ("+0.000 (+0.000 to +0.000)" in text) == (task.base is not None)
     assert (tmp_path / f"richter_{name}.png").stat().st_size > 3000
@@ -63,12 +63,14 @@ def test_rows_are_compared_where_both_were_run():
             ("a", "base", 0, 0.6),
             ("b", "ours", 0, 0.5),
             ("b", "base", 0, 0.6),
+            ("b", "ours", 1, 0.6),
+            ("b", "base", 1, 0.7),
             ("c", "ours", 0, 1.0),
         ],
         columns=["dataset", "method", "seed", "f1"],
     )
     found = page._compared(runs, "f1", "base")
-    assert found.loc["ours", ["won", "runs"]].tolist() == ["50%", "2"]
+    assert found.loc["ours", ["won", "data sets"]].tolist() == ["50%", "2"]
     assert page._compared(runs[runs["dataset"] == "a"], "f1", "base").empty
     assert page._compared(runs, "f1", None).empty
     assert found.loc["ours", "difference"].startswith("+0.100 (-0.100 to +0.300)")

@@ -30,8 +30,8 @@ def text(runs: pd.DataFrame, task: Task, name: str) -> str:
         compared = _compared(runs, measure, task.base)
         if len(compared):
             lines += [
-                f"\n`{measure}` against `{task.base}`, over data sets and seeds: mean difference with its 95 % interval, "
-                "p of Wilcoxon's signed-rank test, share won.\n",
+                f"\n`{measure}` against `{task.base}`, over data sets, each the mean of its seeds: mean difference with its 95 % "
+                "interval, p of Wilcoxon's signed-rank test, share won.\n",
                 *markdown(compared, "row"),
             ]
     return "\n".join(lines) + "\n"
@@ -52,20 +52,20 @@ def _table(runs: pd.DataFrame, measure: str, published: dict[str, dict[str, floa
 
 
 def _compared(runs: pd.DataFrame, measure: str, base: str | None) -> pd.DataFrame:
-    """Each row against one, on the data sets and seeds that both have, where these are at least two."""
+    """Each row against one, on the seeds that both have, averaged in each data set, where these are at least two."""
     wide = runs.pivot_table(index=["dataset", "seed"], columns="method", values=measure)
     found = {}
     for row in (row for row in runs["method"].unique() if row != base and {row, base} <= set(wide)):
-        both = wide[[row, base]].dropna()
+        both = wide[[row, base]].dropna().groupby("dataset").mean()
         if len(both) > 1:
             result = paired_compare(both[row], both[base])
             found[row] = {
                 "difference": f"{result['difference']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})",
                 "p": f"{result['p_value']:.2g}",
                 "won": f"{result['won']:.0%}",
-                "runs": f"{result['n']:.0f}",
+                "data sets": f"{result['n']:.0f}",
             }
-    return pd.DataFrame.from_dict(found, orient="index", columns=["difference", "p", "won", "runs"])
+    return pd.DataFrame.from_dict(found, orient="index", columns=["difference", "p", "won", "data sets"])
 
 
 def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
