@@ -25,6 +25,7 @@ from sc_ssl.train import seeded
 from . import _bulk_to_cells
 from ._bars import draw_bars
 from ._data import load_all
+from ._rows import QUIET
 from ._runs import Runs, page
 
 DATASETS = ("a375_plx4720",)
@@ -40,7 +41,6 @@ N_COMPONENTS = 20
 PUBLISHED = {"CellLM (paper)": 0.889, "scBERT (paper)": 0.806}
 #: of fine-tuning, as for annotation
 MAX_EPOCHS = 10
-QUIET: dict[str, Any] = {"enable_progress_bar": False}
 
 #: cells, labelled ones, and a seed → the probability that each cell is resistant, (n,)
 Predict = Callable[["Cells", np.ndarray, int], np.ndarray]
