@@ -95,10 +95,13 @@ def test_regulons_are_known_by_their_factor(logged):
         "gene_2": ["gene_2", *GENES[5:9]],  # four targets beside itself
     }
     genes = [*GENES, "SP1"]
-    names, member_pg, regulator_p = regulon_members(regulons | {"GGGCGGR_SP1_Q6": GENES[8:14]}, genes)
+    regulons["GGGCGGR_SP1_Q6"] = GENES[8:14]
+    with pytest.raises(ValueError, match=r"1 of 4 regulons .* among the 21 genes: 'GGCG_gene'\. leave_out_regulons=True"):
+        regulon_members(regulons, genes)
+    names, member_pg, regulator_p = regulon_members(regulons, genes, leave_out=True)
     assert names == ["gene_1", "GGGCGGR_SP1_Q6"]
     assert regulator_p.tolist() == [1, 20]
     assert member_pg[0].nonzero()[0].tolist() == [5, 6, 7, 8, 9, 10]
-    assert "1 of 4 regulons are left out because their factor is not among the genes: GGCG_gene" in logged()
+    assert "1 of 4 regulons have no factor among the genes and are left out" in logged()
     with pytest.raises(ValueError, match="none of the 1 regulons has its transcription factor .* 'SP1'"):
         regulon_members({"SP1": GENES}, GENES)

@@ -162,6 +162,10 @@ def test_unmeasured_programmes_and_bad_arguments_are_refused(counts):
         ({"mask": "gene_programs"}, "needs programs"),
         ({"mask": "gene_programs", "programs": {"UP": ["A", "B"]}}, "none of the 1 programmes has 5 measured genes"),
         ({"mask": "program_to_regulator", "programs": {"SP1": PROGRAMS["program_0"]}}, "none of the 1 regulons"),
+        (
+            {"mask": "program_to_regulator", "programs": REGULONS | {"SP1": PROGRAMS["program_0"]}},
+            "1 of .* regulons have no transcription factor among the 96 genes: 'SP1'",
+        ),
         ({"mask_rate": 0.0}, r"\(mask_rate\), the share .* in \(0, 1\), found 0"),
         ({"mask": "one_program", "programs": PROGRAMS, "mask_rate": None}, r"in \(0, 1\), found None"),
         ({"mask": "one_program", "programs": {"ALL": list(counts.var_names)}}, "programme 'ALL' holds all 96 genes"),

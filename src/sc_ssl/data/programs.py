@@ -115,12 +115,16 @@ def program_members(
 
 
 def regulon_members(
-    regulons: Mapping[str, Sequence[str]], genes: Sequence[str], *, min_genes: int = MIN_GENES
+    regulons: Mapping[str, Sequence[str]],
+    genes: Sequence[str],
+    *,
+    leave_out: bool = False,
+    min_genes: int = MIN_GENES,
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """As :func:`program_members`, and the position of each regulon's factor among the genes, (p,).
 
     The factor is the regulon's name where that is a gene, else the first part of it (between underscores) that is, as in
-    ``GGGCGGR_SP1_Q6`` of MSigDB's C3. Regulons whose factor is not measured are left out.
+    ``GGGCGGR_SP1_Q6`` of MSigDB's C3. Regulons whose factor is not measured are an error, or left out.
     """
     index = pd.Index(genes)
     factors = {name: _factor(name, index) for name in regulons}
@@ -132,13 +136,14 @@ def regulon_members(
             f"example {', '.join(map(repr, without[:3]))}; a regulon is named by its factor, which must be measured and "
             "among the genes that the model is trained on (n_top_genes=None takes all)."
         )
-    if without:
-        logger.warning(
-            "%d of %d regulons are left out because their factor is not among the genes: %s …",
-            len(without),
-            len(regulons),
-            ", ".join(without[:5]),
+    if without and not leave_out:
+        raise ValueError(
+            f"{len(without)} of {len(regulons)} regulons have no transcription factor among the {len(genes)} genes: "
+            f"{', '.join(map(repr, without[:5]))}{', …' if len(without) > 5 else ''}. leave_out_regulons=True trains on the "
+            "others; n_top_genes=None takes all genes."
         )
+    if without:
+        logger.info("%d of %d regulons have no factor among the genes and are left out.", len(without), len(regulons))
     # a factor that is its own target is not shown, so it does not count
     targets = {name: [gene for gene in members if gene != factors[name]] for name, members in with_factor.items()}
     names, member_pg = program_members(targets, genes, min_genes=min_genes)

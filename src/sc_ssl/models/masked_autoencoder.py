@@ -135,7 +135,9 @@ class MaskedAutoencoder(SSLModel):
     programs
         For all masks but the first: path of a GMT file, ``{name: genes}``, a table with the columns ``source`` and
         ``target``, or a key of ``adata.varm`` or ``adata.uns``. Those with under five measured genes are left out.
-        Regulons are named by their factor.
+        Regulons are named by their factor (``SP1``), or have it in their name (``GGGCGGR_SP1_Q6``).
+    leave_out_regulons
+        Leave out the regulons whose factor is not among the genes, as most of a large collection are; else an error.
     likelihood
         ``"mse"`` of z-scores; ``"nb"``, ``"zinb"`` or ``"poisson"`` of raw counts.
     n_hidden
@@ -174,6 +176,7 @@ class MaskedAutoencoder(SSLModel):
         mask: Literal["random_genes", "gene_programs", "one_program", "program_to_regulator"] = "random_genes",
         mask_rate: float = 0.5,
         programs: str | Path | Mapping[str, Sequence[str]] | pd.DataFrame | None = None,
+        leave_out_regulons: bool = False,
         likelihood: Literal["mse", "nb", "zinb", "poisson"] = "mse",
         n_hidden: Sequence[int] = (512, 256),
         n_latent: int = 64,
@@ -201,7 +204,7 @@ class MaskedAutoencoder(SSLModel):
             decoder = CountDecoder(n_coded, n_hidden[::-1], n_genes, **counts, **layers)
         self.module = MaskedAutoencoderModule(
             normalize=self._normalizer(weigh_genes=weigh_genes),
-            masking=build_masking(mask, mask_rate, programs, self.var_names),
+            masking=build_masking(mask, mask_rate, programs, self.var_names, leave_out_regulons=leave_out_regulons),
             encoder=MLP(n_genes, n_hidden, n_latent, **layers),
             decoder=decoder,
             likelihood=likelihood,
@@ -276,7 +279,12 @@ class MaskedAutoencoder(SSLModel):
 
 
 def build_masking(
-    mask: str, mask_rate: float, programs: Mapping[str, Sequence[str]] | None, genes: Sequence[str]
+    mask: str,
+    mask_rate: float,
+    programs: Mapping[str, Sequence[str]] | None,
+    genes: Sequence[str],
+    *,
+    leave_out_regulons: bool = False,
 ) -> GeneMasking:
     """The mask of this name over these genes."""
     check_choice("mask", mask, MASKS)
@@ -285,7 +293,7 @@ def build_masking(
     if programs is None:
         raise ValueError(f"mask={mask!r} needs programs: a GMT file, a dictionary or a key of varm or uns.")
     if mask == "program_to_regulator":
-        _, member_pg, regulator_p = regulon_members(programs, genes)
+        _, member_pg, regulator_p = regulon_members(programs, genes, leave_out=leave_out_regulons)
         return ProgramToRegulator(torch.as_tensor(member_pg), torch.as_tensor(regulator_p))
     member_pg = torch.as_tensor(program_members(programs, genes)[1])
     return GenePrograms(member_pg, mask_rate) if mask == "gene_programs" else OneProgram(member_pg, mask_rate)

@@ -90,7 +90,7 @@ TASK = Task(
         "random genes, nb": autoencoder("random_genes", likelihood="nb"),
         "programmes": autoencoder("gene_programs", PROGRAMS),
         "one programme": autoencoder("one_program", PROGRAMS),
-        "programme to regulator": autoencoder("program_to_regulator", REGULONS),
+        "programme to regulator": autoencoder("program_to_regulator", REGULONS, leave_out_regulons=True),
         "pca": components,
     },
     measures=("hidden, weighted", "hidden, uniform", "all, weighted", "all, uniform"),
