@@ -102,6 +102,7 @@ intersphinx_mapping = (
 html_theme = "sphinx_book_theme"
 html_title = "sc_ssl"
 html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_theme_options = {"show_navbar_depth": 2, "home_page_in_toc": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -96,7 +96,9 @@ def test_regulons_are_known_by_their_factor(logged):
     }
     genes = [*GENES, "SP1"]
     regulons["GGGCGGR_SP1_Q6"] = GENES[8:14]
-    with pytest.raises(ValueError, match=r"1 of 4 regulons .* among the 21 genes: 'GGCG_gene'\. leave_out_regulons=True"):
+    with pytest.raises(
+        ValueError, match=r"1 of 4 regulons .* among the 21 genes: 'GGCG_gene'\. leave_out_regulons=True"
+    ):
         regulon_members(regulons, genes)
     names, member_pg, regulator_p = regulon_members(regulons, genes, leave_out=True)
     assert names == ["gene_1", "GGGCGGR_SP1_Q6"]

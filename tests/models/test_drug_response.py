@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 
 from sc_ssl import models
 from sc_ssl.models import BYOL, DrugResponse
 from sc_ssl.models._drug_response_module import tanimoto
+from sc_ssl.models._linear_response import PENALTIES
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {"n_hidden": [32], "n_latent": 8, "n_drug_hidden": 16, "gene_dropout_rate": 0.1, "dropout_rate": 0.0}
@@ -214,3 +216,39 @@ def test_bad_input_is_refused_with_names(screen):
     adata.obsm["ln_ic50"]["drug_3"] = np.nan
     with pytest.raises(ValueError, match="found fewer in 'drug_3'"):
         build(adata, drugs)
+
+
+def test_the_regression_of_each_drug_is_on_the_cells_in_which_it_was_measured(screen):
+    adata, drugs = screen
+    adata.obsm["ln_ic50"].iloc[::3, 1] = np.nan
+    model = fit(adata, drugs, max_epochs=1)
+    x_ng = model._map_cells(model.module.normalize, None, None).astype(float)
+    values, module = adata.obsm["ln_ic50"], model.module
+    found = model.get_prediction(linear_share=1.0)
+    for name in ("drug_0", "drug_1"):
+        y_n = values[name].to_numpy()
+        rows = np.isfinite(y_n)
+        errors = []
+        for penalty in PENALTIES * np.square(x_ng - x_ng.mean(axis=0)).sum(axis=1).mean():
+            expected = Ridge(penalty).fit(x_ng[rows], y_n[rows]).predict(x_ng)
+            errors.append(np.abs(expected - found[name]).max())
+        assert min(errors) < 1e-4
+    half = model.get_prediction(linear_share=0.5)
+    pd.testing.assert_frame_equal(half, (found + model.get_prediction()) / 2, atol=1e-5)
+    assert module.linear_gm.shape == (adata.n_vars, N_DRUGS)
+
+
+def test_the_regression_tells_new_cells_and_new_drugs(build_counts, tmp_path):
+    adata, drugs = add_responses(build_counts(240))
+    train, test, old, new = adata[:160].copy(), adata[160:].copy(), drugs.index[:-2], drugs.index[-2:]
+    train.obsm["ln_ic50"] = train.obsm["ln_ic50"][old]
+    model = fit(train, drugs, max_epochs=1)
+    assert correlation(test.obsm["ln_ic50"][old], model.get_prediction(test, linear_share=1.0)) > 0.85
+    of_new = model.get_prediction(test, drugs.loc[new], linear_share=1.0)
+    assert correlation(test.obsm["ln_ic50"][new], of_new) > 0.7
+    assert not np.allclose(of_new, model.get_prediction(test, drugs.loc[new]))
+    model.save(tmp_path / "model")
+    again = models.load(tmp_path / "model").get_prediction(test, drugs.loc[new], linear_share=1.0)
+    pd.testing.assert_frame_equal(again, of_new, atol=1e-5)
+    with pytest.raises(ValueError, match=r"linear_share is a share in \[0, 1\], found 2"):
+        model.get_prediction(test, linear_share=2)

@@ -44,6 +44,21 @@ def test_every_cell_and_drug_is_predicted_and_nothing_else_is_touched(screen):
     assert_unchanged(screen, before)
 
 
+def test_new_cells_take_a_share_from_a_regression_and_measured_ones_none(screen):
+    screen.obsm["ln_ic50"].iloc[1::2] = np.nan
+    before = screen.copy()
+    with pytest.raises(ValueError, match=r"linear_share is a share in \[0, 1\], found -1"):
+        drug_response(screen, "ln_ic50", DRUGS, linear_share=-1, **QUICK)
+    assert_unchanged(screen, before)
+    found = {}
+    for share in (0.0, 0.5, 1.0):
+        drug_response(screen, "ln_ic50", DRUGS, linear_share=share, **QUICK)
+        found[share] = screen.obsm["ln_ic50_predicted"].to_numpy()
+    np.testing.assert_array_equal(found[0.5][::2], found[0.0][::2])
+    np.testing.assert_allclose(found[0.5][1::2], (found[0.0] + found[1.0])[1::2] / 2, atol=1e-5)
+    assert not np.allclose(found[1.0][1::2], found[0.0][1::2])
+
+
 def test_a_long_table_says_the_same_and_the_result_can_be_written(screen, tmp_path):
     screen.obsm["ln_ic50"].iloc[::2, 0] = np.nan
     drug_response(screen, "ln_ic50", DRUGS, **QUICK)

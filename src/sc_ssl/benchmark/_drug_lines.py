@@ -43,6 +43,7 @@ def ours(*, structure: bool = True, **options: object) -> Predict:
 
 ROWS: dict[str, Predict] = {
     "DrugResponse": ours(),
+    "DrugResponse, network alone": ours(linear_share=0.0),
     "DrugResponse, drugs by name": ours(structure=False),
     "DrugResponse, GIN": ours(drug_encoder="gin"),
     "DeepCDR-style": deepcdr,

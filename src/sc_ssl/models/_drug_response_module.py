@@ -25,13 +25,15 @@ class DrugResponseModule(OnEncoderModule):
     """``ln IC50 = mean of the drug + sd of the drug · ⟨cell branch, drug branch⟩``.
 
     Mean and sd of a drug are those of the training cells; those of a new drug follow from the training drugs that are
-    like it.
+    like it. So do the weights of the linear regression that a prediction may take a share from.
     """
 
     feature_mf: Tensor
     known_f: Tensor
     mean_m: Tensor
     sd_m: Tensor
+    linear_gm: Tensor
+    intercept_m: Tensor
 
     def __init__(
         self,
@@ -60,6 +62,8 @@ class DrugResponseModule(OnEncoderModule):
         self.register_buffer("known_f", (feature_mf != 0).any(dim=0))
         self.register_buffer("mean_m", torch.zeros(n_drugs))
         self.register_buffer("sd_m", torch.ones(n_drugs))
+        self.register_buffer("linear_gm", torch.zeros(self.normalize.weight_g.shape[0], n_drugs))
+        self.register_buffer("intercept_m", torch.zeros(n_drugs))
 
     @property
     def graphs(self) -> MolecularGraphs | None:
@@ -79,24 +83,45 @@ class DrugResponseModule(OnEncoderModule):
         cell_nd = self.cell(self.embed(cells))
         return cell_nd @ drug_md.T / cell_nd.shape[1] ** 0.5
 
-    def predict(self, cells: dict[str, Tensor]) -> Tensor:
+    def respond_linearly(self, cells: dict[str, Tensor]) -> Tensor:
+        """The same by the regression of each drug on the genes."""
+        return self.normalize(cells) @ self.linear_gm + self.intercept_m
+
+    def predict(self, cells: dict[str, Tensor], linear_share: float = 0.0) -> Tensor:
         """Ln IC50, (n, m), of the training drugs."""
-        return self.respond(cells, self.describe(self.feature_mf, self.graphs)) * self.sd_m + self.mean_m
+        z_nm = self.respond(cells, self.describe(self.feature_mf, self.graphs))
+        if linear_share:
+            z_nm = torch.lerp(z_nm, self.respond_linearly(cells), linear_share)
+        return z_nm * self.sd_m + self.mean_m
 
-    def predict_new(self, cells: dict[str, Tensor], feature_mf: Tensor, graphs: MolecularGraphs | None) -> Tensor:
-        """Ln IC50, (n, m), of other drugs."""
-        mean_m, sd_m = self.level(feature_mf)
-        return self.respond(cells, self.describe(feature_mf, graphs)) * sd_m + mean_m
+    def predict_new(
+        self,
+        cells: dict[str, Tensor],
+        feature_kf: Tensor,
+        graphs: MolecularGraphs | None,
+        linear_share: float = 0.0,
+    ) -> Tensor:
+        """Ln IC50, (n, k), of other drugs."""
+        mean_k, sd_k = self.level(feature_kf)
+        z_nk = self.respond(cells, self.describe(feature_kf, graphs))
+        if linear_share:
+            linear_nk = self.respond_linearly(cells) @ self.like(feature_kf).T.float()
+            z_nk = torch.lerp(z_nk, linear_nk, linear_share)
+        return z_nk * sd_k + mean_k
 
-    def level(self, feature_mf: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and sd over cells of other drugs, (m,): kernel ridge regression on Tanimoto similarity."""
-        known_mm = tanimoto(self.feature_mf, self.feature_mf)
-        noise_mm = LEVEL_NOISE * torch.eye(len(known_mm), dtype=known_mm.dtype, device=known_mm.device)
-        weight_km = torch.linalg.solve(known_mm + noise_mm, tanimoto(self.feature_mf, feature_mf)).T
-        mean_m, log_sd_m = (
+    def level(self, feature_kf: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and sd over cells of other drugs, (k,)."""
+        weight_km = self.like(feature_kf)
+        mean_k, log_sd_k = (
             values.mean() + weight_km @ (values.double() - values.mean()) for values in (self.mean_m, self.sd_m.log())
         )
-        return mean_m.float(), log_sd_m.exp().float()
+        return mean_k.float(), log_sd_k.exp().float()
+
+    def like(self, feature_kf: Tensor) -> Tensor:
+        """What other drugs take from the training drugs, (k, m): kernel ridge regression on Tanimoto similarity."""
+        known_mm = tanimoto(self.feature_mf, self.feature_mf)
+        noise_mm = LEVEL_NOISE * torch.eye(len(known_mm), dtype=known_mm.dtype, device=known_mm.device)
+        return torch.linalg.solve(known_mm + noise_mm, tanimoto(self.feature_mf, feature_kf)).T
 
     def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Squared error of z-scores over the pairs of cell and drug that were measured, all alike."""

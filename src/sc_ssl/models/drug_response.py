@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from sc_ssl._checks import check_choice
+from sc_ssl._checks import check_choice, check_share
 from sc_ssl.data.molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 from sc_ssl.nn import MLP
 
 from ._drug_response_module import DrugResponseModule
+from ._linear_response import ridge_regression
 from ._on_encoder import OnEncoder, mean_and_sd, plain_encoder
 from ._training import TrainingDefaults
 from .regressor import modality_values
@@ -36,8 +37,9 @@ class DrugResponse(OnEncoder):
     A branch for the cell, on the embedding of a pretrained model or from scratch, and one for the drug, a Morgan
     fingerprint; both meet in a joint network, as in CellLM's and DeepCDR's networks. Departs from them in fingerprints by
     default instead of a graph network on the molecule, which did no better; in z-scores of each drug's responses as the
-    target, so that the network learns which cells respond and not which drugs are potent, which a drug's mean tells; and
-    in the level of a drug without responses, which comes from the drugs that are like it.
+    target, so that the network learns which cells respond and not which drugs are potent, which a drug's mean tells; in
+    the level of a drug without responses, which comes from the drugs that are like it; and in a ridge regression of each
+    drug on the genes, fitted beside the network, which predictions for new cells can take a share from.
     :func:`sc_ssl.tl.drug_response` does it in one call.
 
     Parameters
@@ -134,6 +136,8 @@ class DrugResponse(OnEncoder):
         drugs: Drugs | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
+        *,
+        linear_share: float = 0.0,
     ) -> pd.DataFrame:
         """Predict the response of cells to drugs.
 
@@ -143,35 +147,43 @@ class DrugResponse(OnEncoder):
             Cells, as in :meth:`get_latent_representation`; responses are not needed.
         drugs
             Drugs as in the constructor, with responses or not; by default those that the model was trained on.
+        linear_share
+            Share of the prediction that comes from the ridge regression, in [0, 1], the rest from the network. Of lines
+            that were trained on the network knows more; for new ones the mean of both (0.5) is the best.
 
         Returns
         -------
         Cells × drugs, in the units of the training responses.
         """
         self._check_if_trained(warn=False)
+        check_share("linear_share", linear_share)
         if drugs is None:
-            values = self._map_cells(self.module.predict, adata, indices, batch_size)
+            predict = partial(self.module.predict, linear_share=linear_share)
             columns = self.drug_names
         else:
             new = plain_drugs(drugs)
             columns = list(new)
-            feature_mf = torch.as_tensor(drug_features(new), device=self.device)
-            if feature_mf.shape[1] != self.module.feature_mf.shape[1]:
+            feature_kf = torch.as_tensor(drug_features(new), device=self.device)
+            if feature_kf.shape[1] != self.module.feature_mf.shape[1]:
                 raise ValueError(
-                    f"the model knows {self.module.feature_mf.shape[1]} features of a drug, found {feature_mf.shape[1]}."
+                    f"the model knows {self.module.feature_mf.shape[1]} features of a drug, found {feature_kf.shape[1]}."
                 )
             graphs = None if self.module.graphs is None else molecular_graphs(new)[0].to(self.device)
-            predict = partial(self.module.predict_new, feature_mf=feature_mf, graphs=graphs)
-            values = self._map_cells(predict, adata, indices, batch_size)
+            predict = partial(self.module.predict_new, feature_kf=feature_kf, graphs=graphs, linear_share=linear_share)
+        values = self._map_cells(predict, adata, indices, batch_size)
         names = (self.adata if adata is None else adata).obs_names
         index = names if indices is None else names[np.asarray(indices)]
         return pd.DataFrame(values, index=index, columns=columns)
 
     def _training_cells(self, **fit_options: Any) -> Cells:
-        """The cells with their responses beside them."""
+        """The cells with their responses beside them, after the ridge regression of these."""
         cells = self._own_cells()
-        values = response_values(self.adata, self.response_key, self.drug_names)
-        return cells.beside(response=values.to_numpy(np.float32, copy=True))
+        response_nm = response_values(self.adata, self.response_key, self.drug_names).to_numpy(np.float32, copy=True)
+        z_nm = (response_nm - self.module.mean_m.numpy(force=True)) / self.module.sd_m.numpy(force=True)
+        linear_gm, intercept_m = ridge_regression(self._map_cells(self.module.normalize, None, None), z_nm)
+        self.module.linear_gm.copy_(torch.as_tensor(linear_gm))
+        self.module.intercept_m.copy_(torch.as_tensor(intercept_m))
+        return cells.beside(response=response_nm)
 
 
 def response_values(adata: AnnData, key: str, drugs: Sequence[str], *, min_cells: int = 2) -> pd.DataFrame:

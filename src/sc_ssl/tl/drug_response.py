@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl import models
+from sc_ssl._checks import check_share
 from sc_ssl._keys import prediction_key
 from sc_ssl.data import check_cells
 from sc_ssl.data.molecules import drug_features, molecular_graphs, plain_drugs
@@ -39,6 +40,7 @@ def drug_response(
     layer: str | None = None,
     key_added: str | None = None,
     max_epochs: int | None = None,
+    linear_share: float = 0.5,
     random_state: int | np.random.Generator | None = 0,
     accelerator: str = "auto",
     train_kwargs: Mapping[str, Any] | None = None,
@@ -69,6 +71,9 @@ def drug_response(
         Name of the result in ``obsm`` and ``uns``, by default ``<response>_predicted`` or ``response_predicted``.
     max_epochs
         Times through the cells.
+    linear_share
+        Share of the prediction for cells without any response that comes from a ridge regression of each drug on the
+        genes, in [0, 1]; the rest, and all of it for cells with responses, comes from the network.
     random_state
         Seed, or a generator to draw it from; the caller's random state is left alone.
     accelerator
@@ -103,6 +108,7 @@ def drug_response(
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy", "response")}
     check_cells(adata, min_cells=MIN_CELLS)
+    check_share("linear_share", linear_share)
     known = params["drugs"] = plain_drugs(drugs)
     drug_features(known)  # before anything is trained, also of the drugs without responses
     if model_kwargs.get("drug_encoder") == "gin":
@@ -126,16 +132,30 @@ def drug_response(
         training_cells.obsm[name] = table[measured]
         model_kwargs = {"drugs": known, "response_key": name, "encoder": trained, **model_kwargs}
         model = train_private(DrugResponse, training_cells, model_kwargs, max_epochs, options, input)
-        prediction = model.get_prediction(cells)
-        others = {drug: known[drug] for drug in known if drug not in prediction}
-        if others:
-            prediction = prediction.join(model.get_prediction(cells, others))[list(known)]
+        of_known, of_new = (
+            _predict(model, cells, np.flatnonzero(rows), known, share)
+            for rows, share in ((measured, 0.0), (~measured, linear_share))
+        )
+        # measured cells stand first
+        prediction = pd.concat([of_known, of_new]).iloc[np.argsort(np.argsort(~measured, kind="stable"))]
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     key = prediction_key(name, key_added)
     written = destination(adata, copy=copy)
     written.obsm[key] = prediction
     written.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     return written if copy else None
+
+
+def _predict(
+    model: DrugResponse, cells: AnnData, index: np.ndarray, drugs: Mapping[str, Any], linear_share: float
+) -> pd.DataFrame:
+    """Responses of these cells to all drugs, whether the model was trained on them or not."""
+    prediction = model.get_prediction(cells, None, index, linear_share=linear_share)
+    others = {drug: drugs[drug] for drug in drugs if drug not in prediction}
+    if others:
+        of_others = model.get_prediction(cells, others, index, linear_share=linear_share)
+        prediction = pd.concat([prediction, of_others], axis=1)
+    return prediction[list(drugs)]
 
 
 def _wide(response: pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> pd.DataFrame:
