@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 
 from sc_ssl import _compat
@@ -17,11 +16,11 @@ from sc_ssl._logging import logger
 from ._adapt import Adapt
 from ._base import SSLModel
 from ._calibration import calibration
-from ._cell_types import labelled_cells, lone_types, read_types, type_codes, type_names
+from ._cell_namer import CellNamer
+from ._cell_types import lone_types, read_types, type_names
 from ._classifier_module import CellClassifierModule, ClassWeight, Head
 from ._encoders import class_named, copy_encoder, gene_slot, latent_width, warn_untrained
 from ._fine_tune import MIN_TO_CHOOSE, ending, fine_tune, validation_cells
-from ._neighbor_votes import neighbor_votes
 from ._storage import read_config
 from ._training import TrainingDefaults
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class CellClassifier(SSLModel):
+class CellClassifier(CellNamer):
     """Names cell types with the encoder of any trained model of this package; :meth:`from_pretrained` makes one.
 
     The head starts as a logistic regression on the frozen encoder, so that training the whole network, the encoder at a
@@ -68,7 +67,6 @@ class CellClassifier(SSLModel):
     Kumar et al. (2022), Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR.
     """
 
-    module: CellClassifierModule
     training = TrainingDefaults(max_epochs=100, batch_size=128, plan={"weight_decay": 1e-2, "schedule": "constant"})
     takes_new_batches = True
 
@@ -89,7 +87,6 @@ class CellClassifier(SSLModel):
             raise TypeError("a CellClassifier starts from a pretrained model; use CellClassifier.from_pretrained.")
         super().__init__(None, registry)
         self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
-        self._label_n: np.ndarray | None = None
         self._split: tuple[float, np.ndarray] | None = None
         check_choice("reads", reads, ("embedding", "gene_slots"))
         encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
@@ -257,6 +254,10 @@ class CellClassifier(SSLModel):
         with ending(self._finish):
             tune(index, label_n)
 
+    def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
+        super()._attach(adata, min_coverage=min_coverage)
+        self._split = None
+
     def _kept_aside(self, label_n: np.ndarray, validation_size: float) -> np.ndarray:
         """The validation split, the same one as long as the cells and its size are: training goes on after training."""
         if self._split is None or self._split[0] != validation_size:
@@ -278,101 +279,3 @@ class CellClassifier(SSLModel):
             with torch.no_grad():
                 total_d += self.module.embed(minibatch).sum(dim=0).cpu()
         self.module.center_d.copy_(total_d / self._own_cells().n_cells)
-
-    def get_latent_representation(
-        self,
-        adata: AnnData | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        batch_size: int | None = None,
-    ) -> np.ndarray:
-        """What the head reads of cells, before or after fine-tuning; as of the other models."""
-        return self._map_cells(self.module.embed, adata, indices, batch_size)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Types of the classifier's own cells, (n,), ``None`` where there is none."""
-        label_n = np.full(self._own_cells().n_cells, -1) if self._label_n is None else self._label_n
-        return np.asarray([*self.classes, None], dtype=object)[label_n]
-
-    def predict(
-        self,
-        adata: AnnData | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        *,
-        soft: bool = False,
-        return_uncertainty: bool = False,
-        unknown: str | bool | None = True,
-        center: bool = False,
-    ) -> Any:
-        """Name the types of cells, by default the classifier's own; rows come in the order asked for.
-
-        Parameters
-        ----------
-        adata, indices
-            Cells, as in :meth:`get_latent_representation`.
-        soft
-            The probability of each type instead of a name.
-        return_uncertainty
-            Also 1 − the probability of the most probable type.
-        unknown
-            What a cell is called whose most probable type is less probable than the threshold that training chose, with
-            ``True`` the ``unlabeled_category``; ``None`` or ``False`` name a type for every cell.
-        center
-            Move the cells' mean embedding to that of the cells trained with first, which removes what sets all of one
-            apart from all of the other, such as platform or species; of harm where the types differ, or cells are few.
-
-        Returns
-        -------
-        (n,) names, or with ``soft`` a data frame (n, k) of calibrated probabilities with the types as columns; with
-        ``return_uncertainty`` a pair of that and (n,) in [0, 1].
-        """
-        self._check_if_trained(warn=False)
-        if center:
-            z_nd = torch.as_tensor(self._map_cells(self.module.embed, adata, indices)).to(self.device)
-            proba_nk = self.module.proba_at(z_nd - z_nd.mean(dim=0) + self.module.center_d).numpy(force=True)
-        else:
-            proba_nk = self._map_cells(self.module.proba, adata, indices)
-        top_n = proba_nk.max(axis=1)
-        name_n = np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
-        if unknown:
-            name_n[top_n < float(self.module.threshold)] = self.unlabeled_category if unknown is True else unknown
-        cells = self._adata if adata is None else adata
-        index = cells.obs_names if indices is None else cells.obs_names[np.asarray(indices)]
-        found = pd.DataFrame(proba_nk, index=index, columns=self.classes) if soft else name_n
-        return (found, 1 - top_n) if return_uncertainty else found
-
-    def predict_knn(self, adata: AnnData | None = None, *, n_neighbors: int = 15, soft: bool = False) -> Any:
-        """Name the types of cells by the labelled cells that are nearest in the embedding (cosine, near ones weigh more).
-
-        Parameters
-        ----------
-        adata
-            Cells; by default the classifier's own labelled cells, each without itself among its neighbours.
-        n_neighbors
-            Labelled neighbours that vote, at most all.
-        soft
-            The share of the votes of each type instead of a name.
-
-        Returns
-        -------
-        (n,) names, or a data frame (n, k) with the types as columns.
-        """
-        index, label_n = self._labelled()
-        own_nd = self._map_cells(self.module.embed, None, index)
-        query_nd = None if adata is None else self._map_cells(self.module.embed, adata, None)
-        proba_nk = neighbor_votes(own_nd, label_n, len(self.classes), query_nd, n_neighbors=n_neighbors)
-        if not soft:
-            return np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
-        names = self._adata.obs_names[index] if adata is None else adata.obs_names
-        return pd.DataFrame(proba_nk, index=names, columns=self.classes)
-
-    def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
-        super()._attach(adata, min_coverage=min_coverage)
-        self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
-        self._split = None
-
-    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the cells with a known type, and its code."""
-        self._own_cells()  # its error comes first
-        index = labelled_cells(self._label_n, self.labels_key, self.classes)
-        return index, self._label_n[index]
