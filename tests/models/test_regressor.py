@@ -9,13 +9,14 @@ import torch
 
 from sc_ssl import models
 from sc_ssl.metrics import pearson
-from sc_ssl.models import BYOL, ContrastiveSC, MaskedAutoencoder, ModalityRegressor
+from sc_ssl.models import BYOL, CellLM, ContrastiveSC, MaskedAutoencoder, ModalityRegressor
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {
     BYOL: {"n_hidden": [32], "n_latent": 8, "projector": [8]},
     ContrastiveSC: {"n_hidden": [32], "n_latent": 8},
     MaskedAutoencoder: {"n_hidden": [32], "n_latent": 8},
+    CellLM: {"n_hidden": 16, "n_layers": 1, "n_heads": 2},
 }
 
 
@@ -74,12 +75,28 @@ def test_any_encoder_is_copied_and_trained_or_frozen(cite, tmp_path, model_class
     if freeze_encoder:
         assert all(unchanged.values())
     else:
-        assert not any(unchanged[name] for name in unchanged if name.startswith("encoder.") and "num_b" not in name)
+        trained = [name for name in unchanged if name.startswith(("encoder.", "transformer.")) and "num_b" not in name]
+        assert trained and not any(unchanged[name] for name in trained)
     assert not [name for name, p in model.module.named_parameters() if p.requires_grad and "encoder.projector" in name]
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.module.state_dict().items())
     model.save(tmp_path / "model")
     loaded = models.load(tmp_path / "model")
     pd.testing.assert_frame_equal(loaded.get_prediction(cite), model.get_prediction(), atol=1e-5)
+
+
+def test_cells_are_read_with_the_batches_of_the_encoder(cite, tmp_path):
+    cite.obs["donor"] = [f"donor_{i % 2}" for i in range(120)]
+    source = pretrained(BYOL, cite.copy(), batch_key="donor")
+    model = build(cite, encoder=source, freeze_encoder=True)
+    np.testing.assert_array_equal(model._map_cells(model.module.embed, None, None), source.get_latent_representation())
+    model.train(2, **QUICK)
+    model.save(tmp_path / "model")
+    prediction = model.get_prediction()
+    del cite.obs["donor"]
+    loaded = models.load(tmp_path / "model")
+    assert set(loaded._read(cite).batch) == {-1}  # cells of a new batch
+    cite.obs["donor"] = [f"donor_{i % 2}" for i in range(120)]
+    pd.testing.assert_frame_equal(loaded.get_prediction(cite), prediction, atol=1e-5)
 
 
 def test_every_parameter_that_is_trained_gets_a_gradient(cite):
@@ -124,9 +141,10 @@ def test_bad_input_is_refused_with_names(cite):
         build(cite, freeze_encoder=True)
     with pytest.raises(ValueError, match="encoder knows 96 genes .* registered with 90"):
         build(cite[:, :90].copy(), encoder=pretrained(BYOL, cite.copy()))
-    with pytest.raises(ValueError, match="batches donor_0, donor_1"):
-        cite.obs["donor"] = [f"donor_{i % 2}" for i in range(120)]
-        build(cite, encoder=pretrained(BYOL, cite.copy(), batch_key="donor"))
+    logged = cite.copy()
+    logged.X = np.log1p(logged.X)
+    with pytest.raises(ValueError, match="encoder was trained on input='log1p', the cells are input='counts'"):
+        build(cite, encoder=pretrained(BYOL, logged, input="log1p"))
     protein = cite.obsm["protein"]
     cite.obsm["protein"] = protein.set_axis(["CD0", *protein.columns[:-1]], axis=1)
     with pytest.raises(ValueError, match="needs a name of its own, found 'CD0' more than once"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_models import assert_unchanged
 
-from sc_ssl.models import DrugResponse
+from sc_ssl.models import CellLM, DrugResponse
 from sc_ssl.tl import drug_response
 
 QUICK = {
@@ -67,6 +67,31 @@ def test_a_long_table_says_the_same_and_the_result_can_be_written(screen, tmp_pa
     pd.testing.assert_frame_equal(copied.obsm["again"], screen.obsm["ln_ic50_predicted"])
     assert "again" not in screen.obsm
     copied.write_h5ad(tmp_path / "cells.h5ad")
+
+
+def test_stands_on_a_trained_encoder_that_fits_and_takes_no_measured_response_away(screen):
+    encoder_cells = screen.copy()
+    CellLM.setup_anndata(encoder_cells)
+    encoder = CellLM(encoder_cells, n_hidden=16, n_layers=1, n_heads=2)
+    encoder.train(1, accelerator="cpu", enable_progress_bar=False)
+    drug_response(screen, "ln_ic50", DRUGS, encoder=encoder, freeze_encoder=True, **QUICK)
+    assert screen.obsm.pop("ln_ic50_predicted").notna().all(axis=None)
+    del screen.uns["ln_ic50_predicted"]
+    before = screen.copy()
+    with pytest.raises(ValueError, match=r"obsm\['ln_ic50'\] holds something else than an earlier prediction"):
+        drug_response(screen, "ln_ic50", DRUGS, key_added="ln_ic50", **QUICK)
+    with pytest.raises(ValueError, match=r"trained on raw counts .* taken for scaled values"):
+        drug_response(screen, "ln_ic50", DRUGS, encoder=encoder, input="scaled", **QUICK)
+    assert_unchanged(screen, before)
+    screen.var_names = [f"other_{g}" for g in range(screen.n_vars)]
+    with pytest.raises(ValueError, match="needs 50% of its 96 genes, found 0"):
+        drug_response(screen, "ln_ic50", DRUGS, encoder=encoder, **QUICK)
+
+
+def test_repeated_rows_are_named(screen):
+    table = long_table(screen.obsm["ln_ic50"])
+    with pytest.raises(ValueError, match="more than one row of cell 'cell_0' and drug 'a'"):
+        drug_response(screen, pd.concat([table, table[:1]]), DRUGS, **QUICK)
 
 
 @pytest.mark.parametrize("input", ["log1p", "scaled"])

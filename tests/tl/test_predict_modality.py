@@ -7,7 +7,9 @@ import pytest
 import torch
 from anndata import AnnData
 from scipy import sparse
+from small_models import assert_unchanged
 
+from sc_ssl.models import BYOL
 from sc_ssl.tl import predict_modality
 
 QUICK = {
@@ -34,6 +36,14 @@ def joined(rna, proteins):
         return mudata.MuData({"rna": rna, "prot": proteins})
 
 
+def trained(adata, **setup):
+    adata = adata.copy()
+    BYOL.setup_anndata(adata, **setup)
+    model = BYOL(adata, projector=[8], **ENCODER)
+    model.train(2, accelerator="cpu", enable_progress_bar=False)
+    return model
+
+
 @pytest.mark.parametrize("encoder", ["byol", "mae", None])
 def test_every_cell_is_predicted_and_nothing_else_is_touched(cite, encoder):
     cite.obsm["protein"].iloc[100:] = np.nan
@@ -49,6 +59,50 @@ def test_every_cell_is_predicted_and_nothing_else_is_touched(cite, encoder):
     assert set(cite.uns) == {"protein_predicted"}
     assert (cite.X != before.X).nnz == 0
     assert cite.obs.equals(before.obs)
+
+
+def test_errors_come_before_an_encoder_is_trained(cite, monkeypatch):
+    monkeypatch.setattr(BYOL, "train", lambda *_, **__: pytest.fail("the encoder was trained"))
+    for wrong, error, message in (
+        ({"frozen": True}, TypeError, "frozen"),
+        ({"dropout_rate": 1.5}, ValueError, r"dropout_rate lies in \[0, 1\), found 1.5"),
+        ({"max_epochs": 0}, ValueError, "max_epochs is at least 1"),
+        ({"key_added": "protein"}, ValueError, r"obsm\['protein'\] holds something else than an earlier prediction"),
+    ):
+        with pytest.raises(error, match=message):
+            predict_modality(cite, encoder="byol", encoder_kwargs=ENCODER, **QUICK | wrong)
+
+
+def test_a_result_takes_only_the_place_of_an_earlier_one(cite):
+    options = QUICK | ENCODER | {"encoder": None}
+    cite.obsm["protein_predicted"] = cite.obsm["protein"].copy()
+    with pytest.raises(ValueError, match=r"obsm\['protein_predicted'\] holds something else"):
+        predict_modality(cite, **options)
+    del cite.obsm["protein_predicted"]
+    predict_modality(cite, **options)
+    first = cite.obsm["protein_predicted"]
+    predict_modality(cite, random_state=1, **options)
+    assert not np.allclose(cite.obsm["protein_predicted"], first)
+
+
+def test_an_encoder_of_several_batches_reads_them_and_one_of_other_genes_or_input_is_refused(cite):
+    donors = cite.copy()
+    donors.obs["donor"] = [f"donor_{i % 3}" for i in range(120)]
+    encoder = trained(donors, batch_key="donor")
+    predict_modality(donors, encoder=encoder, **QUICK)  # the donors that it knows
+    predict_modality(cite, encoder=encoder, **QUICK)  # cells of a new batch
+    known, new = donors.obsm["protein_predicted"], cite.obsm.pop("protein_predicted")
+    assert known.notna().all(axis=None) and not np.allclose(known, new)
+    del cite.uns["protein_predicted"]
+    before, renamed = cite.copy(), cite.copy()
+    renamed.var_names = [f"other_{g}" for g in range(96)]
+    with pytest.raises(ValueError, match=r"needs 50% of its 96 genes, found 0 .* names such as 'other_0'"):
+        predict_modality(renamed, encoder=encoder, **QUICK)
+    logged = cite.copy()
+    logged.X = np.log1p(logged.X)
+    with pytest.raises(ValueError, match=r"trained on log-normalised values .* taken for raw counts"):
+        predict_modality(cite, encoder=trained(logged, input="log1p"), **QUICK)
+    assert_unchanged(cite, before)
 
 
 def test_cells_without_proteins_are_not_learned_from(cite):

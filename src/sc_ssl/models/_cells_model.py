@@ -118,17 +118,23 @@ class CellsModel(BaseModelClass):
         """The layer and keys under which the model's cells were registered."""
         return _compat.setup_arguments(self.registry_)
 
+    @property
+    def _batch_registry(self) -> dict[str, Any]:
+        """Where the names of the batches and of their column stand."""
+        return self.registry_
+
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells for this model, matching genes and batches by name."""
         setup = self.setup_arguments
-        unnamed = self.takes_new_batches and setup["batch_key"] not in (None, *adata.obs)
+        batch_key = _compat.setup_arguments(self._batch_registry)["batch_key"]
+        unnamed = self.takes_new_batches and batch_key not in (None, *adata.obs)
         cells = Cells.from_anndata(
             adata,
             self.var_names,
             layer=setup["layer"],
             input=setup["input"],
-            batch_key=None if unnamed else setup["batch_key"],
-            batches=_compat.registered_batches(self.registry_),
+            batch_key=None if unnamed else batch_key,
+            batches=_compat.registered_batches(self._batch_registry),
             size_factor_key=setup["size_factor_key"],
             min_coverage=min_coverage,
         )

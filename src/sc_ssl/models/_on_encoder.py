@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sc_ssl import _compat
-
 from ._base import SSLModel
 from ._encoders import class_named, empty_cells, warn_untrained
 from ._module import SSLModule
@@ -45,6 +43,7 @@ class OnEncoderModule(SSLModule):
     def __init__(self, *, encoder: SSLModule, freeze_encoder: bool) -> None:
         super().__init__()
         self.encoder = encoder
+        self.reads_counts = encoder.reads_counts
         self.freeze_encoder = freeze_encoder
         embedding_parameters = set() if freeze_encoder else set(_of_embedding(encoder))
         for parameter in encoder.parameters():  # a decoder or a projector is not on the way to the prediction
@@ -68,10 +67,17 @@ class OnEncoderModule(SSLModule):
 
 
 class OnEncoder(SSLModel):
-    """A model that predicts from the embedding of another one."""
+    """A model that predicts from the embedding of another one, which reads the cells' batches as it was trained to."""
 
     module: OnEncoderModule
     inputs = (*SSLModel.inputs, "scaled")
+    takes_new_batches = True
+    _encoder_registry: dict[str, Any] | None = None
+
+    @property
+    def _batch_registry(self) -> dict[str, Any]:
+        """That of the encoder, where there is one."""
+        return self._encoder_registry or self.registry_
 
     def _encoder(
         self,
@@ -85,7 +91,11 @@ class OnEncoder(SSLModel):
             raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
         if encoder is None:
             return PlainEncoder(normalize=self._normalizer(), encoder=network())
-        copied = self._copied(plain_encoder(encoder))
+        plain = plain_encoder(encoder)
+        copied = self._copied(plain)
+        self._encoder_registry = plain["registry"]
+        if self._adata is not None:
+            self._cells = self._read(self._adata)
         if isinstance(encoder, SSLModel):
             warn_untrained(encoder)
             copied.load_state_dict(encoder.module.state_dict())
@@ -99,12 +109,9 @@ class OnEncoder(SSLModel):
                 f"the encoder knows {len(model.var_names)} genes and the cells are registered with {len(self.var_names)} "
                 "in another order or of other names; register adata[:, encoder.var_names]."
             )
-        batches, own = (_compat.registered_batches(registry) for registry in (model.registry_, self.registry_))
-        if len(batches) > 1 and batches != own:
-            raise ValueError(
-                f"the encoder was trained with the batches {', '.join(batches[:5])}, the cells are registered with "
-                f"{', '.join(own[:5])}; register them with the encoder's batch_key, or train the encoder without."
-            )
+        trained_on, found = (m.setup_arguments["input"] for m in (model, self))
+        if trained_on != found:
+            raise ValueError(f"the encoder was trained on input={trained_on!r}, the cells are input={found!r}.")
         return model.module
 
 

@@ -72,7 +72,7 @@ def fit(
     An interrupted training that was asked for in the same words is finished instead, unless it is not ``resumable``.
     The cells held out are drawn, or those at the positions ``val_idx``.
     """
-    _check_options(devices, max_epochs, batch_size)
+    check_options(devices, max_epochs, batch_size)
     batch_size = defaults.batch_size if batch_size is None else batch_size
     micro_batch_size = defaults.micro_batch_size if micro_batch_size is None else micro_batch_size
     _check_micro_batch(module, micro_batch_size, batch_size)
@@ -122,7 +122,8 @@ def fit(
     _run(model, module, runner, datamodule, asked if resumable else None)
 
 
-def _check_options(devices: Any, max_epochs: int | None, batch_size: int | None) -> None:
+def check_options(devices: Any = "auto", max_epochs: int | None = None, batch_size: int | None = None) -> None:
+    """An error for a number of epochs or cells that no training has."""
     if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
         raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
     if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl._logging import logger
 from sc_ssl.data import (
     Source,
+    check_coverage,
     check_input,
     find_counts,
     in_order,
@@ -21,9 +23,10 @@ from sc_ssl.data import (
     library_size,
     obs_categories,
 )
+from sc_ssl.models._cells_model import MIN_COVERAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sc_ssl.data.counts import Kind
     from sc_ssl.models import SSLModel
@@ -68,19 +71,27 @@ def private_cells(
     return AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
 
 
-def train_private(
-    model_class: type[SSLModel],
-    cells: AnnData,
-    kwargs: dict[str, Any],
-    max_epochs: int | None,
-    options: dict[str, Any],
-    input: Kind = "counts",
-) -> Any:
-    """A trained model of private cells; scvi-tools keeps no reference to them."""
+def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: Kind = "counts") -> AnnData:
+    """Private cells for what stands on a trained encoder: its genes, and its batches where the cells have their column.
+
+    Genes that are missing count as not expressed; an error when they are many, or the encoder reads other input.
+    """
+    check_coverage(adata.var_names, encoder.var_names, MIN_COVERAGE)
+    trained_on, batch_key = (encoder.setup_arguments[name] for name in ("input", "batch_key"))
+    if trained_on != input:
+        raise ValueError(
+            f"the encoder was trained on {_SAID[trained_on]} (input={trained_on!r}), the cells are taken for "
+            f"{_SAID[input]} (input={input!r}); train an encoder on {_SAID[input]}."
+        )
+    batch_key = batch_key if batch_key in adata.obs else None
+    return private_cells(adata, source, encoder.var_names, batch_key=batch_key, input=input)
+
+
+@contextmanager
+def registered(model_class: type[SSLModel], cells: AnnData, input: Kind = "counts") -> Iterator[None]:
+    """Private cells for a model of this class, inside the block; scvi-tools keeps no reference to them."""
     try:
         model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR, input=input)
-        model = model_class(cells, **kwargs)
-        model.train(max_epochs, **options)
+        yield
     finally:
         _compat.release(model_class, cells)
-    return model

@@ -63,6 +63,14 @@ def write(
     return adata if copy else None
 
 
+def check_free(written: AnnData, key: str, measured: str) -> None:
+    """An error when a prediction would take the place of what was measured, or of anything but an earlier prediction."""
+    if key == measured or (key in written.obsm and "params" not in written.uns.get(key, {})):
+        raise ValueError(
+            f"obsm[{key!r}] holds something else than an earlier prediction; name the result with key_added=."
+        )
+
+
 def destination(adata: AnnData, *, copy: bool) -> AnnData:
     """What a tool writes into: the cells, or a copy of them in memory."""
     if not copy:

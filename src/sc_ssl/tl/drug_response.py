@@ -20,8 +20,8 @@ from sc_ssl.models import DrugResponse, SSLModel
 from sc_ssl.models.drug_response import response_values
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, private_cells, train_private
-from ._record import destination, record
+from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
+from ._record import check_free, destination, record
 
 if TYPE_CHECKING:
     from sc_ssl.data.molecules import Drugs
@@ -64,7 +64,8 @@ def drug_response(
     input
         What the matrix holds: ``"counts"``, ``"log1p"``, or ``"scaled"`` for z-scores, as bulk expression often is.
     encoder
-        What the model stands on: a trained model or the folder of a saved one; ``None`` trains from scratch.
+        What the model stands on: a trained model or the folder of a saved one, of which genes that are missing count as
+        not expressed; ``None`` trains from scratch.
     layer
         Layer of the expression; ``None`` takes ``layers["counts"]`` if there, else ``X``.
     key_added
@@ -103,7 +104,8 @@ def drug_response(
         A key, column or layer that is not there.
     ValueError
         Responses of cells that are not in ``adata``, or to drugs that are not in ``drugs``; a SMILES that rdkit rejects;
-        a matrix that does not hold what ``input`` says.
+        a matrix that does not hold what ``input`` says; an encoder of other genes or input; a result that would overwrite
+        anything but an earlier one.
     """
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy", "response")}
@@ -122,16 +124,22 @@ def drug_response(
     measured = table.notna().any(axis=1).to_numpy()
     if measured.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
+    key = prediction_key(name, key_added)
+    check_free(adata, key, name)
     source = find(adata, layer, input, chosen=True)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state):
         trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder
-        genes = adata.var_names if trained is None else trained.var_names
-        cells = private_cells(adata, source, genes, input=input)
+        if trained is None:
+            cells = private_cells(adata, source, adata.var_names, input=input)
+        else:
+            cells = cells_of_encoder(adata, source, trained, input)
         training_cells = cells[measured].copy()
         training_cells.obsm[name] = table[measured]
         model_kwargs = {"drugs": known, "response_key": name, "encoder": trained, **model_kwargs}
-        model = train_private(DrugResponse, training_cells, model_kwargs, max_epochs, options, input)
+        with registered(DrugResponse, training_cells, input):
+            model = DrugResponse(training_cells, **model_kwargs)
+            model.train(max_epochs, **options)
         of_known, of_new = (
             _predict(model, cells, np.flatnonzero(rows), known, share)
             for rows, share in ((measured, 0.0), (~measured, linear_share))
@@ -139,7 +147,6 @@ def drug_response(
         # measured cells stand first
         prediction = pd.concat([of_known, of_new]).iloc[np.argsort(np.argsort(~measured, kind="stable"))]
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
-    key = prediction_key(name, key_added)
     written = destination(adata, copy=copy)
     written.obsm[key] = prediction
     written.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
@@ -174,7 +181,7 @@ def _wide(response: pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> p
         raise ValueError(f"the column 'response' holds numbers, found {response['response'].dtype}; convert it.")
     repeated = response.duplicated(["cell", "drug"])
     if repeated.any():
-        cell, drug = response.loc[repeated.idxmax(), ["cell", "drug"]]
+        cell, drug = response[["cell", "drug"]].to_numpy()[repeated.to_numpy().argmax()]
         raise ValueError(f"response has more than one row of cell {cell!r} and drug {drug!r}; average them first.")
     columns = [drug for drug in drugs if drug in set(response["drug"])]
     wide = response.pivot(index="cell", columns="drug", values="response")

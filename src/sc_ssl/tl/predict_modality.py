@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from sc_ssl import models
 from sc_ssl._keys import METHODS, prediction_key
 from sc_ssl.data import check_cells
 from sc_ssl.models import ModalityRegressor, SSLModel
+from sc_ssl.models._on_encoder import plain_encoder
+from sc_ssl.models._training import check_options
 from sc_ssl.models.regressor import modality_values
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, private_cells, train_private
-from ._record import destination, record
+from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
+from ._record import check_free, destination, record
 from .embed import N_TOP_GENES
 
 
@@ -55,7 +58,8 @@ def predict_modality(
         holds them.
     encoder
         What the regressor stands on: the name of a method, which is then trained first, without proteins; a trained
-        model, or the folder of a saved one; ``None`` trains the network from scratch.
+        model, or the folder of a saved one, of which genes that are missing count as not expressed; ``None`` trains the
+        network from scratch.
     rna_key
         Of a MuData, the modality that holds the RNA.
     layer
@@ -93,7 +97,8 @@ def predict_modality(
     KeyError
         A key, layer or modality that is not there.
     ValueError
-        Not raw counts; proteins that are infinite or not there; modalities of other cells.
+        Not raw counts; proteins that are infinite or not there; modalities of other cells; an encoder of other genes or
+        input; a result that would overwrite anything but an earlier one.
     """
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
@@ -103,21 +108,32 @@ def predict_modality(
     source = find(rna, layer)
     if with_proteins.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with {protein_key!r} are needed, found {with_proteins.sum()}.")
+    key = prediction_key(protein_key, key_added)
+    check_free(rna, key, protein_key)
+    check_options(max_epochs=max_epochs)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state):
         trained = _find_encoder(encoder)
-        genes = select_genes(rna, n_top_genes, layer=layer) if trained is None else trained.var_names
-        cells = private_cells(rna, source, genes)
+        if trained is None:
+            cells = private_cells(rna, source, select_genes(rna, n_top_genes, layer=layer))
+        else:
+            cells = cells_of_encoder(rna, source, trained)
         cells.obsm[protein_key] = proteins
-        if isinstance(encoder, str) and trained is None:
-            trained = train_private(getattr(models, METHODS[encoder]), cells, dict(encoder_kwargs or {}), None, options)
         training_cells = cells[with_proteins].copy()
-        regressor_kwargs = {"protein_key": protein_key, "encoder": trained, **model_kwargs}
-        model = train_private(ModalityRegressor, training_cells, regressor_kwargs, max_epochs, options)
+        with registered(ModalityRegressor, training_cells):
+            regressor = partial(ModalityRegressor, training_cells, protein_key=protein_key, **model_kwargs)
+            if isinstance(encoder, str) and trained is None:
+                model_class = getattr(models, METHODS[encoder])
+                with registered(model_class, cells):
+                    trained = model_class(cells, **(encoder_kwargs or {}))
+                    with seeded(0):
+                        regressor(encoder=plain_encoder(trained))  # its errors come before the encoder is trained
+                    trained.train(**options)
+            model = regressor(encoder=trained)
+            model.train(max_epochs, **options)
         prediction = model.get_prediction(cells)
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
-    key = prediction_key(protein_key, key_added)
     written = destination(adata, copy=copy)
     result = written.mod[rna_key] if hasattr(written, "mod") else written
     result.obsm[key] = prediction
