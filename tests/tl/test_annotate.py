@@ -8,7 +8,7 @@ import pytest
 import torch
 from embedding import InterruptOnce
 
-from sc_ssl.models import CellClassifier, ScPretrain
+from sc_ssl.models import BYOL, CellClassifier, ScPretrain
 from sc_ssl.tl import annotate
 from sc_ssl.tl._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 
@@ -75,6 +75,45 @@ def test_without_a_model_an_encoder_is_trained_on_both(reference, query):
     again = annotate(query, reference, "cell_type", method="logistic", key_added="mine", copy=True, **QUICK)
     pd.testing.assert_frame_equal(again.obs, copy.obs, check_exact=True)
     np.testing.assert_array_equal(np.random.get_state()[1], random)
+
+
+@pytest.mark.parametrize(("model", "method"), [("mae", "finetune"), ("byol", "knn"), (None, "supervised")])
+def test_a_method_by_name_is_trained_on_both_or_starts_from_scratch(reference, query, model, method, logged):
+    annotate(query, reference, "cell_type", model=model, method=method, **QUICK)
+    assert np.mean(query.obs["cell_type"] == query.obs["truth"]) > 0.8
+    wanted = "BYOL" if model == "byol" else "MaskedAutoencoder"
+    assert query.uns["cell_type"]["params"]["encoder"] == wanted
+    assert ("Training an encoder on 80 genes" in logged()) == (method != "supervised")
+    assert "dataset" not in query.obs and "dataset" not in reference.obs
+
+
+def test_a_trained_method_starts_otherwise_than_one_from_scratch(reference, query):
+    found = {
+        method: annotate(query, reference, "cell_type", model="mae", method=method, copy=True, **QUICK)
+        for method in ("finetune", "supervised")
+    }
+    first, second = (cells.obsm["cell_type_proba"] for cells in found.values())
+    assert not np.allclose(first, second)
+
+
+def test_options_of_the_classifier_are_its_own_and_models_must_be_there(reference, query, encoder):
+    frozen, tuned = (
+        annotate(query, reference, "cell_type", model=encoder, classifier_kwargs=given, copy=True, **QUICK)
+        for given in ({"freeze_encoder": True, "patience": 2}, None)
+    )
+    assert not np.allclose(frozen.obsm["cell_type_proba"], tuned.obsm["cell_type_proba"])
+    logged_cells = reference.copy()
+    logged_cells.X = np.log1p(logged_cells.X)
+    BYOL.setup_anndata(logged_cells, input="log1p")
+    for options, message in (
+        ({"model": "maee"}, "one of 'masksc', .*; found 'maee'"),
+        ({"model": encoder, "method": "supervised"}, "'supervised' trains a network from scratch; model= names it"),
+        ({"model": encoder, "method": "knn", "classifier_kwargs": {"patience": 2}}, "classifier_kwargs are of method="),
+        ({"model": BYOL(logged_cells)}, "trained on input='log1p', and annotate reads raw counts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            annotate(query, reference, "cell_type", **options)
+    assert not {"cell_type"} & set(query.obs)
 
 
 def test_cells_are_called_unknown_when_that_is_asked_for(reference, query, encoder):
@@ -195,7 +234,7 @@ def test_result_is_written_only_where_nothing_is(reference, query, encoder):
             annotate(query, reference, column)
     with pytest.raises(KeyError, match="'nowhere' is not in reference.obs"):
         annotate(query, reference, "nowhere", model=encoder)
-    with pytest.raises(ValueError, match="method is one of 'finetune', 'knn'"):
+    with pytest.raises(ValueError, match="method is one of 'finetune', 'supervised', 'knn'"):
         annotate(query, reference, "cell_type", method="bayes", key_added="x")
 
 

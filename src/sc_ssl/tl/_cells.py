@@ -88,10 +88,12 @@ def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: K
 
 
 @contextmanager
-def registered(model_class: type[SSLModel], cells: AnnData, input: Kind = "counts") -> Iterator[None]:
+def registered(
+    model_class: type[SSLModel], cells: AnnData, input: Kind = "counts", batch_key: str | None = None
+) -> Iterator[None]:
     """Private cells for a model of this class, inside the block; scvi-tools keeps no reference to them."""
     try:
-        model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR, input=input)
+        model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR, input=input, batch_key=batch_key)
         yield
     finally:
         _compat.release(model_class, cells)

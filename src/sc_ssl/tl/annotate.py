@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,27 +14,28 @@ from sc_ssl._checks import check_choice
 from sc_ssl._keys import SIZE_FACTOR, annotation_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import check_cells, check_coverage, describe_names, find_counts, library_size
-from sc_ssl.models import CellClassifier, ScPretrain, SSLModel, load
+from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.models._cell_types import read_types, type_names
 from sc_ssl.models._cells_model import MIN_COVERAGE
+from sc_ssl.models._studies import DATASET, join_studies
 from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
 
+from ._annotation_encoder import given_encoder, to_train, train_encoder
 from ._cells import MIN_CELLS, find
-from ._model_folder import describe_call, goes_on, load_unfinished, save, train
+from ._model_folder import describe_call
 from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 from ._record import destination, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
-METHODS = ("finetune", *OFF_THE_SHELF)
+METHODS = ("finetune", "supervised", *OFF_THE_SHELF)
+#: of the network without pretraining, all of it from the first epoch on
+LR_SUPERVISED = 1e-3
 #: the mean of fewer cells is that of their types
 MIN_TO_CENTER = 20
-#: types are told apart by hundreds of genes
-FEW_GENES = 200
 
 
 def annotate(
@@ -41,7 +43,7 @@ def annotate(
     reference: AnnData,
     labels_key: str,
     *,
-    method: Literal["finetune", "knn", "logistic", "svm", "forest"] = "finetune",
+    method: Literal["finetune", "supervised", "knn", "logistic", "svm", "forest"] = "finetune",
     model: SSLModel | str | Path | None = None,
     orthologs: pd.DataFrame | str | Path | None = None,
     unlabeled_category: str = "Unknown",
@@ -55,6 +57,7 @@ def annotate(
     accelerator: str = "auto",
     save_model: str | Path | None = None,
     train_kwargs: Mapping[str, Any] | None = None,
+    classifier_kwargs: Mapping[str, Any] | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Name the types of cells after an annotated reference, which may have other genes, depth or species.
@@ -71,10 +74,13 @@ def annotate(
     labels_key
         Column of ``reference.obs`` with the types.
     method
-        ``"finetune"``: a :class:`~sc_ssl.models.CellClassifier`, which also calls cells unknown; ``"knn"``: labelled
-        neighbours in the embedding; ``"logistic"``, ``"svm"``, ``"forest"``: scikit-learn's classifiers on it.
+        ``"finetune"``: a :class:`~sc_ssl.models.CellClassifier`, which also calls cells unknown; ``"supervised"``: the
+        same from scratch, without pretraining, to compare with; ``"knn"``: labelled neighbours in the embedding, the
+        zero-shot annotation of Richter et al. (2024); ``"logistic"``, ``"svm"``, ``"forest"``: scikit-learn's classifiers
+        on it.
     model
-        A trained model of this package, or its folder, as the encoder.
+        The encoder: a trained model of this package, its folder, or the name of a method, for example ``"mae"``, which is
+        trained here instead, told which cells are of which data set. ``"supervised"`` takes a name, by default ``"mae"``.
     orthologs
         As of :func:`sc_ssl.pp.map_orthologs`: needed when the genes are named after different species.
     unlabeled_category
@@ -104,6 +110,8 @@ def annotate(
         on, ``model=folder`` takes the encoder that is finished.
     train_kwargs
         More arguments of the models' ``train``, for example ``{"enable_progress_bar": False}``.
+    classifier_kwargs
+        More arguments of :meth:`sc_ssl.models.CellClassifier.train`, for example ``freeze_encoder`` or ``adapt``.
     copy
         Write to a copy and return it.
 
@@ -137,33 +145,46 @@ def annotate(
         raise ValueError(
             f"refuse=True needs method='finetune', which keeps cells aside to be sure by; found {method!r}."
         )
-    if model is not None and save_model is not None:
-        raise ValueError("save_model keeps an encoder that is trained here; leave it out where model is given.")
-    for name, there, field in (("obs", adata.obs, key), ("obs", adata.obs, score_key), ("obsm", adata.obsm, proba_key)):
+    name = to_train(model, method)
+    if save_model is not None and (name is None or method == "supervised"):
+        raise ValueError("save_model keeps an encoder that is trained here; leave it out where none is.")
+    if classifier_kwargs and method not in ("finetune", "supervised"):
+        raise ValueError(f"classifier_kwargs are of method='finetune' and 'supervised', found {method!r}.")
+    for where, there, field in (
+        ("obs", adata.obs, key),
+        ("obs", adata.obs, score_key),
+        ("obsm", adata.obsm, proba_key),
+    ):
         if field in there:
-            raise ValueError(f"{name}[{field!r}] is there already; name the result with key_added=, or delete it.")
+            raise ValueError(f"{where}[{field!r}] is there already; name the result with key_added=, or delete it.")
     if labels_key not in reference.obs:
         raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
     type_names(read_types(reference, labels_key, unlabeled_category), labels_key)
-    n_min = 1 if model is not None else MIN_CELLS
-    for name, cells, at_least in (("adata", adata, n_min), ("reference", reference, MIN_CELLS)):
+    n_min = 1 if name is None else MIN_CELLS
+    for which, cells, at_least in (("adata", adata, n_min), ("reference", reference, MIN_CELLS)):
         check_cells(cells, min_cells=at_least)
-        find(cells, layer, of=name)
+        find(cells, layer, of=which)
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
-        given = model
-        if given is None:
-            given = _trained_encoder(adata, reference, orthologs, layer, n_top_genes, save_model, random_state, options)
-        encoder = given if isinstance(given, SSLModel) else load(given)
+        if name is None:
+            encoder = given_encoder(model)
+        else:
+            both = {"reference": reference, "query": adata}
+            cells = join_studies(both, orthologs=orthologs, layer=layer, min_datasets=2, n_top_genes=n_top_genes)
+            call = describe_call({"model": name}, random_state, options)
+            encoder = train_encoder(name, cells, save_model, call, options, pretrain=method != "supervised")
         query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
+        if name not in (None, "scpretrain"):
+            query.obs[DATASET], known.obs[DATASET] = "query", "reference"
         check_coverage(query.var_names, encoder.var_names, MIN_COVERAGE)
         classifier = CellClassifier.from_pretrained(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
         )
         if center is None:
             center = _differ(adata, reference) and adata.n_obs >= MIN_TO_CENTER
-        if method == "finetune":
-            classifier.train(**options)
+        if method in ("finetune", "supervised"):
+            rate = {"lr_encoder": LR_SUPERVISED} if method == "supervised" else {}
+            classifier.train(**options | rate | dict(classifier_kwargs or {}))
             proba = classifier.predict(query, soft=True, center=center)
             threshold = float(classifier.module.threshold) if refuse else 0.0
         else:
@@ -177,7 +198,7 @@ def annotate(
         logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(top < threshold), len(top), threshold)
     params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
     params |= {"center": center, "refuse": refuse, "max_epochs": max_epochs}
-    params |= {"n_top_genes": None if model is not None else n_top_genes}
+    params |= {"n_top_genes": None if name is None else n_top_genes}
     done = record(encoder.var_names, params, classes=classes)
     adata = destination(adata, copy=copy)
     adata.obs[key] = pd.Categorical(type_n)
@@ -185,33 +206,6 @@ def annotate(
     adata.obsm[proba_key] = proba_nk
     adata.uns[key] = done | ({"threshold": threshold} if refuse else {}) | {"seconds": time.perf_counter() - start}
     return adata if copy else None
-
-
-def _trained_encoder(
-    adata: AnnData,
-    reference: AnnData,
-    orthologs: Any,
-    layer: str | None,
-    n_top_genes: int | None,
-    save_model: str | Path | None,
-    random_state: Any,
-    options: dict[str, Any],
-) -> SSLModel:
-    """An encoder of both data sets."""
-    unfinished = goes_on(save_model, use="model")
-    both = {"reference": reference, "query": adata}
-    gene_options = {"min_datasets": 2, "n_top_genes": n_top_genes}
-    encoder = ScPretrain.from_adatas(both, orthologs=orthologs, layer=layer, **gene_options)
-    said = logger.warning if len(encoder.var_names) < FEW_GENES else logger.info
-    said("Training an encoder on %d genes of both data sets.", len(encoder.var_names))
-    call = describe_call({}, random_state, options)
-    if save_model is not None and unfinished:
-        encoder = load_unfinished(ScPretrain, save_model, encoder.adata, call)
-    train(encoder, save_model, call, **options)
-    if save_model is not None:
-        save(encoder, save_model, overwrite=unfinished)
-        logger.info("The encoder is in %s; with it as model= it is not trained again.", save_model)
-    return encoder
 
 
 def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str | None) -> AnnData:

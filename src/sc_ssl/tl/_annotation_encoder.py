@@ -1,0 +1,79 @@
+"""The encoder that annotation stands on: a given one, or one that is trained on both data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sc_ssl import models
+from sc_ssl._keys import METHODS as MODELS
+from sc_ssl._logging import logger
+from sc_ssl.models import SSLModel
+from sc_ssl.models._studies import DATASET, SPECIES
+
+from ._cells import registered
+from ._model_folder import goes_on, load_unfinished, save, train
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+#: types are told apart by hundreds of genes
+FEW_GENES = 200
+
+
+def to_train(model: Any, method: str) -> str | None:
+    """Name of the method whose encoder is trained here; ``None`` where a model is given."""
+    if model is None:
+        return "mae" if method == "supervised" else "scpretrain"
+    if isinstance(model, str) and model in MODELS:
+        return model
+    if method == "supervised":
+        raise ValueError(
+            f"method='supervised' trains a network from scratch; model= names it, one of {', '.join(map(repr, MODELS))}."
+        )
+    if isinstance(model, str) and not Path(model).exists():
+        raise ValueError(
+            f"model is a trained model, the folder of a saved one, or one of {', '.join(map(repr, MODELS))}; found {model!r}."
+        )
+    return None
+
+
+def given_encoder(model: SSLModel | str | Path) -> SSLModel:
+    """A trained model, or the one in a folder, of raw counts."""
+    encoder = model if isinstance(model, SSLModel) else models.load(model)
+    if encoder.setup_arguments["input"] != "counts":
+        raise ValueError(
+            f"the encoder was trained on input={encoder.setup_arguments['input']!r}, and annotate reads raw counts; train "
+            "one on raw counts."
+        )
+    return encoder
+
+
+def train_encoder(
+    name: str,
+    cells: AnnData,
+    save_model: str | Path | None,
+    call: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    pretrain: bool,
+) -> SSLModel:
+    """A model of the cells of both data sets, which are its batches, trained or not."""
+    unfinished = goes_on(save_model, use="model")
+    model_class = getattr(models, MODELS[name])
+    said = logger.warning if cells.n_vars < FEW_GENES else logger.info
+    said("%s on %d genes of both data sets.", "Training an encoder" if pretrain else "A network", cells.n_vars)
+    with registered(model_class, cells, batch_key=DATASET):
+        if unfinished:
+            encoder = load_unfinished(model_class, save_model, cells, call)
+        else:
+            species = {"species": cells.uns.get(SPECIES)} if name == "scpretrain" else {}
+            encoder = model_class(cells, **species)
+        if not pretrain:
+            encoder.is_trained_ = True  # as it was asked for
+            return encoder
+        train(encoder, save_model, call, **options)
+    if save_model is not None:
+        save(encoder, save_model, overwrite=unfinished)
+        logger.info("The encoder is in %s; with it as model= it is not trained again.", save_model)
+    return encoder
