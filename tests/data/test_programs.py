@@ -80,7 +80,7 @@ def test_members_are_the_measured_genes_and_small_programmes_are_left_out(logged
     assert names == ["A", "C"]
     assert member_pg[0].nonzero()[0].tolist() == [3, 4, 5, 6, 7, 8]
     assert member_pg[1].nonzero()[0].tolist() == [5, 6, 7, 8, 9]
-    assert "1 of 3 programmes have under 5 measured genes and are left out, for example B" in logged()
+    assert "1 of 3 programmes have under 5 measured genes and are left out: B" in logged()
 
 
 def test_programmes_of_another_species_are_refused_with_examples():

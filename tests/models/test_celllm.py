@@ -273,6 +273,8 @@ def two_names(counts):
         (None, {"mask_rate": 0}, ValueError, r"mask_rate lies in \(0, 1\], found 0"),
         (None, {"target_sum": 1e4}, ValueError, "target_sum is for values='log2'"),
         (None, {"temperature": 0}, ValueError, "temperature is above 0"),
+        (None, {"contrastive_weight": -1}, ValueError, "contrastive_weight is at least 0, found -1"),
+        (None, {"contrastive_weight": 0, "masked_weight": 0}, ValueError, "one of contrastive_weight, .* is above 0"),
         (None, {"gene_dropout_rate": 1}, ValueError, r"gene_dropout_rate lies in \[0, 1\), found 1"),
     ],
 )

@@ -99,14 +99,14 @@ def program_members(
             f"{', '.join(map(repr, list(programs[example])[:3]))}, while the data have names such as {genes[0]!r}. Use "
             "the same kind of gene names (symbols or Ensembl ids) and species, and more genes (n_top_genes=None)."
         )
-    if len(names) < len(programs):
-        left_out = next(name for name in programs if name not in set(names))
-        logger.info(
-            "%d of %d programmes have under %d measured genes and are left out, for example %s.",
-            len(programs) - len(names),
+    left_out = [name for name in programs if name not in set(names)]
+    if left_out:
+        logger.warning(
+            "%d of %d programmes have under %d measured genes and are left out: %s",
+            len(left_out),
             len(programs),
             min_genes,
-            left_out,
+            ", ".join(left_out[:5]) + (", …" if len(left_out) > 5 else ""),
         )
     member_pg = np.zeros((len(names), len(genes)), dtype=bool)
     for p, position in enumerate(rows):

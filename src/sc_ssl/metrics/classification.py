@@ -60,7 +60,7 @@ def classification(
     -------
     Series with these entries:
 
-    ``accuracy``, ``kappa``
+    ``accuracy`` (which is micro F1), ``kappa``
         Share of cells that are right; Cohen's kappa, which is 0 at chance.
     ``macro_f1``, ``macro_f1_supported``
         Mean F1 over the annotated types, and over those with ``min_support`` cells (NaN if there is none).

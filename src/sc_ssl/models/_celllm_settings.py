@@ -36,6 +36,7 @@ def check_settings(
     mask_rate: float,
     temperature: float,
     shares: dict[str, float],
+    weights: dict[str, float],
 ) -> None:
     """Refuse settings that cannot be, by name."""
     for name, choice in choices.items():
@@ -49,6 +50,11 @@ def check_settings(
         raise ValueError(f"mask_rate lies in (0, 1], found {mask_rate}.")
     if not temperature > 0:
         raise ValueError(f"temperature is above 0, found {temperature}.")
+    for name, weight in weights.items():
+        if not weight >= 0:
+            raise ValueError(f"{name} is at least 0, found {weight}.")
+    if not any(weights.values()):
+        raise ValueError(f"one of {', '.join(weights)} is above 0, or there is nothing to learn.")
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise ValueError(f"{name} lies in [0, 1), found {share}.")

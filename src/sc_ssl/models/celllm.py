@@ -101,7 +101,7 @@ class CellLM(SSLModel):
         Of the terms. At equal weights, which :meth:`paper` has, NT-Xent drowns the error of the z-scores.
     malignancy_key
         Column of ``obs`` that says which cells are malignant: booleans, or names with ``malignant_category``; missing
-        values are unknown. Without, there is no such term.
+        values are unknown. Without, there is no such term. Where ``batch_key`` tells nearly the same, this is warned about.
     malignant_category
         The name that means malignant.
 
@@ -165,6 +165,11 @@ class CellLM(SSLModel):
             mask_rate=mask_rate,
             temperature=temperature,
             shares=shares,
+            weights={
+                "contrastive_weight": contrastive_weight,
+                "masked_weight": masked_weight,
+                "malignancy_weight": malignancy_weight if malignancy_key is not None else 0.0,
+            },
         )
         if shares["thinning_rate"] and self.setup_arguments["input"] == "log1p":
             raise ValueError("thinning_rate acts on raw counts, found input='log1p'; set it to 0.")

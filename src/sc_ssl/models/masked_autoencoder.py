@@ -8,14 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sc_ssl import _compat
 from sc_ssl._checks import check_choice
-from sc_ssl.data import find_programs, obs_categories, program_members, regulon_members
+from sc_ssl.data import find_programs, obs_categories
 from sc_ssl.losses import count_nll, scored_weight, squared_error
 from sc_ssl.nn import MLP, CountDecoder, CountParameters, LogNormalize
 from sc_ssl.train import seeded
-from sc_ssl.views import GeneMasking, GenePrograms, OneProgram, ProgramToRegulator, RandomGenes
+from sc_ssl.views import GeneMasking
 
 from ._base import SSLModel
+from ._gene_masks import build_masking
 from ._module import SSLModule
 from ._training import TrainingDefaults
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
     from sc_ssl.data import Cells
 
-MASKS = ("random_genes", "gene_programs", "one_program", "program_to_regulator")
 LIKELIHOODS = ("mse", "nb", "zinb", "poisson")
 #: the published network, activation and dropout; the optimiser stands in :meth:`MaskedAutoencoder.paper`
 PAPER: dict[str, Any] = {
@@ -258,8 +259,14 @@ class MaskedAutoencoder(SSLModel):
         Returns
         -------
         (n, n_genes), float32, in the order of the model's genes.
+
+        Raises
+        ------
+        ValueError
+            Cells of a batch that the decoder was not trained on.
         """
         self._check_if_trained(warn=False)
+        self._check_batches(self._adata if adata is None else adata, "it can only embed")
         with seeded(random_state if masked else None):
             return self._map_cells(
                 lambda cells: self.module.reconstruct(cells, masked=masked), adata, indices, batch_size
@@ -268,32 +275,17 @@ class MaskedAutoencoder(SSLModel):
     def _training_cells(self, **fit_options: Any) -> Cells:
         """The model's cells, of batches that the decoder knows."""
         cells = super()._training_cells(**fit_options)
-        if self.summary_stats.n_batch > 1 and (cells.batch < 0).any():
-            key = self.setup_arguments["batch_key"]
-            unseen = obs_categories(self._adata, key)[cells.batch < 0].unique()
-            raise ValueError(
-                f"the decoder was built for other batches than {', '.join(map(repr, unseen[:5]))} in obs[{key!r}], so that it "
-                "cannot be trained on them, only their cells embedded; train a new model on all."
-            )
+        self._check_batches(self._adata, "it cannot be trained on them, only embed")
         return cells
 
-
-def build_masking(
-    mask: str,
-    mask_rate: float,
-    programs: Mapping[str, Sequence[str]] | None,
-    genes: Sequence[str],
-    *,
-    leave_out_regulons: bool = False,
-) -> GeneMasking:
-    """The mask of this name over these genes."""
-    check_choice("mask", mask, MASKS)
-    if mask == "random_genes":
-        return RandomGenes(len(genes), mask_rate)
-    if programs is None:
-        raise ValueError(f"mask={mask!r} needs programs: a GMT file, a dictionary or a key of varm or uns.")
-    if mask == "program_to_regulator":
-        _, member_pg, regulator_p = regulon_members(programs, genes, leave_out=leave_out_regulons)
-        return ProgramToRegulator(torch.as_tensor(member_pg), torch.as_tensor(regulator_p))
-    member_pg = torch.as_tensor(program_members(programs, genes)[1])
-    return GenePrograms(member_pg, mask_rate) if mask == "gene_programs" else OneProgram(member_pg, mask_rate)
+    def _check_batches(self, adata: AnnData | None, verdict: str) -> None:
+        key = self.setup_arguments["batch_key"]
+        if adata is None or self.summary_stats.n_batch < 2:
+            return
+        names = obs_categories(adata, key).unique()
+        unseen = names[~names.isin(_compat.registered_batches(self.registry_))]
+        if len(unseen):
+            raise ValueError(
+                f"the decoder was built for other batches than {', '.join(map(repr, unseen[:5]))} in obs[{key!r}], so that "
+                f"{verdict} their cells; train a new model on all."
+            )
