@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sc_ssl.benchmark.richter import reconstruction
+from sc_ssl.benchmark.richter import _programs, neighbours, reconstruction
 from sc_ssl.benchmark.richter._cells import split
 from sc_ssl.models import MaskedAutoencoder
 
@@ -15,7 +15,7 @@ def study(build_counts, monkeypatch):
 
 
 def test_the_parts_of_types_are_explained_and_no_more_when_hidden(study):
-    scores = reconstruction.autoencoder("random_genes")(study, 0)
+    scores = reconstruction.autoencoder()(study, 0)
     assert set(scores) == set(reconstruction.TASK.measures)
     assert 0.1 < scores["hidden, weighted"] < 1
     assert scores["all, weighted"] > 0.1
@@ -26,10 +26,21 @@ def test_programmes_are_read_from_the_folders(study, tmp_path, monkeypatch):
     lines = (f"set_{i}\tx\t" + "\t".join(genes[i * 16 : i * 16 + 16]) for i in range(6))
     (tmp_path / "sets.gmt").write_text("\n".join(lines))
     monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
-    scores = reconstruction.autoencoder("gene_programs", "sets.gmt")(study, 0)
+    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("sets.gmt", {}))
+    scores = reconstruction.autoencoder("gene_programs")(study, 0)
     assert scores["hidden, weighted"] > 0.05
+    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("none.gmt", {}))
     with pytest.raises(FileNotFoundError, match=r"none\.gmt is in none of the folders"):
-        reconstruction.autoencoder("gene_programs", "none.gmt")(study, 0)
+        reconstruction.autoencoder("gene_programs")(study, 0)
+
+
+def test_embeddings_by_masks_of_programmes_are_scored_by_neighbours(study, tmp_path, monkeypatch):
+    genes = [f"gene_{i}" for i in range(96)]
+    lines = (f"set_{i}\tx\t" + "\t".join(genes[i * 16 : i * 16 + 16]) for i in range(6))
+    (tmp_path / "sets.gmt").write_text("\n".join(lines))
+    monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
+    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("sets.gmt", {}))
+    assert neighbours.TASK.on_demand["mae, gene_programs"](study.train, 0)["macro_f1"] > 0.8
 
 
 def test_components_explain_what_they_span(study, monkeypatch):

@@ -17,10 +17,21 @@ from sc_ssl.benchmark._data import load
 from sc_ssl.benchmark._rows import Embed, ours, pca_standard, scvi, untrained
 
 from ._cells import labelled, types, variable_genes, z_scores
+from ._programs import MASKS, mask_options
 from ._task import Row, Task
 
 MAX_CELLS = 3000
 N_FOLDS, N_NEIGHBORS = 5, 15
+
+
+def masked_by(mask: str) -> Embed:
+    """The masked autoencoder with a mask of gene programmes, whose names are those of human genes."""
+
+    def embed(adata: AnnData, seed: int) -> np.ndarray:
+        return ours("mae", **mask_options(mask))(adata, seed)
+
+    return embed
+
 
 EMBEDDINGS: dict[str, Embed] = {
     "mae": ours("mae"),
@@ -37,6 +48,9 @@ ON_DEMAND: dict[str, Embed] = {
     "mae, nb": ours("mae", likelihood="nb"),
     "simsiam": ours("byol", target="online"),
     "vicreg": ours("barlow_twins", objective="vicreg"),
+    **{f"mae, {mask}": masked_by(mask) for mask in MASKS},
+    "scpretrain": ours("scpretrain"),
+    "random scpretrain": untrained(models.ScPretrain),
     "scvi": scvi,
     "celllm": ours("celllm"),
     "random celllm": untrained(models.CellLM),

@@ -10,16 +10,14 @@ from anndata import AnnData
 from sklearn.decomposition import PCA
 
 from sc_ssl.benchmark._data import load_all
-from sc_ssl.datasets._fetch import find_local
 from sc_ssl.metrics import explained_variance
-from sc_ssl.pp import read_gmt
 
 from ._cells import draw_cells, log_genes, split, variable_genes
 from ._encoders import encoder
+from ._programs import mask_options
 from ._task import Row, Task
 
 MAX_CELLS = 2000
-PROGRAMS, REGULONS = "msigdb_c2.cp.reactome.v7.0.symbols.gmt", "msigdb_c3.tft.v7.0.symbols.gmt"
 N_GENES, N_COMPONENTS, MASK_RATE = 4096, 64, 0.5
 #: as printed: all genes from all of them
 PUBLISHED = {
@@ -43,12 +41,11 @@ def study(name: str, seed: int) -> Study:
     return Study(*split(adata[draw_cells(adata.n_obs, seed, MAX_CELLS)], seed, by_type=False))
 
 
-def autoencoder(mask: str, programs: str | None = None, **options: Any) -> Row:
+def autoencoder(mask: str | None = None, **options: Any) -> Row:
     """A masked autoencoder, scored on test cells; hidden genes are those that its own kind of mask scores."""
 
     def row(study: Study, seed: int) -> dict[str, float]:
-        given = options if programs is None else options | {"programs": _gmt(programs)}
-        model = encoder("mae", study.train, seed, mask=mask, **given)
+        model = encoder("mae", study.train, seed, **options, **({} if mask is None else mask_options(mask)))
         (x_ng,) = log_genes(model.var_names, study.test, target_sum=float(model.module.normalize.target_sum))
         hidden_ng = model.get_reconstruction(study.test, masked=True, random_state=seed)
         return _score(x_ng, model.get_reconstruction(study.test), hidden_ng)
@@ -67,13 +64,6 @@ def components(study: Study, seed: int) -> dict[str, float]:
     return _score(test_ng, all_ng, np.where(hidden_ng, masked_ng, np.nan))
 
 
-def _gmt(filename: str) -> dict[str, list[str]]:
-    path = find_local(filename)
-    if path is None:
-        raise FileNotFoundError(f"{filename} is in none of the folders that SC_SSL_DATA names.")
-    return read_gmt(path)
-
-
 def _score(x_ng: np.ndarray, all_ng: np.ndarray, hidden_ng: np.ndarray) -> dict[str, float]:
     return {
         f"{shown}, {'weighted' if weighted else 'uniform'}": explained_variance(x_ng, found_ng, weighted=weighted)
@@ -86,11 +76,11 @@ TASK = Task(
     datasets=("pbmc_zheng_facs", "celllines_mixology", "pbmc_3tech_symphony"),
     prepare=study,
     rows={
-        "random genes": autoencoder("random_genes"),
-        "random genes, nb": autoencoder("random_genes", likelihood="nb"),
-        "programmes": autoencoder("gene_programs", PROGRAMS),
-        "one programme": autoencoder("one_program", PROGRAMS),
-        "programme to regulator": autoencoder("program_to_regulator", REGULONS, leave_out_regulons=True),
+        "random genes": autoencoder(),
+        "random genes, nb": autoencoder(likelihood="nb"),
+        "programmes": autoencoder("gene_programs"),
+        "one programme": autoencoder("one_program"),
+        "programme to regulator": autoencoder("program_to_regulator"),
         "pca": components,
     },
     measures=("hidden, weighted", "hidden, uniform", "all, weighted", "all, uniform"),
