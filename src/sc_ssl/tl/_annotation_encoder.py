@@ -62,7 +62,7 @@ def train_encoder(
     unfinished = goes_on(save_model, use="model")
     model_class = getattr(models, MODELS[name])
     said = logger.warning if cells.n_vars < FEW_GENES else logger.info
-    said("%s on %d genes of both data sets.", "Training an encoder" if pretrain else "A network", cells.n_vars)
+    said("Training %s on %d genes of both data sets.", "an encoder" if pretrain else "from scratch", cells.n_vars)
     with registered(model_class, cells, batch_key=DATASET):
         if unfinished:
             encoder = load_unfinished(model_class, save_model, cells, call)

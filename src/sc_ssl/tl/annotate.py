@@ -197,7 +197,12 @@ def annotate(
     if refuse:
         logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(top < threshold), len(top), threshold)
     params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
-    params |= {"center": center, "refuse": refuse, "max_epochs": max_epochs}
+    params |= {
+        "center": center,
+        "refuse": refuse,
+        "max_epochs": max_epochs,
+        "classifier_kwargs": classifier_kwargs or None,
+    }
     params |= {"n_top_genes": None if name is None else n_top_genes}
     done = record(encoder.var_names, params, classes=classes)
     adata = destination(adata, copy=copy)
