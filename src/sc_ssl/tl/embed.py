@@ -11,14 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from anndata import AnnData
 
-from sc_ssl import _compat, models
+from sc_ssl import models
 from sc_ssl._keys import METHODS, SIZE_FACTOR
 from sc_ssl.data import Source, check_cells, find_programs
 from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, private_cells
+from ._cells import MIN_CELLS, find, private_cells, registered
 from ._model_folder import describe_call, goes_on, load_unfinished, save, train
 from ._record import record, write
 from .nmf_transfer import nmf_transfer
@@ -143,14 +143,11 @@ def embed(
             model_class = getattr(models, METHODS[method])
             options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
             call = describe_call(model_kwargs, random_state, options)
-            try:
-                model_class.setup_anndata(cells, batch_key=batch_key, size_factor_key=SIZE_FACTOR, input=input)
+            with registered(model_class, cells, input, batch_key):
                 model = load_unfinished(model_class, save_model, cells, call) if unfinished else None
                 model = model or model_class(cells, **model_kwargs)
                 train(model, save_model, call, **options)
                 embedding = model.get_latent_representation()
-            finally:
-                _compat.release(model_class, cells)
     names = {class_name: name for name, class_name in METHODS.items()}
     name = next(names[base.__name__] for base in type(model).__mro__ if base.__name__ in names)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}

@@ -14,6 +14,15 @@ def study(build_counts, monkeypatch):
     return reconstruction.Study(*split(build_counts(250, depth=6.0), 0, by_type=False))
 
 
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    genes = [f"gene_{i}" for i in range(96)]
+    lines = (f"set_{i}\tx\t" + "\t".join(genes[i * 16 : i * 16 + 16]) for i in range(6))
+    (tmp_path / "sets.gmt").write_text("\n".join(lines))
+    monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
+    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("sets.gmt", {}))
+
+
 def test_the_parts_of_types_are_explained_and_no_more_when_hidden(study):
     scores = reconstruction.autoencoder()(study, 0)
     assert set(scores) == set(reconstruction.TASK.measures)
@@ -21,12 +30,7 @@ def test_the_parts_of_types_are_explained_and_no_more_when_hidden(study):
     assert scores["all, weighted"] > 0.1
 
 
-def test_programmes_are_read_from_the_folders(study, tmp_path, monkeypatch):
-    genes = [f"gene_{i}" for i in range(96)]
-    lines = (f"set_{i}\tx\t" + "\t".join(genes[i * 16 : i * 16 + 16]) for i in range(6))
-    (tmp_path / "sets.gmt").write_text("\n".join(lines))
-    monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
-    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("sets.gmt", {}))
+def test_programmes_are_read_from_the_folders(study, sets, monkeypatch):
     scores = reconstruction.autoencoder("gene_programs")(study, 0)
     assert scores["hidden, weighted"] > 0.05
     monkeypatch.setitem(_programs.MASKS, "gene_programs", ("none.gmt", {}))
@@ -34,12 +38,7 @@ def test_programmes_are_read_from_the_folders(study, tmp_path, monkeypatch):
         reconstruction.autoencoder("gene_programs")(study, 0)
 
 
-def test_embeddings_by_masks_of_programmes_are_scored_by_neighbours(study, tmp_path, monkeypatch):
-    genes = [f"gene_{i}" for i in range(96)]
-    lines = (f"set_{i}\tx\t" + "\t".join(genes[i * 16 : i * 16 + 16]) for i in range(6))
-    (tmp_path / "sets.gmt").write_text("\n".join(lines))
-    monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
-    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("sets.gmt", {}))
+def test_embeddings_by_masks_of_programmes_are_scored_by_neighbours(study, sets):
     assert neighbours.TASK.on_demand["mae, gene_programs"](study.train, 0)["macro_f1"] > 0.8
 
 

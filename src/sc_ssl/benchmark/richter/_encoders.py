@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from sc_ssl import _compat, models, tl
-from sc_ssl._keys import METHODS, SIZE_FACTOR
+from sc_ssl import models, tl
+from sc_ssl._keys import METHODS
 from sc_ssl.benchmark._rows import QUIET
 from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.pp import select_genes
-from sc_ssl.tl._cells import find, private_cells
+from sc_ssl.tl._cells import find, private_cells, registered
 from sc_ssl.tl.embed import N_TOP_GENES
 from sc_ssl.train import seeded
 
@@ -24,15 +24,11 @@ def encoder(method: str, adata: AnnData, seed: int, *, trained: bool = True, **o
     """A model of these cells, their labels unseen; the same weights at the start whether it is trained or not."""
     model_class = getattr(models, METHODS[method])
     cells = private_cells(adata, find(adata, None), select_genes(adata, N_TOP_GENES))
-    with seeded(seed):
-        model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR)
-        try:
-            model = model_class(cells, **options)
-            if trained:
-                model.train(**QUIET)
-            model.is_trained_ = True
-        finally:
-            _compat.release(model_class, cells)
+    with seeded(seed), registered(model_class, cells):
+        model = model_class(cells, **options)
+        if trained:
+            model.train(**QUIET)
+        model.is_trained_ = True
     return model
 
 

@@ -13,14 +13,13 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sc_ssl import _compat
-from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl.benchmark import scpretrain
 from sc_ssl.benchmark._data import load, load_all
 from sc_ssl.benchmark._rows import QUIET
 from sc_ssl.data import describe_names
 from sc_ssl.models import MaskedAutoencoder, SSLModel
 from sc_ssl.models._studies import DATASET, join_studies
+from sc_ssl.tl._cells import registered
 from sc_ssl.train import seeded
 
 from ._cells import draw_cells, types, variable_genes, z_scores
@@ -79,13 +78,9 @@ class Study:
         return self._made[seen, seed]
 
     def _untrained(self, seed: int) -> SSLModel:
-        with seeded(seed):
-            MaskedAutoencoder.setup_anndata(self.joined, batch_key=DATASET, size_factor_key=SIZE_FACTOR)
-            try:
-                model = MaskedAutoencoder(self.joined)
-                model.is_trained_ = True
-            finally:
-                _compat.release(MaskedAutoencoder, self.joined)
+        with seeded(seed), registered(MaskedAutoencoder, self.joined, batch_key=DATASET):
+            model = MaskedAutoencoder(self.joined)
+            model.is_trained_ = True
         return model
 
 
