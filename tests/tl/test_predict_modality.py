@@ -85,11 +85,14 @@ def test_a_result_takes_only_the_place_of_an_earlier_one(cite):
     assert not np.allclose(cite.obsm["protein_predicted"], first)
 
 
-def test_an_encoder_of_several_batches_reads_them_and_one_of_other_genes_or_input_is_refused(cite):
+def test_an_encoder_of_several_batches_reads_them_and_one_of_other_genes_or_input_is_refused(cite, capsys):
     donors = cite.copy()
     donors.obs["donor"] = [f"donor_{i % 3}" for i in range(120)]
     encoder = trained(donors, batch_key="donor")
+    capsys.readouterr()
     predict_modality(donors, encoder=encoder, **QUICK)  # the donors that it knows
+    assert capsys.readouterr().out == ""  # scvi-tools prints a model whose text is asked for
+    assert donors.uns["protein_predicted"]["params"]["encoder"] == "BYOL"
     predict_modality(cite, encoder=encoder, **QUICK)  # cells of a new batch
     known, new = donors.obsm["protein_predicted"], cite.obsm.pop("protein_predicted")
     assert known.notna().all(axis=None) and not np.allclose(known, new)

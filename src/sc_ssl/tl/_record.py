@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl._keys import cluster_keys, embedding_keys
+from sc_ssl.models import SSLModel
 
 #: packages whose versions are kept beside a result
 RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "scikit-learn", "scipy", "numpy")
@@ -37,6 +38,8 @@ def storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         entries = [storable(entry) for entry in value]
         return json.dumps(entries, default=str) if any(isinstance(e, list | Mapping) for e in entries) else entries
+    if isinstance(value, SSLModel):  # whose text is printed by scvi-tools, and empty
+        return type(value).__name__
     return value if isinstance(value, bool | int | float | str | np.ndarray | np.generic) else str(value)
 
 
