@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from sc_ssl import models
-from sc_ssl.models import BYOL, DrugResponse
+from sc_ssl.models import BYOL, DrugResponse, drug_response
 from sc_ssl.models._drug_response_module import tanimoto
 from sc_ssl.models._linear_response import PENALTIES
 
@@ -252,3 +252,17 @@ def test_the_regression_tells_new_cells_and_new_drugs(build_counts, tmp_path):
     pd.testing.assert_frame_equal(again, of_new, atol=1e-5)
     with pytest.raises(ValueError, match=r"linear_share is a share in \[0, 1\], found 2"):
         model.get_prediction(test, linear_share=2)
+
+
+def test_of_many_cells_the_regression_takes_some_and_a_drug_without_these_has_no_weights(screen, monkeypatch):
+    adata, drugs = screen
+    monkeypatch.setattr(drug_response, "MAX_CELLS", 30)
+    taken = np.unique(np.linspace(0, 119, 30).astype(int))
+    adata.obsm["ln_ic50"].iloc[taken, 3] = np.nan
+    model = fit(adata, drugs, max_epochs=1)
+    weight_gm = model.module.linear_gm.numpy()
+    assert not weight_gm[:, 3].any() and weight_gm[:, :3].any(axis=0).all()
+    others = np.setdiff1d(np.arange(120), taken)
+    adata.obsm["ln_ic50"].iloc[others, 0] = adata.obsm["ln_ic50"].iloc[others, 0].to_numpy()[::-1]
+    again = fit(adata, drugs, max_epochs=1).module  # the mean and the sd are still the same
+    np.testing.assert_allclose(again.linear_gm.numpy(), weight_gm, atol=1e-6)

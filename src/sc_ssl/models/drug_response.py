@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from sc_ssl._checks import check_choice, check_share
+from sc_ssl.data import evenly_spread
 from sc_ssl.data.molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 from sc_ssl.nn import MLP
 
 from ._drug_response_module import DrugResponseModule
-from ._linear_response import ridge_regression
+from ._linear_response import MAX_CELLS, ridge_regression
 from ._on_encoder import OnEncoder, mean_and_sd, plain_encoder
 from ._training import TrainingDefaults
 from .regressor import modality_values
@@ -39,7 +40,8 @@ class DrugResponse(OnEncoder):
     default instead of a graph network on the molecule, which did no better; in z-scores of each drug's responses as the
     target, so that the network learns which cells respond and not which drugs are potent, which a drug's mean tells; in
     the level of a drug without responses, which comes from the drugs that are like it; and in a ridge regression of each
-    drug on the genes, fitted beside the network, which predictions for new cells can take a share from.
+    drug on the genes, fitted beside the network on 2,000 cells at most, of which predictions for new cells can take a
+    share.
     :func:`sc_ssl.tl.drug_response` does it in one call.
 
     Parameters
@@ -180,7 +182,8 @@ class DrugResponse(OnEncoder):
         cells = self._own_cells()
         response_nm = response_values(self.adata, self.response_key, self.drug_names).to_numpy(np.float32, copy=True)
         z_nm = (response_nm - self.module.mean_m.numpy(force=True)) / self.module.sd_m.numpy(force=True)
-        linear_gm, intercept_m = ridge_regression(self._map_cells(self.module.normalize, None, None), z_nm)
+        index = evenly_spread(cells.n_cells, MAX_CELLS)
+        linear_gm, intercept_m = ridge_regression(self._map_cells(self.module.normalize, None, index), z_nm[index])
         self.module.linear_gm.copy_(torch.as_tensor(linear_gm))
         self.module.intercept_m.copy_(torch.as_tensor(intercept_m))
         return cells.beside(response=response_nm)
