@@ -72,6 +72,7 @@ def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
     """One panel a data set, a bar a row, a dot a seed."""
     from matplotlib.figure import Figure
 
+    runs = runs.dropna(subset=[measure])
     names, rows = list(runs["dataset"].unique()), list(runs["method"].unique())[::-1]
     n_columns = min(len(names), 5)
     n_lines = -(-len(names) // n_columns)
@@ -88,5 +89,6 @@ def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
             axes.plot(values, [position] * len(values), ".", color="C0", markersize=4)
         axes.set_title(name, fontsize="medium")
         axes.set(xlabel=measure, xlim=(0, 1), yticks=range(len(rows)), yticklabels=rows)
+        axes.tick_params(labelbottom=True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
