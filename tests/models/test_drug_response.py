@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sc_ssl import models
 from sc_ssl.models import BYOL, DrugResponse, drug_response
 from sc_ssl.models._drug_response_module import tanimoto
-from sc_ssl.models._linear_response import PENALTIES
+from sc_ssl.models._linear_response import PENALTIES, ridge_regression
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {"n_hidden": [32], "n_latent": 8, "n_drug_hidden": 16, "gene_dropout_rate": 0.1, "dropout_rate": 0.0}
@@ -252,6 +252,16 @@ def test_the_regression_tells_new_cells_and_new_drugs(build_counts, tmp_path):
     pd.testing.assert_frame_equal(again, of_new, atol=1e-5)
     with pytest.raises(ValueError, match=r"linear_share is a share in \[0, 1\], found 2"):
         model.get_prediction(test, linear_share=2)
+
+
+def test_cells_without_a_response_say_nothing_to_the_regression(build_counts):
+    adata, drugs = add_responses(build_counts(200))
+    adata.obsm["ln_ic50"].iloc[40:] = np.nan
+    model = fit(adata, drugs, max_epochs=1)
+    x_ng = model._map_cells(model.module.normalize, None, np.arange(40))
+    z_nm = (adata.obsm["ln_ic50"].to_numpy()[:40] - model.module.mean_m.numpy()) / model.module.sd_m.numpy()
+    np.testing.assert_allclose(model.module.linear_gm.numpy(), ridge_regression(x_ng, z_nm)[0], atol=1e-5)
+    assert model.get_prediction(indices=[]).shape == (0, N_DRUGS)
 
 
 def test_of_many_cells_the_regression_takes_some_and_a_drug_without_these_has_no_weights(screen, monkeypatch):

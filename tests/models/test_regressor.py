@@ -141,6 +141,10 @@ def test_bad_input_is_refused_with_names(cite):
         build(cite, freeze_encoder=True)
     with pytest.raises(ValueError, match="encoder knows 96 genes .* registered with 90"):
         build(cite[:, :90].copy(), encoder=pretrained(BYOL, cite.copy()))
+    cite.obs["donor"], cite.obs["lane"] = (np.arange(120) % 2).astype(str), (np.arange(120) % 3).astype(str)
+    ModalityRegressor.setup_anndata(cite, batch_key="lane")
+    with pytest.raises(ValueError, match="reads batches by batch_key='donor', .* registered with batch_key='lane'"):
+        ModalityRegressor(cite, encoder=pretrained(BYOL, cite.copy(), batch_key="donor"))
     logged = cite.copy()
     logged.X = np.log1p(logged.X)
     with pytest.raises(ValueError, match="encoder was trained on input='log1p', the cells are input='counts'"):

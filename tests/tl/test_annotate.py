@@ -96,6 +96,15 @@ def test_a_trained_method_starts_otherwise_than_one_from_scratch(reference, quer
     assert not np.allclose(first, second)
 
 
+@pytest.mark.parametrize("model", ["mae", "scpretrain"])
+def test_the_encoder_that_was_kept_says_the_same(reference, query, model, tmp_path):
+    first, again = (
+        annotate(query, reference, "cell_type", method="knn", copy=True, **given, **QUICK)
+        for given in ({"model": model, "save_model": tmp_path / "kept"}, {"model": tmp_path / "kept"})
+    )
+    np.testing.assert_allclose(first.obsm["cell_type_proba"], again.obsm["cell_type_proba"], atol=1e-5)
+
+
 def test_options_of_the_classifier_are_its_own_and_models_must_be_there(reference, query, encoder):
     frozen, tuned = (
         annotate(query, reference, "cell_type", model=encoder, classifier_kwargs=given, copy=True, **QUICK)

@@ -79,13 +79,16 @@ def test_a_result_takes_only_the_place_of_an_earlier_one(cite):
     with pytest.raises(ValueError, match=r"obsm\['protein_predicted'\] holds something else"):
         predict_modality(cite, **options)
     del cite.obsm["protein_predicted"]
+    cite.obsm["X_pca"], cite.uns["X_pca"] = np.zeros((120, 2)), {"params": {}}
+    with pytest.raises(ValueError, match=r"obsm\['X_pca'\] holds something else"):
+        predict_modality(cite, key_added="X_pca", **options)
     predict_modality(cite, **options)
     first = cite.obsm["protein_predicted"]
     predict_modality(cite, random_state=1, **options)
     assert not np.allclose(cite.obsm["protein_predicted"], first)
 
 
-def test_an_encoder_of_several_batches_reads_them_and_one_of_other_genes_or_input_is_refused(cite, capsys):
+def test_an_encoder_of_several_batches_reads_them_and_one_of_other_genes_or_input_is_refused(cite, capsys, logged):
     donors = cite.copy()
     donors.obs["donor"] = [f"donor_{i % 3}" for i in range(120)]
     encoder = trained(donors, batch_key="donor")
@@ -97,14 +100,16 @@ def test_an_encoder_of_several_batches_reads_them_and_one_of_other_genes_or_inpu
     known, new = donors.obsm["protein_predicted"], cite.obsm.pop("protein_predicted")
     assert known.notna().all(axis=None) and not np.allclose(known, new)
     del cite.uns["protein_predicted"]
+    predict_modality(cite[:, :60].copy(), encoder=encoder, **QUICK)
+    assert "36 of the encoder's 96 genes are missing and are taken for 0: 'gene_60'" in logged()
     before, renamed = cite.copy(), cite.copy()
     renamed.var_names = [f"other_{g}" for g in range(96)]
     with pytest.raises(ValueError, match=r"needs 50% of its 96 genes, found 0 .* names such as 'other_0'"):
         predict_modality(renamed, encoder=encoder, **QUICK)
-    logged = cite.copy()
-    logged.X = np.log1p(logged.X)
+    log_cells = cite.copy()
+    log_cells.X = np.log1p(log_cells.X)
     with pytest.raises(ValueError, match=r"trained on log-normalised values .* taken for raw counts"):
-        predict_modality(cite, encoder=trained(logged, input="log1p"), **QUICK)
+        predict_modality(cite, encoder=trained(log_cells, input="log1p"), **QUICK)
     assert_unchanged(cite, before)
 
 

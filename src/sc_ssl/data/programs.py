@@ -101,7 +101,7 @@ def program_members(
         )
     left_out = [name for name in programs if name not in set(names)]
     if left_out:
-        logger.warning(
+        logger.info(
             "%d of %d programmes have under %d measured genes and are left out: %s",
             len(left_out),
             len(programs),

@@ -10,7 +10,7 @@ from sc_ssl import _compat
 from ._cells_model import CellsModel
 from ._history import to_history, to_lists
 from ._storage import read_config, read_tensors, write_model
-from ._training import TrainingDefaults, fit
+from ._training import TrainingDefaults, check_options, fit
 from ._unfinished import Unfinished
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class SSLModel(CellsModel):
         **trainer_kwargs
             For scvi-tools' ``Trainer``: ``enable_progress_bar``, ``early_stopping_patience``, ``precision``, ….
         """
+        check_options(devices, max_epochs, batch_size)
         where: dict[str, Any] = {"accelerator": accelerator, "devices": devices}
         shown = {name: trainer_kwargs[name] for name in ("enable_progress_bar",) if name in trainer_kwargs}
         fit(

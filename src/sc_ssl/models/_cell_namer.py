@@ -10,6 +10,7 @@ import torch
 
 from ._base import SSLModel
 from ._cell_types import labelled_cells, type_codes
+from ._cells_model import positions
 from ._neighbor_votes import neighbor_votes
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class CellNamer(SSLModel):
         name_n = np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
         if unknown:
             name_n[top_n < float(self.module.threshold)] = self.unlabeled_category if unknown is True else unknown
-        cells = self._adata if adata is None else adata
-        index = cells.obs_names if indices is None else cells.obs_names[np.asarray(indices)]
+        names = (self._adata if adata is None else adata).obs_names
+        index = names[positions(len(names), indices)]
         found = pd.DataFrame(proba_nk, index=index, columns=self.classes) if soft else name_n
         return (found, 1 - top_n) if return_uncertainty else found
 

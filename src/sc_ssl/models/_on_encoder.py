@@ -109,6 +109,12 @@ class OnEncoder(SSLModel):
                 f"the encoder knows {len(model.var_names)} genes and the cells are registered with {len(self.var_names)} "
                 "in another order or of other names; register adata[:, encoder.var_names]."
             )
+        batch_key, own_key = (m.setup_arguments["batch_key"] for m in (model, self))
+        if own_key not in (None, batch_key):
+            raise ValueError(
+                f"the encoder reads batches by batch_key={batch_key!r}, the cells are registered with batch_key={own_key!r}; "
+                "register them with the encoder's, or without."
+            )
         trained_on, found = (m.setup_arguments["input"] for m in (model, self))
         if trained_on != found:
             raise ValueError(f"the encoder was trained on input={trained_on!r}, the cells are input={found!r}.")

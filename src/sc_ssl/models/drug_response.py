@@ -15,6 +15,7 @@ from sc_ssl.data import evenly_spread
 from sc_ssl.data.molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 from sc_ssl.nn import MLP
 
+from ._cells_model import positions
 from ._drug_response_module import DrugResponseModule
 from ._linear_response import MAX_CELLS, ridge_regression
 from ._on_encoder import OnEncoder, mean_and_sd, plain_encoder
@@ -174,15 +175,15 @@ class DrugResponse(OnEncoder):
             predict = partial(self.module.predict_new, feature_kf=feature_kf, graphs=graphs, linear_share=linear_share)
         values = self._map_cells(predict, adata, indices, batch_size)
         names = (self.adata if adata is None else adata).obs_names
-        index = names if indices is None else names[np.asarray(indices)]
-        return pd.DataFrame(values, index=index, columns=columns)
+        return pd.DataFrame(values, index=names[positions(len(names), indices)], columns=columns)
 
     def _training_cells(self, **fit_options: Any) -> Cells:
         """The cells with their responses beside them, after the ridge regression of these."""
         cells = self._own_cells()
         response_nm = response_values(self.adata, self.response_key, self.drug_names).to_numpy(np.float32, copy=True)
         z_nm = (response_nm - self.module.mean_m.numpy(force=True)) / self.module.sd_m.numpy(force=True)
-        index = evenly_spread(cells.n_cells, MAX_CELLS)
+        with_response = np.flatnonzero(np.isfinite(z_nm).any(axis=1))
+        index = with_response[evenly_spread(len(with_response), MAX_CELLS)]
         linear_gm, intercept_m = ridge_regression(self._map_cells(self.module.normalize, None, index), z_nm[index])
         self.module.linear_gm.copy_(torch.as_tensor(linear_gm))
         self.module.intercept_m.copy_(torch.as_tensor(intercept_m))

@@ -17,6 +17,7 @@ from sc_ssl.train import seeded
 from sc_ssl.views import GeneMasking
 
 from ._base import SSLModel
+from ._cells_model import positions
 from ._gene_masks import build_masking
 from ._module import SSLModule
 from ._training import TrainingDefaults
@@ -266,7 +267,7 @@ class MaskedAutoencoder(SSLModel):
             Cells of a batch that the decoder was not trained on.
         """
         self._check_if_trained(warn=False)
-        self._check_batches(self._adata if adata is None else adata, "it can only embed")
+        self._check_batches(self._adata if adata is None else adata, "it can only embed", indices)
         with seeded(random_state if masked else None):
             return self._map_cells(
                 lambda cells: self.module.reconstruct(cells, masked=masked), adata, indices, batch_size
@@ -278,11 +279,13 @@ class MaskedAutoencoder(SSLModel):
         self._check_batches(self._adata, "it cannot be trained on them, only embed")
         return cells
 
-    def _check_batches(self, adata: AnnData | None, verdict: str) -> None:
+    def _check_batches(
+        self, adata: AnnData | None, verdict: str, indices: Sequence[int] | np.ndarray | None = None
+    ) -> None:
         key = self.setup_arguments["batch_key"]
         if adata is None or self.summary_stats.n_batch < 2:
             return
-        names = obs_categories(adata, key).unique()
+        names = obs_categories(adata, key)[positions(adata.n_obs, indices)].unique()
         unseen = names[~names.isin(_compat.registered_batches(self.registry_))]
         if len(unseen):
             raise ValueError(

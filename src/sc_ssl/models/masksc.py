@@ -14,6 +14,7 @@ from sc_ssl.nn import BottleneckDecoder, ConvPatchEmbed, LocalPatchEmbed, Masked
 from sc_ssl.views import to_patches
 
 from ._base import SSLModel
+from ._cells_model import positions
 from ._components import MAX_CELLS, FrozenComponents
 from ._diffusion import N_DIFFUSION, N_LEADING, graph_position
 from ._layout import GeneOrder, gene_patches
@@ -240,7 +241,7 @@ class MaskSC(SSLModel):
         names = (self.adata if adata is None else adata).obs_names
         return pd.DataFrame(
             values,
-            index=names if indices is None else names[np.asarray(indices)],
+            index=names[positions(len(names), indices)],
             columns=[f"patch_{i}" for i in range(values.shape[1])],
         )
 

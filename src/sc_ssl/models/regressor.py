@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sc_ssl.losses import scored_weight, squared_error
 from sc_ssl.nn import MLP
 
+from ._cells_model import positions
 from ._encoders import latent_width
 from ._on_encoder import OnEncoder, OnEncoderModule, mean_and_sd, plain_encoder
 from ._training import TrainingDefaults
@@ -161,8 +162,7 @@ class ModalityRegressor(OnEncoder):
         self._check_if_trained(warn=False)
         values = self._map_cells(self.module.predict, adata, indices, batch_size)
         names = (self.adata if adata is None else adata).obs_names
-        index = names if indices is None else names[np.asarray(indices)]
-        return pd.DataFrame(values, index=index, columns=self.protein_names)
+        return pd.DataFrame(values, index=names[positions(len(names), indices)], columns=self.protein_names)
 
     def _training_cells(self, **fit_options: Any) -> Cells:
         """The cells with what is to be predicted beside them."""

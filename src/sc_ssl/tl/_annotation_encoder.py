@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sc_ssl import models
+from sc_ssl import _compat, models
 from sc_ssl._keys import METHODS as MODELS
 from sc_ssl._logging import logger
-from sc_ssl.models import SSLModel
+from sc_ssl.models import ScPretrain, SSLModel
 from sc_ssl.models._studies import DATASET, SPECIES
 
 from ._cells import registered
@@ -17,6 +17,8 @@ from ._model_folder import goes_on, load_unfinished, save, train
 if TYPE_CHECKING:
     from anndata import AnnData
 
+#: batches of an encoder that is trained on both data sets
+BOTH = ("reference", "query")
 #: types are told apart by hundreds of genes
 FEW_GENES = 200
 
@@ -47,6 +49,13 @@ def given_encoder(model: SSLModel | str | Path) -> SSLModel:
             "one on raw counts."
         )
     return encoder
+
+
+def knows_both(encoder: SSLModel) -> bool:
+    """Whether it was trained on both data sets, and z-scores each by itself; ScPretrain reads new studies as new ones."""
+    registry = encoder.registry_
+    of_both = _compat.setup_arguments(registry)["batch_key"] == DATASET
+    return of_both and set(_compat.registered_batches(registry)) == set(BOTH) and not isinstance(encoder, ScPretrain)
 
 
 def train_encoder(

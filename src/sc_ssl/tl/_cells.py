@@ -74,9 +74,18 @@ def private_cells(
 def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: Kind = "counts") -> AnnData:
     """Private cells for what stands on a trained encoder: its genes, and its batches where the cells have their column.
 
-    Genes that are missing count as not expressed; an error when they are many, or the encoder reads other input.
+    Genes that are missing are 0, which is said; an error when they are many, or the encoder reads other input.
     """
     check_coverage(adata.var_names, encoder.var_names, MIN_COVERAGE)
+    missing = pd.Index(encoder.var_names).difference(adata.var_names, sort=False)
+    if len(missing):
+        examples = ", ".join(map(repr, missing[:3]))
+        logger.warning(
+            "%d of the encoder's %d genes are missing and are taken for 0: %s …",
+            len(missing),
+            len(encoder.var_names),
+            examples,
+        )
     trained_on, batch_key = (encoder.setup_arguments[name] for name in ("input", "batch_key"))
     if trained_on != input:
         raise ValueError(

@@ -66,9 +66,13 @@ def write(
     return adata if copy else None
 
 
-def check_free(written: AnnData, key: str, measured: str) -> None:
+def check_free(written: AnnData, key: str, measured: str | None) -> None:
     """An error when a prediction would take the place of what was measured, or of anything but an earlier prediction."""
-    if key == measured or (key in written.obsm and "params" not in written.uns.get(key, {})):
+    if key not in written.obsm:
+        return
+    done = written.uns.get(key)
+    ours = isinstance(done, Mapping) and "params" in done and isinstance(written.obsm[key], pd.DataFrame)
+    if key == measured or not ours:
         raise ValueError(
             f"obsm[{key!r}] holds something else than an earlier prediction; name the result with key_added=."
         )

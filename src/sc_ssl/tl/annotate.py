@@ -21,7 +21,7 @@ from sc_ssl.models._studies import DATASET, join_studies
 from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
 
-from ._annotation_encoder import given_encoder, to_train, train_encoder
+from ._annotation_encoder import BOTH, given_encoder, knows_both, to_train, train_encoder
 from ._cells import MIN_CELLS, find
 from ._model_folder import describe_call
 from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
@@ -169,13 +169,18 @@ def annotate(
         if name is None:
             encoder = given_encoder(model)
         else:
-            both = {"reference": reference, "query": adata}
-            cells = join_studies(both, orthologs=orthologs, layer=layer, min_datasets=2, n_top_genes=n_top_genes)
+            cells = join_studies(
+                dict(zip(BOTH, (reference, adata), strict=True)),
+                orthologs=orthologs,
+                layer=layer,
+                min_datasets=2,
+                n_top_genes=n_top_genes,
+            )
             call = describe_call({"model": name}, random_state, options)
             encoder = train_encoder(name, cells, save_model, call, options, pretrain=method != "supervised")
         query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
-        if name not in (None, "scpretrain"):
-            query.obs[DATASET], known.obs[DATASET] = "query", "reference"
+        if knows_both(encoder):
+            known.obs[DATASET], query.obs[DATASET] = BOTH
         check_coverage(query.var_names, encoder.var_names, MIN_COVERAGE)
         classifier = CellClassifier.from_pretrained(
             encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category

@@ -64,8 +64,8 @@ def drug_response(
     input
         What the matrix holds: ``"counts"``, ``"log1p"``, or ``"scaled"`` for z-scores, as bulk expression often is.
     encoder
-        What the model stands on: a trained model or the folder of a saved one, of which genes that are missing count as
-        not expressed; ``None`` trains from scratch.
+        What the model stands on: a trained model or the folder of a saved one, whose genes are taken for 0 where
+        the cells lack them; ``None`` trains from scratch.
     layer
         Layer of the expression; ``None`` takes ``layers["counts"]`` if there, else ``X``.
     key_added
@@ -125,7 +125,7 @@ def drug_response(
     if measured.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
     key = prediction_key(name, key_added)
-    check_free(adata, key, name)
+    check_free(adata, key, name if isinstance(response, str) else None)
     source = find(adata, layer, input, chosen=True)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state):
