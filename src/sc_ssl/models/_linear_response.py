@@ -13,7 +13,8 @@ def ridge_regression(x_ng: np.ndarray, y_nm: np.ndarray) -> tuple[np.ndarray, np
     """Weights (g, m) and intercepts (m,) for responses with NaN where they were not measured.
 
     One penalty for all drugs, by the error on cells left out one at a time, for which the mean stands where a response
-    is missing (the more are, the larger the penalty); then each drug on the cells in which it was measured, at least two, else it has no weights.
+    is missing (the more are, the larger the penalty); then each drug on the cells in which it was measured, at least
+    two, else it has no weights.
     """
     x_ng, y_nm = x_ng.astype(np.float64), y_nm.astype(np.float64)
     measured_nm = np.isfinite(y_nm)
