@@ -84,6 +84,25 @@ def test_any_encoder_is_copied_and_trained_or_frozen(cite, tmp_path, model_class
     pd.testing.assert_frame_equal(loaded.get_prediction(cite), model.get_prediction(), atol=1e-5)
 
 
+@pytest.mark.parametrize("model_class", [BYOL, CellLM])
+def test_genes_are_matched_by_name_and_those_that_are_missing_take_the_mean_of_the_encoder(
+    cite, tmp_path, logged, model_class
+):
+    source = pretrained(model_class, cite.copy())
+    some = cite[:, np.random.default_rng(0).permutation(96)[:70]].copy()
+    model = build(some, encoder=source, freeze_encoder=True)
+    assert "26 of the model's 96 genes are missing and take their mean" in logged()
+    assert model.var_names == source.var_names
+    np.testing.assert_array_equal(
+        model._map_cells(model.module.embed, None, None), source.get_latent_representation(some)
+    )
+    model.train(2, **QUICK)
+    model.save(tmp_path / "model")
+    loaded = models.load(tmp_path / "model")
+    assert loaded.var_names == source.var_names
+    pd.testing.assert_frame_equal(loaded.get_prediction(some), model.get_prediction(), atol=1e-5)
+
+
 def test_cells_are_read_with_the_batches_of_the_encoder(cite, tmp_path):
     cite.obs["donor"] = [f"donor_{i % 2}" for i in range(120)]
     source = pretrained(BYOL, cite.copy(), batch_key="donor")
@@ -139,8 +158,8 @@ def test_bad_input_is_refused_with_names(cite):
         build(cite, protein_key="adt")
     with pytest.raises(ValueError, match="needs a trained encoder"):
         build(cite, freeze_encoder=True)
-    with pytest.raises(ValueError, match="encoder knows 96 genes .* registered with 90"):
-        build(cite[:, :90].copy(), encoder=pretrained(BYOL, cite.copy()))
+    with pytest.raises(ValueError, match="needs 50% of its 96 genes, found 40"):
+        build(cite[:, :40].copy(), encoder=pretrained(BYOL, cite.copy()))
     cite.obs["donor"], cite.obs["lane"] = (np.arange(120) % 2).astype(str), (np.arange(120) % 3).astype(str)
     ModalityRegressor.setup_anndata(cite, batch_key="lane")
     with pytest.raises(ValueError, match="reads batches by batch_key='donor', .* registered with batch_key='lane'"):

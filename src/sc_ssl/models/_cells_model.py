@@ -111,7 +111,7 @@ class CellsModel(BaseModelClass):
     @property
     def var_names(self) -> list[str]:
         """Names of the model's genes, in its order."""
-        return _compat.registered_names(self.registry_)
+        return _compat.registered_names(self._names_registry)
 
     @property
     def setup_arguments(self) -> dict[str, Any]:
@@ -119,14 +119,14 @@ class CellsModel(BaseModelClass):
         return _compat.setup_arguments(self.registry_)
 
     @property
-    def _batch_registry(self) -> dict[str, Any]:
-        """Where the names of the batches and of their column stand."""
+    def _names_registry(self) -> dict[str, Any]:
+        """Where the names of the genes, of the batches and of their column stand."""
         return self.registry_
 
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells for this model, matching genes and batches by name."""
         setup = self.setup_arguments
-        batch_key = _compat.setup_arguments(self._batch_registry)["batch_key"]
+        batch_key = _compat.setup_arguments(self._names_registry)["batch_key"]
         unnamed = self.takes_new_batches and batch_key not in (None, *adata.obs)
         cells = Cells.from_anndata(
             adata,
@@ -134,7 +134,7 @@ class CellsModel(BaseModelClass):
             layer=setup["layer"],
             input=setup["input"],
             batch_key=None if unnamed else batch_key,
-            batches=_compat.registered_batches(self._batch_registry),
+            batches=_compat.registered_batches(self._names_registry),
             size_factor_key=setup["size_factor_key"],
             min_coverage=min_coverage,
         )

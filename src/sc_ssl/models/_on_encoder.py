@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._base import SSLModel
+from ._cells_model import MIN_COVERAGE
 from ._encoders import class_named, empty_cells, warn_untrained
 from ._module import SSLModule
 
@@ -67,7 +68,11 @@ class OnEncoderModule(SSLModule):
 
 
 class OnEncoder(SSLModel):
-    """A model that predicts from the embedding of another one, which reads the cells' batches as it was trained to."""
+    """A model that predicts from the embedding of another one, which reads genes and batches as it was trained to.
+
+    Genes are matched by name: the cells may have others, and those that they lack take the encoder's mean, as long as half
+    are there.
+    """
 
     module: OnEncoderModule
     inputs = (*SSLModel.inputs, "scaled")
@@ -75,7 +80,7 @@ class OnEncoder(SSLModel):
     _encoder_registry: dict[str, Any] | None = None
 
     @property
-    def _batch_registry(self) -> dict[str, Any]:
+    def _names_registry(self) -> dict[str, Any]:
         """That of the encoder, where there is one."""
         return self._encoder_registry or self.registry_
 
@@ -95,20 +100,15 @@ class OnEncoder(SSLModel):
         copied = self._copied(plain)
         self._encoder_registry = plain["registry"]
         if self._adata is not None:
-            self._cells = self._read(self._adata)
+            self._cells = self._read(self._adata, MIN_COVERAGE)
         if isinstance(encoder, SSLModel):
             warn_untrained(encoder)
             copied.load_state_dict(encoder.module.state_dict())
         return copied
 
     def _copied(self, encoder: dict[str, Any]) -> SSLModule:
-        """A module like the encoder's, after a look at whether these cells fit it."""
+        """A module like the encoder's, after a look at whether it reads what these cells are registered as."""
         model = class_named(encoder["class"])(None, registry=encoder["registry"], **encoder["params"])
-        if model.var_names != self.var_names:
-            raise ValueError(
-                f"the encoder knows {len(model.var_names)} genes and the cells are registered with {len(self.var_names)} "
-                "in another order or of other names; register adata[:, encoder.var_names]."
-            )
         batch_key, own_key = (m.setup_arguments["batch_key"] for m in (model, self))
         if own_key not in (None, batch_key):
             raise ValueError(

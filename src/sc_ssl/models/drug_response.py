@@ -48,7 +48,8 @@ class DrugResponse(OnEncoder):
     Parameters
     ----------
     adata
-        Cells or cell lines registered with :meth:`setup_anndata`; ``input="scaled"`` for z-scores.
+        Cells or cell lines registered with :meth:`setup_anndata`, with at least half of the encoder's genes where there is
+        one; ``input="scaled"`` for z-scores.
     registry
         Instead of ``adata``: the registry of a saved model.
     drugs

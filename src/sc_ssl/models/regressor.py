@@ -64,7 +64,7 @@ class ModalityRegressor(OnEncoder):
     Parameters
     ----------
     adata
-        Cells registered with :meth:`setup_anndata`, over the encoder's genes in its order where there is one.
+        Cells registered with :meth:`setup_anndata`, with at least half of the encoder's genes where there is one.
     registry
         Instead of ``adata``: the registry of a saved model.
     protein_key

@@ -15,7 +15,6 @@ from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl._logging import logger
 from sc_ssl.data import (
     Source,
-    check_coverage,
     check_input,
     find_counts,
     in_order,
@@ -23,7 +22,6 @@ from sc_ssl.data import (
     library_size,
     obs_categories,
 )
-from sc_ssl.models._cells_model import MIN_COVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,18 +72,8 @@ def private_cells(
 def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: Kind = "counts") -> AnnData:
     """Private cells for what stands on a trained encoder: its genes, and its batches where the cells have their column.
 
-    Genes that are missing are 0, which is said; an error when they are many, or the encoder reads other input.
+    An error when the encoder reads other input.
     """
-    check_coverage(adata.var_names, encoder.var_names, MIN_COVERAGE)
-    missing = pd.Index(encoder.var_names).difference(adata.var_names, sort=False)
-    if len(missing):
-        examples = ", ".join(map(repr, missing[:3]))
-        logger.warning(
-            "%d of the encoder's %d genes are missing and are taken for 0: %s …",
-            len(missing),
-            len(encoder.var_names),
-            examples,
-        )
     trained_on, batch_key = (encoder.setup_arguments[name] for name in ("input", "batch_key"))
     if trained_on != input:
         raise ValueError(
@@ -93,7 +81,12 @@ def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: K
             f"{_SAID[input]} (input={input!r}); train an encoder on {_SAID[input]}."
         )
     batch_key = batch_key if batch_key in adata.obs else None
-    return private_cells(adata, source, encoder.var_names, batch_key=batch_key, input=input)
+    return private_cells(adata, source, known_genes(adata, encoder), batch_key=batch_key, input=input)
+
+
+def known_genes(adata: AnnData, model: SSLModel) -> list[str]:
+    """The genes of a trained model that are there; one of another name where none is, so that the model can say so."""
+    return [gene for gene in model.var_names if gene in adata.var_names] or list(adata.var_names[:1])
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def drug_response(
     input
         What the matrix holds: ``"counts"``, ``"log1p"``, or ``"scaled"`` for z-scores, as bulk expression often is.
     encoder
-        What the model stands on: a trained model or the folder of a saved one, whose genes are taken for 0 where
+        What the model stands on: a trained model or the folder of a saved one, whose genes take their mean where
         the cells lack them; ``None`` trains from scratch.
     layer
         Layer of the expression; ``None`` takes ``layers["counts"]`` if there, else ``X``.

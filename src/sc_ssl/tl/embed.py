@@ -18,7 +18,7 @@ from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, private_cells, registered
+from ._cells import MIN_CELLS, find, known_genes, private_cells, registered
 from ._model_folder import describe_call, goes_on, load_unfinished, save, train
 from ._record import record, write
 from .nmf_transfer import nmf_transfer
@@ -220,11 +220,10 @@ def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str
     if batch_key is not None and setup["batch_key"] is None:
         raise ValueError("the model was trained without batches; leave out batch_key, or train one with it.")
     named = None if model.takes_new_batches and setup["batch_key"] not in adata.obs else setup["batch_key"]
-    genes = [gene for gene in model.var_names if gene in adata.var_names] or list(adata.var_names[:1])
     cells = private_cells(
         adata,
         source,
-        genes,
+        known_genes(adata, model),
         batch_key=batch_key or named,
         batch_name=setup["batch_key"],
     )

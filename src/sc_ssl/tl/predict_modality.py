@@ -58,7 +58,7 @@ def predict_modality(
         holds them.
     encoder
         What the regressor stands on: the name of a method, which is then trained first, without proteins; a trained
-        model, or the folder of a saved one, whose genes are taken for 0 where the cells lack them; ``None`` trains the
+        model, or the folder of a saved one, whose genes take their mean where the cells lack them; ``None`` trains the
         network from scratch.
     rna_key
         Of a MuData, the modality that holds the RNA.
