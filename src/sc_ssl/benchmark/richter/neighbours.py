@@ -13,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from sc_ssl import models
+from sc_ssl._keys import METHODS
 from sc_ssl.benchmark._data import load
 from sc_ssl.benchmark._rows import Embed, ours, pca_standard, scvi, untrained
 
@@ -33,15 +34,16 @@ def masked_by(mask: str) -> Embed:
     return embed
 
 
+def random(method: str) -> Embed:
+    """A method's network before training."""
+    return untrained(getattr(models, METHODS[method]))
+
+
 EMBEDDINGS: dict[str, Embed] = {
-    "mae": ours("mae"),
-    "byol": ours("byol"),
-    "barlow_twins": ours("barlow_twins"),
-    "contrastive_sc": ours("contrastive_sc"),
-    "masksc": ours("masksc"),
+    **{method: ours(method) for method in ("mae", "byol", "barlow_twins", "contrastive_sc", "masksc")},
     "pca": pca_standard,
-    "random mae": untrained(models.MaskedAutoencoder),
-    "random byol": untrained(models.BYOL),
+    # the network of Barlow Twins is that of BYOL
+    **{f"random {method}": random(method) for method in ("mae", "byol", "contrastive_sc", "masksc")},
 }
 #: run only when they are asked for by name: options of the above, and what takes ten minutes a data set and more
 ON_DEMAND: dict[str, Embed] = {
@@ -50,10 +52,10 @@ ON_DEMAND: dict[str, Embed] = {
     "vicreg": ours("barlow_twins", objective="vicreg"),
     **{f"mae, {mask}": masked_by(mask) for mask in MASKS},
     "scpretrain": ours("scpretrain"),
-    "random scpretrain": untrained(models.ScPretrain),
+    "random scpretrain": random("scpretrain"),
     "scvi": scvi,
     "celllm": ours("celllm"),
-    "random celllm": untrained(models.CellLM),
+    "random celllm": random("celllm"),
 }
 #: as printed: 164 types
 PUBLISHED = {
