@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from sc_ssl import models
+from sc_ssl.metrics import explained_variance
 from sc_ssl.models import MaskedAutoencoder
 from sc_ssl.tl import embed
 
@@ -131,6 +132,22 @@ def test_masked_reconstruction_says_what_is_scored_and_no_more(counts):
     assert (hidden.sum(axis=1) == 36).all()
     assert not hidden[:, 72:].any()
     assert not np.allclose(found[hidden], model.get_reconstruction()[hidden])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_explained_variance_is_that_of_the_reconstruction_of_these_cells(build_counts, masked, weighted):
+    counts, other = build_counts(), build_counts(40, seed=1)
+    model = fit(counts, max_epochs=30)
+    other = other[:, ::-1].copy()
+    state = torch.get_rng_state()
+    found = model.get_explained_variance(other, masked=masked, weighted=weighted, random_state=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    log_ng = np.log1p(other.X.toarray() / other.X.sum(axis=1) * float(model.module.normalize.target_sum))[:, ::-1]
+    decoded_ng = model.get_reconstruction(other, masked=masked, random_state=3)
+    assert found == pytest.approx(explained_variance(log_ng, decoded_ng, weighted=weighted), abs=1e-4)
+    with pytest.raises(ValueError, match="explained"):
+        model.get_explained_variance(other, indices=[0])
 
 
 def test_decoder_is_told_the_batch_and_takes_a_new_one(build_counts):

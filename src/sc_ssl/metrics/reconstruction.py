@@ -20,7 +20,7 @@ def explained_variance(measured: Matrix, predicted: Matrix, *, weighted: bool = 
 
     A shift of a whole gene is not counted as an error. Entries where the prediction is NaN are left out, as
     ``MaskedAutoencoder.get_reconstruction`` marks those that a mask does not score; genes that do not
-    vary, or have under two entries, are left out.
+    vary, or have under two entries, are left out. ``MaskedAutoencoder.get_explained_variance`` does both in one call.
 
     Parameters
     ----------

@@ -8,29 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sc_ssl import _compat
 from sc_ssl._checks import check_choice
-from sc_ssl.data import find_programs, obs_categories
+from sc_ssl.data import find_programs
 from sc_ssl.losses import count_nll, scored_weight, squared_error
 from sc_ssl.nn import MLP, CountDecoder, CountParameters, LogNormalize
-from sc_ssl.train import seeded
 from sc_ssl.views import GeneMasking
 
-from ._base import SSLModel
-from ._cells_model import positions
 from ._gene_masks import build_masking
 from ._module import SSLModule
+from ._reconstructing import ReconstructingModel
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     import pandas as pd
     from anndata import AnnData
-
-    from sc_ssl.data import Cells
 
 LIKELIHOODS = ("mse", "nb", "zinb", "poisson")
 #: the published network, activation and dropout; the optimiser stands in :meth:`MaskedAutoencoder.paper`
@@ -109,7 +103,7 @@ class MaskedAutoencoderModule(SSLModule):
         return log_ng if scored_ng is None else log_ng.masked_fill(~scored_ng, torch.nan)
 
 
-class MaskedAutoencoder(SSLModel):
+class MaskedAutoencoder(ReconstructingModel):
     """A masked autoencoder: from the genes that a mask shows of a cell, say those that it scores; key ``X_mae``.
 
     The mask is drawn for each cell alone, and embedding sees every gene. With ``batch_key`` the decoder is told the
@@ -233,62 +227,3 @@ class MaskedAutoencoder(SSLModel):
             max_epochs=1000, batch_size=8192, plan={"lr": 1e-3, "weight_decay": 0.01}, gradient_clip_val=1.0
         )
         return model
-
-    def get_reconstruction(
-        self,
-        adata: AnnData | None = None,
-        indices: Sequence[int] | np.ndarray | None = None,
-        batch_size: int | None = None,
-        *,
-        masked: bool = False,
-        random_state: int | np.random.Generator | None = 0,
-    ) -> np.ndarray:
-        """Log-normalised expression as the decoder says it, ``log1p(target_sum · x / library)``.
-
-        Under a likelihood of counts, the logarithm of the expected counts at that library size.
-        :func:`sc_ssl.metrics.explained_variance` scores it.
-
-        Parameters
-        ----------
-        adata, indices, batch_size
-            Cells, as in :meth:`get_latent_representation`.
-        masked
-            Show the encoder what the mask of training shows; entries that the mask does not score are NaN.
-        random_state
-            Seed of the masks; the caller's random state is left alone.
-
-        Returns
-        -------
-        (n, n_genes), float32, in the order of the model's genes.
-
-        Raises
-        ------
-        ValueError
-            Cells of a batch that the decoder was not trained on.
-        """
-        self._check_if_trained(warn=False)
-        self._check_batches(self._adata if adata is None else adata, "it can only embed", indices)
-        with seeded(random_state if masked else None):
-            return self._map_cells(
-                lambda cells: self.module.reconstruct(cells, masked=masked), adata, indices, batch_size
-            )
-
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """The model's cells, of batches that the decoder knows."""
-        cells = super()._training_cells(**fit_options)
-        self._check_batches(self._adata, "it cannot be trained on them, only embed")
-        return cells
-
-    def _check_batches(
-        self, adata: AnnData | None, verdict: str, indices: Sequence[int] | np.ndarray | None = None
-    ) -> None:
-        key = self.setup_arguments["batch_key"]
-        if adata is None or self.summary_stats.n_batch < 2:
-            return
-        names = obs_categories(adata, key)[positions(adata.n_obs, indices)].unique()
-        unseen = names[~names.isin(_compat.registered_batches(self.registry_))]
-        if len(unseen):
-            raise ValueError(
-                f"the decoder was built for other batches than {', '.join(map(repr, unseen[:5]))} in obs[{key!r}], so that "
-                f"{verdict} their cells; train a new model on all."
-            )

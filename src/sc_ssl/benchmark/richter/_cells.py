@@ -44,16 +44,11 @@ def split(adata: AnnData, seed: int, *, by_type: bool = True) -> tuple[AnnData, 
 
 
 def variable_genes(adata: AnnData, *others: AnnData, n_genes: int = 2000) -> tuple[np.ndarray, ...]:
-    """Log-normalised most variable genes of the first cells, (n, g), there and in others."""
-    return log_genes(select_genes(adata, n_genes), adata, *others)
-
-
-def log_genes(genes: list[str], *adatas: AnnData, target_sum: float | None = None) -> tuple[np.ndarray, ...]:
-    """Log-normalised counts of these genes; the target sum by default the first one's median library size."""
-    found = []
-    for adata in adatas:
+    """Most variable genes of the first cells, (n, g), there and in others; log1p of counts per its median library."""
+    genes, found, target_sum = select_genes(adata, n_genes), [], None
+    for part in (adata, *others):
         # a key that is not there: the library size is that of all genes
-        cells = Cells.from_anndata(AnnData(adata.X, var=adata.var[[]]), genes, size_factor_key=SIZE_FACTOR)
+        cells = Cells.from_anndata(AnnData(part.X, var=part.var[[]]), genes, size_factor_key=SIZE_FACTOR)
         target_sum = float(np.median(cells.size_factor)) if target_sum is None else target_sum
         found.append(log_expression(sparse.csr_matrix(cells.matrix), cells.size_factor, target_sum).toarray())
     return tuple(found)
