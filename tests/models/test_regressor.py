@@ -85,11 +85,13 @@ def test_any_encoder_is_copied_and_trained_or_frozen(cite, tmp_path, model_class
 
 
 @pytest.mark.parametrize("model_class", [BYOL, CellLM])
-def test_genes_are_matched_by_name_and_those_that_are_missing_take_the_mean_of_the_encoder(
-    cite, tmp_path, logged, model_class
-):
-    source = pretrained(model_class, cite.copy())
+@pytest.mark.parametrize("key", [None, "library"])
+def test_genes_and_library_sizes_are_read_as_the_encoder_does(cite, tmp_path, logged, model_class, key):
     some = cite[:, np.random.default_rng(0).permutation(96)[:70]].copy()
+    if key:
+        cite.obs[key] = cite.X.sum(axis=1).A1 * 2.0
+        some.obs[key] = cite.obs[key] * 1.5
+    source = pretrained(model_class, cite.copy(), size_factor_key=key)
     model = build(some, encoder=source, freeze_encoder=True)
     assert "26 of the model's 96 genes are missing and take their mean" in logged()
     assert model.var_names == source.var_names
@@ -101,6 +103,19 @@ def test_genes_are_matched_by_name_and_those_that_are_missing_take_the_mean_of_t
     loaded = models.load(tmp_path / "model")
     assert loaded.var_names == source.var_names
     pd.testing.assert_frame_equal(loaded.get_prediction(some), model.get_prediction(), atol=1e-5)
+    attached = ModalityRegressor.load(tmp_path / "model", some)
+    pd.testing.assert_frame_equal(attached.get_prediction(), model.get_prediction(), atol=1e-5)
+
+
+def test_a_regressor_as_encoder_reads_what_its_own_encoder_does(cite):
+    source = pretrained(BYOL, cite.copy())
+    some = cite[:, ::-1][:, :70].copy()
+    first = fit(some, max_epochs=1, encoder=source)
+    second = build(cite, encoder=first, freeze_encoder=True)
+    assert second.var_names == source.var_names
+    np.testing.assert_array_equal(
+        second._map_cells(second.module.embed, None, None), first.get_latent_representation(cite)
+    )
 
 
 def test_cells_are_read_with_the_batches_of_the_encoder(cite, tmp_path):

@@ -69,7 +69,7 @@ def test_a_long_table_says_the_same_and_the_result_can_be_written(screen, tmp_pa
     copied.write_h5ad(tmp_path / "cells.h5ad")
 
 
-def test_stands_on_a_trained_encoder_that_fits_and_takes_no_measured_response_away(screen):
+def test_stands_on_a_trained_encoder_that_fits_and_takes_no_measured_response_away(screen, logged):
     encoder_cells = screen.copy()
     CellLM.setup_anndata(encoder_cells)
     encoder = CellLM(encoder_cells, n_hidden=16, n_layers=1, n_heads=2)
@@ -77,6 +77,11 @@ def test_stands_on_a_trained_encoder_that_fits_and_takes_no_measured_response_aw
     drug_response(screen, "ln_ic50", DRUGS, encoder=encoder, freeze_encoder=True, **QUICK)
     assert screen.obsm.pop("ln_ic50_predicted").notna().all(axis=None)
     del screen.uns["ln_ic50_predicted"]
+    some = screen[:, 95:30:-1].copy()
+    some.obsm["ln_ic50"].iloc[60:] = np.nan
+    drug_response(some, "ln_ic50", DRUGS, encoder=encoder, freeze_encoder=True, **QUICK)
+    assert some.obsm["ln_ic50_predicted"].notna().all(axis=None)
+    assert logged().count("31 of the model's 96 genes are missing and take their mean") == 1
     before = screen.copy()
     with pytest.raises(ValueError, match=r"obsm\['ln_ic50'\] holds something else than an earlier prediction"):
         drug_response(screen, "ln_ic50", DRUGS, key_added="ln_ic50", **QUICK)

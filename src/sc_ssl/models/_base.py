@@ -144,8 +144,8 @@ class SSLModel(CellsModel):
         dir_path
             The folder.
         adata
-            Cells to attach, for embedding without arguments or for further training; they need all the model's genes,
-            in any order. They need no setup and are not changed.
+            Cells to attach, for embedding without arguments or for further training; they need all the model's genes
+            (of what stands on an encoder, half), in any order. They need no setup and are not changed.
         accelerator, device
             Where to put the model.
         """
@@ -156,7 +156,7 @@ class SSLModel(CellsModel):
         model.unfinished = Unfinished.load(dir_path)
         model.to_device(_compat.torch_device(accelerator, device))
         if adata is not None:
-            model._attach(adata, min_coverage=1.0)
+            model._attach(adata, min_coverage=cls.own_coverage)
         return model
 
     @classmethod

@@ -47,6 +47,8 @@ class CellsModel(BaseModelClass):
     inputs: tuple[str, ...] = ("counts", "log1p")
     #: cells without the column that names their batch are embedded too, as cells of a new batch
     takes_new_batches: bool = False
+    #: smallest share of the model's genes that cells must have for it to be trained on them
+    own_coverage: float = 1.0
 
     def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
         super().__init__(adata, registry)
@@ -68,7 +70,8 @@ class CellsModel(BaseModelClass):
         Parameters
         ----------
         adata
-            Cells × genes, already restricted to the genes that the model shall use. Not a view.
+            Cells × genes, already restricted to the genes that the model shall use (a given encoder has its own). Not a
+            view.
         layer
             Layer of raw counts; ``None`` takes ``X``.
         batch_key
@@ -120,13 +123,13 @@ class CellsModel(BaseModelClass):
 
     @property
     def _names_registry(self) -> dict[str, Any]:
-        """Where the names of the genes, of the batches and of their column stand."""
+        """Where the names of the genes, of the batches and of the columns of batches and library sizes stand."""
         return self.registry_
 
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells for this model, matching genes and batches by name."""
-        setup = self.setup_arguments
-        batch_key = _compat.setup_arguments(self._names_registry)["batch_key"]
+        setup, named = self.setup_arguments, _compat.setup_arguments(self._names_registry)
+        batch_key = named["batch_key"]
         unnamed = self.takes_new_batches and batch_key not in (None, *adata.obs)
         cells = Cells.from_anndata(
             adata,
@@ -135,7 +138,7 @@ class CellsModel(BaseModelClass):
             input=setup["input"],
             batch_key=None if unnamed else batch_key,
             batches=_compat.registered_batches(self._names_registry),
-            size_factor_key=setup["size_factor_key"],
+            size_factor_key=setup["size_factor_key"] or named["size_factor_key"],
             min_coverage=min_coverage,
         )
         return replace(cells, batch=np.full(cells.n_cells, -1)) if unnamed else cells

@@ -68,20 +68,21 @@ class OnEncoderModule(SSLModule):
 
 
 class OnEncoder(SSLModel):
-    """A model that predicts from the embedding of another one, which reads genes and batches as it was trained to.
+    """A model that predicts from the embedding of another one.
 
-    Genes are matched by name: the cells may have others, and those that they lack take the encoder's mean, as long as half
-    are there.
+    Genes, batches and library sizes are read as that one was trained to. Genes are matched by name: the cells may have others,
+    and those that they lack take the encoder's mean, as long as half are there.
     """
 
     module: OnEncoderModule
     inputs = (*SSLModel.inputs, "scaled")
     takes_new_batches = True
+    own_coverage = MIN_COVERAGE
     _encoder_registry: dict[str, Any] | None = None
 
     @property
     def _names_registry(self) -> dict[str, Any]:
-        """That of the encoder, where there is one."""
+        """Where the encoder's stand, if there is one."""
         return self._encoder_registry or self.registry_
 
     def _encoder(
@@ -96,11 +97,9 @@ class OnEncoder(SSLModel):
             raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
         if encoder is None:
             return PlainEncoder(normalize=self._normalizer(), encoder=network())
-        plain = plain_encoder(encoder)
-        copied = self._copied(plain)
-        self._encoder_registry = plain["registry"]
+        copied = self._copied(plain_encoder(encoder))
         if self._adata is not None:
-            self._cells = self._read(self._adata, MIN_COVERAGE)
+            self._cells = self._read(self._adata, self.own_coverage)
         if isinstance(encoder, SSLModel):
             warn_untrained(encoder)
             copied.load_state_dict(encoder.module.state_dict())
@@ -118,6 +117,7 @@ class OnEncoder(SSLModel):
         trained_on, found = (m.setup_arguments["input"] for m in (model, self))
         if trained_on != found:
             raise ValueError(f"the encoder was trained on input={trained_on!r}, the cells are input={found!r}.")
+        self._encoder_registry = model._names_registry
         return model.module
 
 

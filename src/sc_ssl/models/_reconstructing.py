@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from sc_ssl import _compat
 from sc_ssl.data import obs_categories
@@ -13,10 +16,11 @@ from ._base import SSLModel
 from ._cells_model import positions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from anndata import AnnData
+    from torch import Tensor
 
     from sc_ssl.data import Cells
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ReconstructingModel(SSLModel):
-    """A model whose decoder is told the cells' batch."""
+    """What the decoder of a masked autoencoder says, which is told the cells' batch."""
 
     module: MaskedAutoencoderModule
 
@@ -59,12 +63,8 @@ class ReconstructingModel(SSLModel):
         ValueError
             Cells of a batch that the decoder was not trained on.
         """
-        self._check_if_trained(warn=False)
-        self._check_batches(self._adata if adata is None else adata, "it can only embed", indices)
-        with seeded(random_state if masked else None):
-            return self._map_cells(
-                lambda cells: self.module.reconstruct(cells, masked=masked), adata, indices, batch_size
-            )
+        decode = partial(self.module.reconstruct, masked=masked)
+        return self._map_decoded(decode, adata, indices, batch_size, random_state)
 
     def get_explained_variance(
         self,
@@ -94,9 +94,27 @@ class ReconstructingModel(SSLModel):
         ValueError
             Cells of a batch that the decoder was not trained on.
         """
-        decoded_ng = self.get_reconstruction(adata, indices, batch_size, masked=masked, random_state=random_state)
-        measured_ng = self._map_cells(self.module.normalize.log_expression, adata, indices, batch_size)
-        return explained_variance(measured_ng, decoded_ng, weighted=weighted)
+
+        def measured_and_decoded(cells: dict[str, Tensor]) -> Tensor:
+            measured_ng = self.module.normalize.log_expression(cells)
+            return torch.stack([measured_ng, self.module.reconstruct(cells, masked=masked)], dim=1)
+
+        both_n2g = self._map_decoded(measured_and_decoded, adata, indices, batch_size, random_state)
+        return explained_variance(both_n2g[:, 0], both_n2g[:, 1], weighted=weighted)
+
+    def _map_decoded(
+        self,
+        function: Callable[[dict[str, Tensor]], Tensor],
+        adata: AnnData | None,
+        indices: Sequence[int] | np.ndarray | None,
+        batch_size: int | None,
+        random_state: int | np.random.Generator | None,
+    ) -> np.ndarray:
+        """Apply what decodes to cells of batches that the decoder knows, masks drawn by the seed."""
+        self._check_if_trained(warn=False)
+        self._check_batches(self._adata if adata is None else adata, "it can only embed", indices)
+        with seeded(random_state):
+            return self._map_cells(function, adata, indices, batch_size)
 
     def _training_cells(self, **fit_options: Any) -> Cells:
         """The model's cells, of batches that the decoder knows."""

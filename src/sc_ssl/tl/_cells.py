@@ -15,6 +15,7 @@ from sc_ssl._keys import SIZE_FACTOR
 from sc_ssl._logging import logger
 from sc_ssl.data import (
     Source,
+    check_coverage,
     check_input,
     find_counts,
     in_order,
@@ -22,6 +23,7 @@ from sc_ssl.data import (
     library_size,
     obs_categories,
 )
+from sc_ssl.models._cells_model import MIN_COVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +74,7 @@ def private_cells(
 def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: Kind = "counts") -> AnnData:
     """Private cells for what stands on a trained encoder: its genes, and its batches where the cells have their column.
 
-    An error when the encoder reads other input.
+    An error when these are too few, or the encoder reads other input.
     """
     trained_on, batch_key = (encoder.setup_arguments[name] for name in ("input", "batch_key"))
     if trained_on != input:
@@ -85,8 +87,9 @@ def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: K
 
 
 def known_genes(adata: AnnData, model: SSLModel) -> list[str]:
-    """The genes of a trained model that are there; one of another name where none is, so that the model can say so."""
-    return [gene for gene in model.var_names if gene in adata.var_names] or list(adata.var_names[:1])
+    """The genes of a trained model that are there; an error when they are too few."""
+    check_coverage(adata.var_names, model.var_names, MIN_COVERAGE)
+    return [gene for gene in model.var_names if gene in adata.var_names]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._checks import check_share
 from sc_ssl._keys import prediction_key
+from sc_ssl._logging import said_once
 from sc_ssl.data import check_cells
 from sc_ssl.data.molecules import drug_features, molecular_graphs, plain_drugs
 from sc_ssl.models import DrugResponse, SSLModel
@@ -104,7 +105,8 @@ def drug_response(
         A key, column or layer that is not there.
     ValueError
         Responses of cells that are not in ``adata``, or to drugs that are not in ``drugs``; a SMILES that rdkit rejects;
-        a matrix that does not hold what ``input`` says; an encoder of other genes or input; a result that would overwrite
+        a matrix that does not hold what ``input`` says; an encoder of other input, or over half of
+        whose genes the cells lack; a result that would overwrite
         anything but an earlier one.
     """
     start = time.perf_counter()
@@ -128,7 +130,7 @@ def drug_response(
     check_free(adata, key, name if isinstance(response, str) else None)
     source = find(adata, layer, input, chosen=True)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
-    with seeded(random_state):
+    with seeded(random_state), said_once():
         trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder
         if trained is None:
             cells = private_cells(adata, source, adata.var_names, input=input)

@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from sc_ssl import models
 from sc_ssl._keys import METHODS, prediction_key
+from sc_ssl._logging import said_once
 from sc_ssl.data import check_cells
 from sc_ssl.models import ModalityRegressor, SSLModel
 from sc_ssl.models._on_encoder import plain_encoder
@@ -97,8 +98,8 @@ def predict_modality(
     KeyError
         A key, layer or modality that is not there.
     ValueError
-        Not raw counts; proteins that are infinite or not there; modalities of other cells; an encoder of other genes or
-        input; a result that would overwrite anything but an earlier one.
+        Not raw counts; proteins that are infinite or not there; modalities of other cells; an encoder of other input, or
+        over half of whose genes the cells lack; a result that would overwrite anything but an earlier one.
     """
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
@@ -112,7 +113,7 @@ def predict_modality(
     check_free(rna, key, protein_key)
     check_options(max_epochs=max_epochs)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
-    with seeded(random_state):
+    with seeded(random_state), said_once():
         trained = _find_encoder(encoder)
         if trained is None:
             cells = private_cells(rna, source, select_genes(rna, n_top_genes, layer=layer))
