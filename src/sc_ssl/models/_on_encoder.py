@@ -106,7 +106,7 @@ class OnEncoder(SSLModel):
         return copied
 
     def _copied(self, encoder: dict[str, Any]) -> SSLModule:
-        """A module like the encoder's, after a look at whether it reads what these cells are registered as."""
+        """A module like the encoder's, whose names are read from here on; an error when it reads other input or batches."""
         model = class_named(encoder["class"])(None, registry=encoder["registry"], **encoder["params"])
         batch_key, own_key = (m.setup_arguments["batch_key"] for m in (model, self))
         if own_key not in (None, batch_key):

@@ -74,7 +74,7 @@ def private_cells(
 def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: Kind = "counts") -> AnnData:
     """Private cells for what stands on a trained encoder: its genes, and its batches where the cells have their column.
 
-    An error when these are too few, or the encoder reads other input.
+    An error when under half of its genes are there, or it reads other input.
     """
     trained_on, batch_key = (encoder.setup_arguments[name] for name in ("input", "batch_key"))
     if trained_on != input:
@@ -87,7 +87,7 @@ def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: K
 
 
 def known_genes(adata: AnnData, model: SSLModel) -> list[str]:
-    """The genes of a trained model that are there; an error when they are too few."""
+    """The genes of a trained model that are there; an error when under half are."""
     check_coverage(adata.var_names, model.var_names, MIN_COVERAGE)
     return [gene for gene in model.var_names if gene in adata.var_names]
 

@@ -105,9 +105,8 @@ def drug_response(
         A key, column or layer that is not there.
     ValueError
         Responses of cells that are not in ``adata``, or to drugs that are not in ``drugs``; a SMILES that rdkit rejects;
-        a matrix that does not hold what ``input`` says; an encoder of other input, or over half of
-        whose genes the cells lack; a result that would overwrite
-        anything but an earlier one.
+        a matrix that does not hold what ``input`` says; an encoder of other input, or over half of whose genes the cells
+        lack; a result that would overwrite anything but an earlier one.
     """
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy", "response")}
