@@ -74,6 +74,17 @@ def test_unknown_programmes_are_refused_with_what_there_is():
         find_programs(3, adata)
 
 
+def test_programmes_that_say_nothing_are_refused():
+    adata = AnnData(np.ones((2, 3), np.float32), var=pd.DataFrame(index=["A", "B", "C"]))
+    adata.varm["sets"] = pd.DataFrame({"UP": [1, np.nan, 0]}, index=adata.var_names)
+    with pytest.raises(ValueError, match=r"varm\['sets'\] .* NaN for gene 'B' in programme 'UP'"):
+        find_programs("sets", adata)
+    with pytest.raises(ValueError, match="row 1 lacks one"):
+        find_programs(pd.DataFrame({"source": ["UP", "UP"], "target": ["A", None]}), adata)
+    with pytest.raises(TypeError, match="programme 'UP' should be a list of genes, found 'CD3D'"):
+        find_programs({"UP": "CD3D"}, adata)
+
+
 def test_members_are_the_measured_genes_and_small_programmes_are_left_out(logged):
     programs = {"A": [*GENES[3:9], "other", GENES[3]], "B": [*GENES[:4], "other"], "C": GENES[5:10]}
     names, member_pg = program_members(programs, GENES)

@@ -37,7 +37,8 @@ def fit(model_class, adata, *, max_epochs=2, **options):
 @pytest.mark.parametrize("model_class", [BYOL, BarlowTwins])
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_augmentation_trains(counts, model_class, name):
-    model = fit(model_class, counts, augmentations={name: AUGMENTATIONS[name]}, programs=PROGRAMS)
+    programs = PROGRAMS if name == "program_dropout" else None
+    model = fit(model_class, counts, augmentations={name: AUGMENTATIONS[name]}, programs=programs)
     assert np.isfinite(model.get_latent_representation()).all()
 
 
@@ -130,6 +131,15 @@ def test_a_collapsed_embedding_is_warned_about(counts, warnings_logged):
     assert any("The embedding has collapsed" in line for line in warnings_logged())
 
 
+def test_an_embedding_on_a_line_is_warned_about(counts, warnings_logged):
+    model = build(BYOL, counts)
+    last = model.module.encoder[-1]
+    with torch.no_grad():
+        last.weight.copy_(torch.ones(len(last.weight), 1) @ last.weight[:1])
+    model.train(1, plan_kwargs={"lr": 0.0}, **QUICK)
+    assert any("its effective rank is 1." in line for line in warnings_logged())
+
+
 def test_a_good_embedding_is_not_warned_about_and_watching_changes_nothing(counts, warnings_logged, monkeypatch):
     watched = fit(BarlowTwins, counts, max_epochs=3).get_latent_representation()
     assert not any("collapsed" in line for line in warnings_logged())
@@ -146,7 +156,10 @@ def test_a_good_embedding_is_not_warned_about_and_watching_changes_nothing(count
         (BYOL, {"augmentations": {}}, "both views of a cell are the same"),
         (BYOL, {"augmentations": {"swap": 0.5}}, "augmentations are 'gene_dropout', .* found 'swap'"),
         (BYOL, {"augmentations": {"program_dropout": 0.5}}, "program_dropout needs programs"),
+        (BYOL, {"augmentations": {"gene_dropout": 0.5}, "programs": {"A": ["gene_1"]}}, "programs are for program_dropout"),
         (BYOL, {"projector": []}, "projector holds the widths"),
+        (BYOL, {"projector": 64}, "projector holds the widths .* found 64"),
+        (BYOL, {"n_latent": 0}, "whole number from 1 on, found 0"),
         (BarlowTwins, {"objective": "simclr"}, "'barlow_twins' or 'vicreg', found 'simclr'"),
         (BarlowTwins, {"redundancy_weight": -1}, "at least 0, found -1"),
     ],
@@ -154,6 +167,18 @@ def test_a_good_embedding_is_not_warned_about_and_watching_changes_nothing(count
 def test_bad_arguments_are_refused(counts, model_class, options, message):
     with pytest.raises(ValueError, match=message):
         build(model_class, counts, **options)
+
+
+@pytest.mark.parametrize(
+    ("augmentations", "message"),
+    [
+        ("gene_dropout", "names and strengths, .* found 'gene_dropout'"),
+        ({"gene_dropout": None}, "strength of augmentation 'gene_dropout' is a number, found None"),
+    ],
+)
+def test_augmentations_are_names_and_numbers(counts, augmentations, message):
+    with pytest.raises(TypeError, match=message):
+        build(BYOL, counts, augmentations=augmentations)
 
 
 def test_counts_cannot_be_thinned_where_there_are_none(counts):

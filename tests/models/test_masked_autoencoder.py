@@ -181,6 +181,7 @@ def test_unmeasured_programmes_and_bad_arguments_are_refused(counts):
     for options, message in (
         ({"mask": "squares"}, "mask is one of 'random_genes', .* found 'squares'"),
         ({"mask": "gene_programs"}, "needs programs"),
+        ({"programs": PROGRAMS}, "mask='random_genes' reads no programs"),
         ({"mask": "gene_programs", "programs": {"UP": ["A", "B"]}}, "none of the 1 programmes has 5 measured genes"),
         ({"mask": "program_to_regulator", "programs": {"SP1": PROGRAMS["program_0"]}}, "none of the 1 regulons"),
         (

@@ -1,5 +1,7 @@
 """What a matrix holds, which genes vary, genes in a model's order."""
 
+from functools import partial
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -7,7 +9,9 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
+from sc_ssl.models import MaskedAutoencoder
 from sc_ssl.pp import align_genes, check_counts, read_gmt, select_genes
+from sc_ssl.tl import embed
 
 
 def by_scanpy(counts, batch_key=None):
@@ -60,8 +64,9 @@ def test_a_lone_bad_value_is_named(counts):
     x = counts.X.toarray()
     x[7, 5] = np.nan
     counts.X = x
-    with pytest.raises(ValueError, match="found nan in cell 'cell_7', gene 'gene_5'"):
-        check_counts(counts)
+    for refuses in (check_counts, select_genes, partial(embed, method="mae"), MaskedAutoencoder.setup_anndata):
+        with pytest.raises(ValueError, match="found nan in cell 'cell_7', gene 'gene_5'"):
+            refuses(counts)
 
 
 def test_unknown_layer_is_refused(counts):

@@ -10,7 +10,7 @@ from scipy import sparse
 from small_models import assert_unchanged
 
 from sc_ssl.models import BYOL
-from sc_ssl.tl import predict_modality
+from sc_ssl.tl import embed, predict_modality
 
 QUICK = {
     "max_epochs": 3,
@@ -125,6 +125,14 @@ def test_cells_without_proteins_are_not_learned_from(cite):
     np.testing.assert_allclose(first.iloc[60:], second.iloc[:59:-1], rtol=1e-3, atol=1e-4)
 
 
+def test_epochs_are_those_of_the_regressor_and_in_train_kwargs_of_both(cite):
+    both = {"enable_progress_bar": False, "max_epochs": 2}
+    options = QUICK | {"encoder": "byol", "encoder_kwargs": ENCODER, "train_kwargs": both}
+    for max_epochs, n_epochs in ((3, 3), (None, 2)):
+        predict_modality(cite, **options | {"max_epochs": max_epochs})
+        assert len(cite.uns["protein_predicted"]["history"]["train_loss"]) == n_epochs
+
+
 def test_same_seed_same_prediction_and_it_can_be_written(cite, tmp_path):
     first = predict_modality(cite, encoder="byol", encoder_kwargs=ENCODER, key_added="adt", copy=True, **QUICK)
     second = predict_modality(cite, encoder="byol", encoder_kwargs=ENCODER, key_added="adt", copy=True, **QUICK)
@@ -159,4 +167,8 @@ def test_bad_input_is_refused_and_leaves_the_cells_unchanged(cite):
         predict_modality(both, "prot")
     with pytest.raises(KeyError, match="'adt' is no modality of the MuData, which has rna, prot"):
         predict_modality(both, "adt")
+    with pytest.raises(ValueError, match="encoder_kwargs 'n_hidden', 'n_latent' are of an encoder that is trained here"):
+        predict_modality(cite, encoder=None, encoder_kwargs=ENCODER)
+    with pytest.raises(TypeError, match=r"found MuData; pass one of its modalities, mdata\['rna'\]"):
+        embed(both)
     assert set(cite.obsm) == {"protein"}

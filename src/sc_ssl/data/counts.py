@@ -39,10 +39,12 @@ def find_counts(adata: AnnData, layer: str | None = None) -> Source:
 def describe_matrix(matrix: Any) -> Kind:
     """What up to 100,000 stored values, evenly spread and always the same ones, say the matrix holds.
 
-    ``"counts"``: non-negative integers. ``"scaled"``: some negative values. ``"log1p"``: non-negative fractions.
+    ``"counts"``: non-negative integers. ``"scaled"``: some negative values. ``"log1p"``: non-negative fractions. Values
+    that are no numbers say nothing; :func:`check_values` refuses them.
     """
     values = take_rows(matrix, evenly_spread(matrix.shape[0], N_SAMPLED_ROWS)).data
     values = values[:: max(1, len(values) // N_SAMPLED_VALUES)]
+    values = values[np.isfinite(values)]  # NaN is no kind of its own
     if (values < 0).any():
         return "scaled"
     return "counts" if np.array_equal(values, np.round(values)) else "log1p"
@@ -98,7 +100,8 @@ def check_values(source: Source, adata: AnnData, *, signed: bool = False) -> Non
 def check_cells(adata: AnnData, *, min_cells: int = 2) -> None:
     """Refuse what is no AnnData, too few cells, no genes, and duplicated gene names."""
     if not isinstance(adata, AnnData):
-        raise TypeError(f"expected an AnnData, found {type(adata).__name__}.")
+        remedy = "; pass one of its modalities, mdata['rna'] for example" if hasattr(adata, "mod") else ""
+        raise TypeError(f"expected an AnnData, found {type(adata).__name__}{remedy}.")
     if adata.n_obs < min_cells:
         raise ValueError(f"at least {min_cells} cells are needed, found {adata.n_obs}.")
     if adata.n_vars == 0:

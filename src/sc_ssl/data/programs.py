@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,14 @@ def read_programs(source: str | Path | pd.DataFrame) -> dict[str, list[str]]:
                 f"a table of programmes has the columns 'source' (the programme) and 'target' (a gene), found "
                 f"{', '.join(map(str, source.columns))}; rename them."
             )
-        pairs = source[["source", "target"]].astype(str).drop_duplicates()
+        pairs = source[["source", "target"]]
+        if pairs.isna().to_numpy().any():
+            row = pairs.isna().any(axis=1).to_numpy().argmax()
+            raise ValueError(
+                f"a table of programmes names a programme and a gene in each row; row {pairs.index[row]!r} lacks one. "
+                "Leave such rows out: table.dropna(subset=['source', 'target'])."
+            )
+        pairs = pairs.astype(str).drop_duplicates()
         return {str(name): list(genes) for name, genes in pairs.groupby("source", sort=False)["target"]}
     path = Path(source).expanduser()
     if not path.is_file():
@@ -63,6 +70,9 @@ def find_programs(programs: Any, adata: AnnData | None) -> dict[str, list[str]]:
         if programs in adata.uns:
             programs = adata.uns[programs]
     if isinstance(programs, Mapping):
+        for name, genes in programs.items():
+            if isinstance(genes, str) or not isinstance(genes, Iterable):
+                raise TypeError(f"programme {str(name)!r} should be a list of genes, found {genes!r}.")
         found = {str(name): [str(gene) for gene in genes] for name, genes in programs.items()}
         if not found:
             raise ValueError("programs holds no programme, found an empty dictionary.")
@@ -158,6 +168,13 @@ def _of_matrix(matrix: Any, genes: pd.Index, key: str) -> dict[str, list[str]]:
     names = matrix.columns if isinstance(matrix, pd.DataFrame) else [f"{key}_{p}" for p in range(matrix.shape[1])]
     values = matrix.to_numpy() if isinstance(matrix, pd.DataFrame) else matrix
     values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    missing = np.argwhere(pd.isna(values))
+    if len(missing):
+        g, p = missing[0]
+        raise ValueError(
+            f"varm[{key!r}] says with 0 or not who belongs; found NaN for gene {genes[g]!r} in programme "
+            f"{str(names[p])!r}. Put 0 there."
+        )
     return {str(name): genes[values[:, p] != 0].tolist() for p, name in enumerate(names)}
 
 

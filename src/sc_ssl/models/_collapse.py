@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 N_SAMPLED = 512
 #: below this share of what d independent dimensions would have, the spread counts as none
 MIN_SPREAD = 0.1
+#: below it nearly all that differs between cells lies on one line
+MIN_RANK = 1.5
 
 
 class CollapseWatch(Callback):
@@ -41,9 +43,9 @@ class CollapseWatch(Callback):
         plan.log("effective_rank", self._rank)
 
     def on_train_end(self, trainer: Trainer, plan: LightningModule) -> None:
-        """Say when nothing is left of the differences between cells."""
+        """Say when nothing is left of the differences between cells, or no more than one line."""
         expected = self._n_latent**-0.5
-        if self._spread < MIN_SPREAD * expected:
+        if self._spread < MIN_SPREAD * expected or self._rank < min(MIN_RANK, self._n_latent):
             logger.warning(
                 "The embedding has collapsed: its dimensions spread by %.1e, %.1e would be usual, and its effective "
                 "rank is %.1f of %d. Lower the learning rate, strengthen the views or train longer.",

@@ -27,6 +27,8 @@ def build_masking(
     """The mask of this name over these genes."""
     check_choice("mask", mask, MASKS)
     if mask == "random_genes":
+        if programs is not None:
+            raise ValueError("mask='random_genes' reads no programs; name a mask that does, or leave out programs.")
         return RandomGenes(len(genes), mask_rate)
     if programs is None:
         raise ValueError(f"mask={mask!r} needs programs: a GMT file, a dictionary or a key of varm or uns.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +28,7 @@ from ._collapse import CollapseWatch
 from ._module import SSLModule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from lightning.pytorch import Callback
 
@@ -86,8 +88,8 @@ class JointEmbeddingModel(SSLModel):
         weigh_genes: bool,
     ) -> dict[str, Any]:
         """Normalisation, views, encoder and projector."""
-        if not projector:
-            raise ValueError("projector holds the widths of its layers, the last one its output; found none.")
+        if not isinstance(projector, Sequence) or not projector:
+            raise ValueError(f"projector holds the widths of its layers, the last one its output; found {projector!r}.")
         log_input = self.setup_arguments["input"] == "log1p"
         return {
             "normalize": self._normalizer(weigh_genes=weigh_genes),
@@ -98,6 +100,20 @@ class JointEmbeddingModel(SSLModel):
 
     def _programs(self, programs: Any) -> dict[str, list[str]] | None:
         return None if programs is None else find_programs(programs, self._adata)
+
+
+def augmentation_strengths(augmentations: Mapping[str, float] | None, default: Mapping[str, float]) -> dict[str, float]:
+    """What was asked for, or the default."""
+    if augmentations is None:
+        return dict(default)
+    if not isinstance(augmentations, Mapping):
+        raise TypeError(
+            f"augmentations are names and strengths, {{'gene_dropout': 0.5}} for example, found {augmentations!r}."
+        )
+    for name, strength in augmentations.items():
+        if not isinstance(strength, Real):
+            raise TypeError(f"the strength of augmentation {name!r} is a number, found {strength!r}.")
+    return dict(augmentations)
 
 
 def build_augmentations(
@@ -121,8 +137,10 @@ def build_augmentations(
         "nb_noise": NegativeBinomialNoise,
         "gaussian_noise": GaussianNoise,
     }
+    if programs is not None and "program_dropout" not in strengths:
+        raise ValueError("programs are for program_dropout, which augmentations lacks; add it, or leave out programs.")
     parts: list[Augmentation] = [build[name](strength) for name, strength in strengths.items() if name in build]
-    if programs is not None and "program_dropout" in strengths:
+    if programs is not None:
         member_pg = torch.as_tensor(program_members(programs, genes)[1])
         parts.append(ProgramDropout(GenePrograms(member_pg, strengths["program_dropout"])))
     return Augmentations(parts)

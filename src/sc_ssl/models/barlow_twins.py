@@ -10,7 +10,7 @@ from sc_ssl.losses import barlow_twins, vicreg
 from sc_ssl.train import View
 
 from ._contrast import ContrastModule
-from ._joint_embedding import JointEmbeddingModel, JointEmbeddingModule
+from ._joint_embedding import JointEmbeddingModel, JointEmbeddingModule, augmentation_strengths
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class BarlowTwins(JointEmbeddingModel):
             raise ValueError(f"objective is 'barlow_twins' or 'vicreg', found {objective!r}.")
         if not redundancy_weight >= 0:
             raise ValueError(f"redundancy_weight is at least 0, found {redundancy_weight}.")
-        augmentations = {"gene_dropout": 0.5} if augmentations is None else dict(augmentations)
+        augmentations = augmentation_strengths(augmentations, {"gene_dropout": 0.5})
         programs = self._programs(programs)
         sizes: dict[str, Any] = {"n_hidden": n_hidden, "n_latent": n_latent, "projector": projector, "norm": norm}
         self.module = BarlowTwinsModule(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sc_ssl.losses import negative_cosine
 from sc_ssl.nn import MLP, MovingAverage
 
-from ._joint_embedding import JointEmbeddingModel, JointEmbeddingModule
+from ._joint_embedding import JointEmbeddingModel, JointEmbeddingModule, augmentation_strengths
 from ._training import TrainingDefaults
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class BYOL(JointEmbeddingModel):
         super().__init__(adata, registry)
         if target not in ("moving_average", "online"):
             raise ValueError(f"target is 'moving_average' or 'online', found {target!r}.")
-        augmentations = {"gene_dropout": 0.8} if augmentations is None else dict(augmentations)
+        augmentations = augmentation_strengths(augmentations, {"gene_dropout": 0.8})
         programs = self._programs(programs)
         sizes: dict[str, Any] = {"n_hidden": n_hidden, "n_latent": n_latent, "projector": projector, "norm": norm}
         self.module = BYOLModule(

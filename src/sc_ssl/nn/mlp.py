@@ -1,6 +1,7 @@
 """Multilayer perceptron."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,6 +43,9 @@ class MLP(nn.Sequential):
         check_choice("activation", activation, ACTIVATIONS)
         if not 0 <= dropout_rate < 1:
             raise ValueError(f"dropout_rate lies in [0, 1), found {dropout_rate}.")
+        for width in (n_input, *n_hidden, n_output):
+            if not isinstance(width, Integral) or width < 1:
+                raise ValueError(f"the width of a layer is a whole number from 1 on, found {width!r}.")
         layers: list[nn.Module] = []
         for width in n_hidden:
             layers.append(nn.Linear(n_input, width))

@@ -9,7 +9,16 @@ from anndata import AnnData
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from sc_ssl._threads import threads_kept
-from sc_ssl.data import check_batches, check_cells, check_kind, find_counts, iter_chunks, obs_categories, take_rows
+from sc_ssl.data import (
+    check_batches,
+    check_cells,
+    check_kind,
+    check_values,
+    find_counts,
+    iter_chunks,
+    obs_categories,
+    take_rows,
+)
 
 #: more cells than this do not change which genes vary; evenly spread ones are taken
 MAX_CELLS = 100_000
@@ -45,7 +54,7 @@ def select_genes(
     Raises
     ------
     ValueError
-        Not counts; no gene with a count, or none that varies between cells; a batch of one cell; ``n_top_genes`` under 1.
+        Not counts; a value that is no number; no gene with a count, or none that varies between cells; a batch of one cell; ``n_top_genes`` under 1.
     """
     check_cells(adata)
     if n_top_genes is not None and n_top_genes < 1:
@@ -54,13 +63,15 @@ def select_genes(
     check_kind(source, input)
     step = -(-adata.n_obs // MAX_CELLS)
     cells = np.arange(0, adata.n_obs, step)
-    obs = None
+    obs = pd.DataFrame(index=adata.obs_names[cells])
     if batch_key is not None:
         check_batches(adata, batch_key)
-        batch = pd.Categorical(obs_categories(adata, batch_key)[cells])
-        obs = pd.DataFrame({"batch": batch}, index=adata.obs_names[cells])
+        obs["batch"] = pd.Categorical(obs_categories(adata, batch_key)[cells])
     sample = AnnData(take_rows(source.matrix, cells), obs=obs, var=pd.DataFrame(index=adata.var_names))
-    filled = np.asarray(sample.X.sum(axis=1)).ravel() > 0  # an empty cell says nothing about which genes vary
+    library = np.asarray(sample.X.sum(axis=1)).ravel()
+    if not np.isfinite(library).all():
+        check_values(source._replace(matrix=sample.X), sample)
+    filled = library > 0  # an empty cell says nothing about which genes vary
     expressed = np.asarray(sum(chunk.sum(axis=0) for _, chunk in iter_chunks(sample.X))).ravel() > 0
     if not expressed.any():
         raise ValueError(f"{source.name} holds no count at all: every value is 0.")

@@ -14,7 +14,7 @@ from anndata import AnnData
 
 from sc_ssl import models
 from sc_ssl._keys import METHODS, prediction_key
-from sc_ssl._logging import said_once
+from sc_ssl._logging import logger, said_once
 from sc_ssl.data import check_cells
 from sc_ssl.models import ModalityRegressor, SSLModel
 from sc_ssl.models._on_encoder import plain_encoder
@@ -70,7 +70,7 @@ def predict_modality(
     key_added
         Name of the result in ``obsm`` and ``uns``, by default ``<protein_key>_predicted``.
     max_epochs
-        Times through the cells, of the regressor.
+        Times through the cells, of the regressor; those of the encoder are in ``train_kwargs``.
     random_state
         Seed, or a generator to draw it from; the caller's random state is left alone.
     accelerator
@@ -99,13 +99,16 @@ def predict_modality(
         A key, layer or modality that is not there.
     ValueError
         Not raw counts; proteins that are infinite or not there; modalities of other cells; an encoder of other input, or
-        over half of whose genes the cells lack; a result that would overwrite anything but an earlier one.
+        over half of whose genes the cells lack; ``encoder_kwargs`` where none is trained; a result that would overwrite
+        anything but an earlier one.
     """
     start = time.perf_counter()
     params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
     rna, proteins = _modalities(adata, protein_key, rna_key)
-    with_proteins = proteins.notna().any(axis=1).to_numpy()
     check_cells(rna, min_cells=MIN_CELLS)
+    with_proteins = proteins.notna().any(axis=1).to_numpy()
+    if not with_proteins.all():
+        logger.info("%d of %d cells have proteins to learn from.", with_proteins.sum(), rna.n_obs)
     source = find(rna, layer)
     if with_proteins.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with {protein_key!r} are needed, found {with_proteins.sum()}.")
@@ -115,6 +118,11 @@ def predict_modality(
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state), said_once():
         trained = _find_encoder(encoder)
+        if encoder_kwargs and (trained is not None or encoder is None):
+            raise ValueError(
+                f"encoder_kwargs {', '.join(map(repr, encoder_kwargs))} are of an encoder that is trained here; leave "
+                "them out, or name its method with encoder=."
+            )
         if trained is None:
             cells = private_cells(rna, source, select_genes(rna, n_top_genes, layer=layer))
         else:
@@ -131,7 +139,7 @@ def predict_modality(
                         regressor(encoder=plain_encoder(trained))  # its errors come before the encoder is trained
                     trained.train(**options)
             model = regressor(encoder=trained)
-            model.train(max_epochs, **options)
+            model.train(**options | ({} if max_epochs is None else {"max_epochs": max_epochs}))
         prediction = model.get_prediction(cells)
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
