@@ -66,7 +66,7 @@ def test_a_file_without_types_says_what_it_has(build_counts, tmp_path, monkeypat
         (["masksc", "--table", "1", "--datasets", "pbmc68k_reduced", "absent"], "'absent' is no function"),
         (
             ["masksc", "--datasets", "pbmc68k_reduced", "--methods", "maskcs"],
-            "no row is named maskcs; there are masksc",
+            "no row is named maskcs. There are: masksc",
         ),
         (["masksc", "--table", "3"], "invalid choice: 3"),
         (["clustering", "--seeds", "0"], "--seeds is at least 1, found 0"),

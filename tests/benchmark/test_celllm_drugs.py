@@ -157,7 +157,7 @@ def test_files_that_a_task_reads_are_asked_for_first(screen, tmp_path, monkeypat
         assert f"{missing}" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["celllm", "--task", "dnc", "--methods", "GraphMAE", "--out", str(tmp_path / "out")])
-    assert "no row is named GraphMAE; there are divided, end to end" in capsys.readouterr().err
+    assert "no row is named GraphMAE. There are: divided; end to end" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = benchmark.rows(**of_task)
     unknown = sorted(set(args.methods or ()) - set(rows))
     if unknown:
-        parser.error(f"no row is named {', '.join(unknown)}; there are {', '.join(rows)}.")
+        parser.error(f"no row is named {'; '.join(unknown)}. There are: {'; '.join(rows)}.")
     try:  # before anything is trained
         if hasattr(benchmark, "check"):
             benchmark.check(names, args.methods, **options)

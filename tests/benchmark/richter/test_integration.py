@@ -10,11 +10,20 @@ from sc_ssl.benchmark.richter import integration
 def batches(build_counts, monkeypatch):
     counts = build_counts(120, n_batches=2)
     counts.obs["batch"] = counts.obs.pop("donor")
-    monkeypatch.setattr(integration, "load", lambda name: counts)
-    return integration.cells("x", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(integration, "load", lambda name: counts)
+        patched.setattr(integration, "_scib", lambda: None)
+        return integration.cells("x", 0)
 
 
-def test_without_scib_metrics_the_extra_is_named(batches, monkeypatch):
+def test_cells_without_batches_are_named(build_counts, monkeypatch):
+    monkeypatch.setattr(integration, "load", lambda name: build_counts(120))
+    monkeypatch.setattr(integration, "_scib", lambda: None)
+    with pytest.raises(KeyError, match=r"x should have the cells' batches in obs\['batch'\], but obs has cell_type"):
+        integration.cells("x", 0)
+
+
+def test_without_scib_metrics_the_extra_is_named_before_anything_is_read(monkeypatch):
     def refuse(name, *args, **kwargs):
         if name.startswith("scib_metrics"):
             raise ImportError
@@ -23,7 +32,7 @@ def test_without_scib_metrics_the_extra_is_named(batches, monkeypatch):
     imported = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImportError, match=r'pip install "sc_ssl\[scib\]"'):
-        integration.scib(batches, np.zeros((120, 2)))
+        integration.cells("x", 0)
 
 
 def test_every_row_of_ours_is_told_the_batches_and_gets_cells_of_its_own(batches, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sc_ssl.datasets._fetch import find_local
+from sc_ssl.benchmark._data import resource
 from sc_ssl.pp import read_gmt
 
 PROGRAMS, REGULONS = "msigdb_c2.cp.reactome.v7.0.symbols.gmt", "msigdb_c3.tft.v7.0.symbols.gmt"
@@ -17,7 +17,4 @@ MASKS: dict[str, tuple[str, dict[str, bool]]] = {
 def mask_options(mask: str) -> dict[str, object]:
     """What the masked autoencoder takes for this mask."""
     filename, options = MASKS[mask]
-    path = find_local(filename)
-    if path is None:
-        raise FileNotFoundError(f"{filename} is in none of the folders that SC_SSL_DATA names.")
-    return {"mask": mask, "programs": read_gmt(path), **options}
+    return {"mask": mask, "programs": read_gmt(resource(filename)), **options}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 from anndata import AnnData
@@ -33,7 +34,10 @@ SCORES = {"total": "Total", "types kept": "Bio conservation", "batches mixed": "
 
 def cells(name: str, seed: int) -> AnnData:
     """At most 2,000 cells with types and batches."""
+    _scib()
     adata = labelled(load(name), seed, MAX_CELLS)
+    if BATCH not in adata.obs:
+        raise KeyError(f"{name} should have the cells' batches in obs['{BATCH}'], but obs has {', '.join(adata.obs)}.")
     adata.obs[[BATCH, "cell_type"]] = adata.obs[[BATCH, "cell_type"]].astype(str).astype("category")
     return adata
 
@@ -49,27 +53,32 @@ def integrated(embed: Embed) -> Row:
 
 def scib(adata: AnnData, embedding: np.ndarray) -> dict[str, float]:
     """0.6 of what is kept of the types and 0.4 of how batches are mixed; without isolated labels, as in the paper."""
-    try:
-        from scib_metrics.benchmark import Benchmarker, BioConservation
-    except ImportError as error:
-        raise ImportError('scores of integration need scib-metrics: pip install "sc_ssl[scib]".') from error
-
+    scib = _scib()
     spaces = {"embedding": np.asarray(embedding), "unintegrated": pca_space(adata.X)}
     cells = AnnData(adata.X, obs=adata.obs[[BATCH, "cell_type"]], obsm=spaces)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        benchmarker = Benchmarker(
+        benchmarker = scib.Benchmarker(
             cells,
             batch_key=BATCH,
             label_key="cell_type",
             embedding_obsm_keys=["embedding"],
-            bio_conservation_metrics=BioConservation(isolated_labels=False),
+            bio_conservation_metrics=scib.BioConservation(isolated_labels=False),
             pre_integrated_embedding_obsm_key="unintegrated",
             progress_bar=False,
         )
         benchmarker.benchmark()
         found = benchmarker.get_results(min_max_scale=False).loc["embedding"]
     return {ours: float(found[theirs]) for ours, theirs in SCORES.items()}
+
+
+def _scib() -> ModuleType:
+    """scib-metrics, which is asked for before anything is trained."""
+    try:
+        from scib_metrics import benchmark
+    except ImportError as error:
+        raise ImportError('scores of integration need scib-metrics: pip install "sc_ssl[scib]".') from error
+    return benchmark
 
 
 TASK = Task(

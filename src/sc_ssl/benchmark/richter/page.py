@@ -27,7 +27,7 @@ def text(runs: pd.DataFrame, task: Task, name: str) -> str:
         if "mean" in table:
             table, heading = table.T, "data set"
         lines += [f"\n### {measure}\n", *markdown(table, heading)]
-        compared = _compared(runs, measure, task.base)
+        compared = _compared(runs, measure, task.base if measure != "seconds" else None)
         if len(compared):
             lines += [
                 f"\n`{measure}` against `{task.base}`, over data sets, each the mean of its seeds: mean difference with its 95 % "
@@ -69,11 +69,13 @@ def _compared(runs: pd.DataFrame, measure: str, base: str | None) -> pd.DataFram
 
 
 def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
-    """One panel a data set, a bar a row, a dot a seed."""
+    """One panel a data set, a bar a row that most of them have, a dot a seed."""
     from matplotlib.figure import Figure
 
     runs = runs.dropna(subset=[measure])
-    names, rows = list(runs["dataset"].unique()), list(runs["method"].unique())[::-1]
+    names, n_with = list(runs["dataset"].unique()), runs.groupby("method")["dataset"].nunique()
+    rows = [row for row in runs["method"].unique()[::-1] if n_with[row] > len(names) / 2]
+    low = min(0.0, runs.loc[runs["method"].isin(rows), measure].min())
     n_columns = min(len(names), 5)
     n_lines = -(-len(names) // n_columns)
     size = 1.5 + 2.6 * n_columns, n_lines * (0.34 * len(rows) + 1)
@@ -88,7 +90,7 @@ def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
             axes.barh(position, values.mean(), color="C0", alpha=0.5)
             axes.plot(values, [position] * len(values), ".", color="C0", markersize=4)
         axes.set_title(name, fontsize="medium")
-        axes.set(xlabel=measure, xlim=(0, 1), yticks=range(len(rows)), yticklabels=rows)
+        axes.set(xlabel=measure, xlim=(low, 1), yticks=range(len(rows)), yticklabels=rows)
         axes.tick_params(labelbottom=True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
