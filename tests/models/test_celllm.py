@@ -172,12 +172,30 @@ def test_given_vectors_are_kept_frozen_or_not_and_saved(counts, tmp_path, warnin
     assert "16 of 96 genes have no given vector and learn one: 'gene_0'" in " ".join(warnings_logged())
     given = model.module.genes.given_gw[:-1][16:].detach().numpy()
     expected = table.loc[counts.var_names[16:]].to_numpy(np.float32)
-    assert np.array_equal(given, expected) == frozen
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.allclose(given, expected / np.sort(lengths, axis=0)[39], atol=1e-6) == frozen
     model.save(tmp_path / "model")
     loaded = CellLM.load(tmp_path / "model", counts)
     np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
     vectors = model.get_gene_embeddings()
     assert vectors.shape == (96, 16) and list(vectors.index) == list(counts.var_names)
+
+
+def test_given_vectors_add_to_the_start_from_components_or_alone_make_a_genes_vector(counts):
+    table = pd.DataFrame(np.random.default_rng(0).normal(scale=1e-3, size=(80, 7)), index=counts.var_names[::-1][:80])
+    plain, added = build(counts), build(counts, gene_embeddings=table)
+    first, second = (model.get_gene_embeddings().to_numpy() for model in (plain, added))
+    np.testing.assert_allclose(first @ first.T, second @ second.T, atol=1e-4)  # turned at random
+    added.train(1, accelerator="cpu", enable_progress_bar=False)
+    assert added.module.genes.map.weight.abs().min() > 0
+    alone = build(counts, gene_embeddings=table, n_start_components=0)
+    lengths = np.linalg.norm(alone.get_gene_embeddings(), axis=1)
+    assert 0.3 < np.median(lengths[16:]) / np.median(lengths[:16]) < 3  # neither drowns the other
+    before = alone.get_gene_embeddings()
+    with torch.no_grad():
+        alone.module.genes.learned.weight.add_(1.0)
+    changed = np.abs(alone.get_gene_embeddings() - before).max(axis=1) > 0
+    assert changed[:16].all() and not changed[16:].any()
 
 
 def test_given_vectors_in_varm_reach_the_model_through_embed(counts):

@@ -36,7 +36,7 @@ class CellLM(SSLModel):
     see :class:`~sc_ssl.train.ChunkedContrastPlan`).
 
     Departs from the paper and its released encoder: exact attention on the genes that are there instead of an
-    approximation on 6,000 padded places, which is cheaper below about 3,000 genes; padding that no token sees; [MASK]
+    approximation on 6,000 padded places, which is cheaper below about 3,000 genes (at the default width 1,500); padding that no token sees; [MASK]
     has a code of its own; genes of a long cell are left out by their expression and not by their place in the list;
     views are random parts of a cell's genes and molecules and not dropout alone; by default z-scores instead of bins;
     blocks that start as the identity, and vectors of genes that start as loadings of principal components, so that the
@@ -72,15 +72,16 @@ class CellLM(SSLModel):
     max_training_genes
         Genes of a cell that a view shows, drawn at random; ``None`` shows all.
     gene_embeddings
-        Given vectors of genes: key of ``varm``, or a table, genes by name in its index. Genes that it lacks, or whose
-        row has NaN, are learnt.
+        Given vectors of genes: key of ``varm``, or a table, genes by name in its index; of any scale. A linear map, which
+        is learnt, adds them to the start from components; without one (``n_start_components=0``, or bins) they alone
+        make a gene's vector, as published, and those of genes that the table lacks, or whose row has NaN, are learnt.
     n_gene_dims
         Width of the given vectors; read from them.
     n_start_components
         Learnt vectors of genes start as their loadings on so many principal components of the training cells, at most
         ``n_hidden``, with ``values="continuous"``; 0 starts at random.
     freeze_gene_embeddings
-        Given vectors stay as they are.
+        Given vectors stay as they are; what is learnt beside them is not frozen.
     pooling
         ``"sum"`` over all tokens and, for z-scores, over what genes without expression would add; ``"mean"`` of the
         tokens; or ``"cls"``.
@@ -183,7 +184,7 @@ class CellLM(SSLModel):
         if given_gw is not None:
             genes.give(given_gw)
         normalize = self._normalizer()
-        if adata is not None and values == "continuous" and n_start_components and given_gw is None:
+        if adata is not None and values == "continuous" and n_start_components:
             options = {"n_batch": self.summary_stats.n_batch, "log_input": self.setup_arguments["input"] == "log1p"}
             genes.start_from(
                 start_loadings(self._own_cells(), min(n_start_components, n_hidden), normalize.weight_g, **options)
