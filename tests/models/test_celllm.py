@@ -212,6 +212,8 @@ def test_unknown_vectors_are_refused(counts):
         build(counts, gene_embeddings=np.ones((96, 3)))
     with pytest.raises(ValueError, match="one vector for each gene, found more for 'gene_1'"):
         build(counts, gene_embeddings=pd.DataFrame(np.ones((2, 3)), index=["gene_1"] * 2))
+    with pytest.raises(ValueError, match="found others in its column 'symbol'"):
+        build(counts, gene_embeddings=pd.DataFrame({"x": 1.0, "symbol": counts.var_names}, index=counts.var_names))
     counts.varm["X_other"] = np.ones((96, 2))
     for options, message in (
         ({"gene_embeddings": "X_ppi"}, "'X_ppi' is not in adata.varm, which has X_other"),
@@ -287,7 +289,10 @@ def two_names(counts):
         (None, {"values": "raw"}, ValueError, "'continuous', 'quantile', 'log2', found 'raw'"),
         (None, {"values": "log2", "predict_from": "cell"}, ValueError, "values='continuous', found values='log2'"),
         (None, {"pooling": "max"}, ValueError, "'mean', 'cls', found 'max'"),
-        (None, {"max_genes": 0}, ValueError, "max_genes is at least 1, found 0"),
+        (None, {"max_genes": 0}, ValueError, "max_genes is a whole number, at least 1, found 0"),
+        (None, {"max_training_genes": 2.5}, ValueError, "max_training_genes is a whole number, at least 1, found 2.5"),
+        (None, {"n_start_components": -3}, ValueError, "n_start_components is a whole number, at least 0, found -3"),
+        (None, {"malignant_category": "tumour"}, ValueError, "'tumour' is of a column: name it with malignancy_key"),
         (None, {"mask_rate": 0}, ValueError, r"mask_rate lies in \(0, 1\], found 0"),
         (None, {"target_sum": 1e4}, ValueError, "target_sum is for values='log2'"),
         (None, {"temperature": 0}, ValueError, "temperature is above 0"),

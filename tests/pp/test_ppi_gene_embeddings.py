@@ -36,6 +36,10 @@ def test_a_graph_has_each_interaction_in_both_directions_once(edges, tmp_path):
     assert found == {*edges.itertuples(index=False, name=None), *edges.iloc[:, ::-1].itertuples(index=False, name=None)}
     edges.assign(score=1.0).to_csv(tmp_path / "edges.tsv.gz", sep="\t", index=False)
     np.testing.assert_array_equal(read_graph(tmp_path / "edges.tsv.gz")[1], edge_2e)
+    edges.assign(score=1.0).to_csv(tmp_path / "bare.csv", index=False, header=False)  # its first line is an interaction
+    np.testing.assert_array_equal(read_graph(tmp_path / "bare.csv")[1], edge_2e)
+    with pytest.raises(TypeError, match="a DataFrame or the path of a file, found list"):
+        read_graph([("A1", "B1")])
 
 
 def test_features_span_the_normalised_adjacency(edges):
@@ -116,6 +120,10 @@ def test_it_is_written_into_varm_and_celllm_takes_it(edges, build_counts):
             "edges name none of the 2 genes; they have names such as 'A0', the genes such as 'ENSG1'",
         ),
         ({"edges": pd.DataFrame({"gene1": ["A1"], "gene2": ["A1"]})}, "two different genes, found none in 1 rows"),
+        (
+            {"edges": pd.DataFrame({"gene": ["A1"], "score": [0.9], "other": ["A2"]})},
+            "name genes, found numbers such as 0.9 in 'score'",
+        ),
         ({"n_dims": 10}, "n_dims is a multiple of 4"),
         ({"mask_rate": 1.0}, r"mask_rate lies in \(0, 1\)"),
     ],

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs=2,
         metavar=("KEY", "RESISTANT"),
         default=("drug_response", "resistant"),
-        help="drug_sc: column of obs with the cells' response, and its value for resistant ones (%(default)s)",
+        help="drug_sc: column of obs with the cells' response, and its value for resistant ones (drug_response resistant)",
     )
     return parser
 

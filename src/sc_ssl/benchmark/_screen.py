@@ -35,6 +35,11 @@ class Screen:
     def read(cls, name: str) -> Screen:
         """The cell lines with ln IC50 in ``obsm``, and the SMILES of their drugs."""
         adata = load_all(name)
+        if "drug_names" not in adata.uns or "ln_ic50" not in adata.obsm:
+            raise ValueError(
+                f"{name} should be a drug screen, with ln IC50 in obsm['ln_ic50'] and the drugs in uns['drug_names']; found "
+                f"obsm {', '.join(adata.obsm) or 'none'} and uns {', '.join(adata.uns) or 'none'}."
+            )
         drugs = pd.Index(adata.uns["drug_names"])
         table = pd.read_csv(resource("drug_smiles_170.csv")).set_index("drug_name")
         return cls(

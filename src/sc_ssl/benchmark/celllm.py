@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _bulk_to_cells, _celllm_annotation, _celllm_cost, _celllm_pretrain, _data, _drug_lines, _drug_sc, _ppi
+from . import _bulk_to_cells, _celllm_annotation, _celllm_cost, _celllm_pretrain, _data, _drug_lines, _drug_sc, _ppi, _screen
 
 TASKS = {
     "pretrain": _celllm_pretrain,
@@ -24,9 +24,14 @@ def rows(task: str) -> tuple[str, ...]:
 
 def check(names: list[str], methods: list[str] | None, *, task: str, response: tuple[str, str]) -> None:
     """An error unless all that a task reads is there."""
+    if task == "ppi" and names:
+        raise ValueError(f"the task ppi has graphs of its own, found {', '.join(names)}; leave out --datasets.")
     bulk = task == "drug_sc" and set(methods or _bulk_to_cells.ROWS) & set(_bulk_to_cells.ROWS)
     needs = getattr(_bulk_to_cells if bulk else TASKS[task], "NEEDS", ())
     _data.check(names, needs=needs, counts=not task.startswith("drug"))
+    if task == "drug_lines":
+        for name in names:
+            _screen.Screen.read(name)
     if task == "drug_sc":
         for name in names:
             _drug_sc.Cells(_data.load_all(name), *response)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, get_args
 
 from sc_ssl._checks import check_choice
 from sc_ssl.nn import Values
 
 CHOICES = {"values": get_args(Values), "predict_from": ("cell", "token"), "pooling": ("sum", "mean", "cls")}
+#: of what is counted, where that is not 1
+LEAST = {"n_bins": 2, "n_start_components": 0}
 #: largest share of molecules that a view leaves out, where there are counts
 THINNING_RATE = 0.5
 #: what is known of the published model; the other settings were never released
@@ -44,8 +47,9 @@ def check_settings(
     if choices["predict_from"] == "cell" and (values := choices["values"]) != "continuous":
         raise ValueError(f"predict_from='cell' is for values='continuous', found values={values!r}; take 'token'.")
     for name, count in counts.items():
-        if count is not None and count < (least := 2 if name == "n_bins" else 1):
-            raise ValueError(f"{name} is at least {least}, found {count}.")
+        least = LEAST.get(name, 1)
+        if count is not None and (not isinstance(count, Integral) or count < least):
+            raise ValueError(f"{name} is a whole number, at least {least}, found {count}.")
     if not 0 < mask_rate <= 1:
         raise ValueError(f"mask_rate lies in (0, 1], found {mask_rate}.")
     if not temperature > 0:

@@ -40,6 +40,9 @@ def given_genes(gene_embeddings: str | pd.DataFrame, adata: AnnData, genes: Sequ
     if not gene_embeddings.index.is_unique:
         twice = gene_embeddings.index[gene_embeddings.index.duplicated()][0]
         raise ValueError(f"gene_embeddings has one vector for each gene, found more for {twice!r}.")
+    words = [name for name, dtype in gene_embeddings.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    if words:
+        raise ValueError(f"gene_embeddings holds numbers, found others in its column {words[0]!r}; leave it out.")
     table = gene_embeddings.reindex(genes).to_numpy(dtype=np.float32, copy=True)
     lacking = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(lacking) == len(table):

@@ -162,7 +162,12 @@ class CellLM(SSLModel):
         shares = {"dropout_rate": dropout_rate, "gene_dropout_rate": gene_dropout_rate, "thinning_rate": thinning_rate}
         check_settings(
             choices={"values": values, "predict_from": predict_from, "pooling": pooling},
-            counts={"n_bins": n_bins, "max_genes": max_genes, "max_training_genes": max_training_genes},
+            counts={
+                "n_bins": n_bins,
+                "max_genes": max_genes,
+                "max_training_genes": max_training_genes,
+                "n_start_components": n_start_components,
+            },
             mask_rate=mask_rate,
             temperature=temperature,
             shares=shares,
@@ -195,6 +200,8 @@ class CellLM(SSLModel):
             )
         if target_sum is not None:
             normalize.target_sum.fill_(target_sum)
+        if malignancy_key is None and malignant_category is not None:
+            raise ValueError(f"malignant_category={malignant_category!r} is of a column: name it with malignancy_key.")
         if malignancy_key is not None and adata is not None:
             y_n = malignancy_labels(adata, malignancy_key, malignant_category)
             warn_of_batches(y_n, self._own_cells().batch, malignancy_key)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
+from pandas.api.types import is_float_dtype
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
@@ -118,11 +119,27 @@ def ppi_gene_embeddings(
     return adata if copy else None
 
 
+def _read_table(path: str | Path) -> pd.DataFrame:
+    """A file of edges, with names of its columns in the first line or without."""
+    if not isinstance(path, str | Path):
+        raise TypeError(f"edges are a DataFrame or the path of a file, found {type(path).__name__}.")
+    table = pd.read_csv(path, sep=None, engine="python")
+    if table.shape[1] > 1 and table.columns[:2].isin(np.unique(table.iloc[:, :2].astype(str))).any():
+        table = pd.read_csv(path, sep=None, engine="python", header=None)  # the first line names genes
+    return table
+
+
 def read_graph(edges: pd.DataFrame | str | Path) -> tuple[pd.Index, np.ndarray]:
     """Names of the genes, sorted, and each interaction in both directions, once each, (2, e); none with itself."""
-    table = edges if isinstance(edges, pd.DataFrame) else pd.read_csv(edges, sep=None, engine="python")
+    table = edges if isinstance(edges, pd.DataFrame) else _read_table(edges)
     if table.shape[1] < 2 or len(table) == 0:
         raise ValueError(f"edges need two columns of genes and a row for each interaction, found shape {table.shape}.")
+    for name in table.columns[:2]:
+        if is_float_dtype(table[name]):
+            raise ValueError(
+                f"the first two columns of edges name genes, found numbers such as {table[name].iloc[0]} in {name!r}; put "
+                "the two columns of genes first."
+            )
     pairs = table.iloc[:, :2].dropna().astype(str).to_numpy()
     nodes, code = np.unique(pairs, return_inverse=True)
     code = code.reshape(pairs.shape)
