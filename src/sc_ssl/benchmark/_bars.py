@@ -7,22 +7,26 @@ import numpy as np
 import pandas as pd
 
 
-def draw_bars(runs: pd.DataFrame, measures: Sequence[str], path: Path, *, by: str = "dataset") -> None:
-    """Data sets (or another column, ``by``) below each other, measures beside each other."""
+def draw_bars(
+    runs: pd.DataFrame, measures: Sequence[str], path: Path, *, by: str = "dataset", title: str = "{}"
+) -> None:
+    """Data sets (or another column, ``by``) below each other, each with the rows that it has; measures beside each other."""
     from matplotlib.figure import Figure
 
-    groups, rows = list(runs[by].unique()), list(runs["method"].unique())[::-1]
-    size = (2.2 + 2.4 * len(measures), (0.26 * len(rows) + 0.9) * len(groups))
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(groups), len(measures), sharey=True, squeeze=False)
-    for axes_row, group in zip(grid, groups, strict=True):
-        of_group = runs[runs[by] == group]
+    groups = dict(iter(runs.groupby(by, sort=False)))
+    rows_of = {group: list(of_group["method"].unique())[::-1] for group, of_group in groups.items()}
+    heights = [0.26 * len(rows) + 0.9 for rows in rows_of.values()]
+    figure = Figure(figsize=(2.2 + 2.4 * len(measures), sum(heights)), layout="constrained")
+    grid = figure.subplots(len(groups), len(measures), sharex="col", sharey="row", squeeze=False, height_ratios=heights)
+    for axes_row, (group, of_group) in zip(grid, groups.items(), strict=True):
+        rows = rows_of[group]
         for axes, measure in zip(axes_row, measures, strict=True):
             for position, row in enumerate(rows):
                 values = of_group.loc[of_group["method"] == row, measure].dropna()
                 axes.barh(position, values.mean() if len(values) else np.nan, color="C0", alpha=0.5)
                 axes.plot(values, [position] * len(values), ".", color="C0", markersize=4)
+            axes.tick_params(labelbottom=True)
             axes.set(xlabel=measure.replace("_", " "), yticks=range(len(rows)), yticklabels=rows)
             axes.spines[["top", "right"]].set_visible(False)
-        axes_row[0].set_title(str(group), loc="left", fontsize="medium")
+        axes_row[0].set_title(title.format(group), loc="left", fontsize="medium")
     figure.savefig(path, dpi=120)

@@ -179,7 +179,7 @@ def run(
         measures, by = [*MEASURES, "seconds"], ["dataset", "train_rate"]
         text = page(runs.table(), "celllm --task drug_sc", measures, by=by, title=title, below=below)
         (out / f"{stem}.md").write_text(text)
-        draw_bars(runs.table(), MEASURES, out / f"{stem}.png", by="train_rate")
+        draw_bars(runs.table(), MEASURES, out / f"{stem}.png", by="train_rate", title="{:.0%} of the cells labelled")
     _bulk_to_cells.run(n_seeds, out, methods)
 
 

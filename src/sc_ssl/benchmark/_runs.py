@@ -79,7 +79,9 @@ def provenance() -> str:
 
 
 def mean_sd(values: pd.Series) -> str:
-    """``mean ± sd`` over seeds."""
+    """``mean ± sd`` over seeds; nothing where it is not defined."""
+    if values.isna().all():
+        return ""
     return f"{values.mean():.3f} ± {values.std(ddof=0):.3f}" if len(values) > 1 else f"{values.mean():.3f}"
 
 
