@@ -59,8 +59,7 @@ class BYOL(JointEmbeddingModel):
     Departs from Richter et al.'s code, where the target never moved and the embedding lay beside the path of the
     gradient: the target is the moving average of parameters and batch-norm statistics, updated after each step; the
     projector stands on the embedding; views are drawn for each cell alone and change counts as sequencing would. The
-    predictor learns at ten times the rate of the rest, so that it stays near its optimum (Tian et al. 2021); the
-    projector's output is batch-normalised, as SimSiam's is, so that no few dimensions make up the whole distance. The
+    predictor learns at ten times the rate of the rest, so that it stays near its optimum (Tian et al. 2021). The
     defaults were chosen on development data.
 
     Parameters
@@ -129,10 +128,8 @@ class BYOL(JointEmbeddingModel):
         augmentations = augmentation_strengths(augmentations, {"gene_dropout": 0.8})
         programs = self._programs(programs)
         sizes: dict[str, Any] = {"n_hidden": n_hidden, "n_latent": n_latent, "projector": projector, "norm": norm}
-        parts = self._parts(augmentations, programs, weigh_genes=weigh_genes, **sizes)
-        parts["projector"].append(nn.BatchNorm1d(projector[-1], affine=False))
         self.module = BYOLModule(
-            **parts,
+            **self._parts(augmentations, programs, weigh_genes=weigh_genes, **sizes),
             predictor=MLP(projector[-1], projector[:-1], projector[-1], norm="batch"),
             momentum=momentum if target == "moving_average" else None,
         )

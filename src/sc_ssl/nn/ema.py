@@ -9,9 +9,8 @@ from torch import Tensor, nn
 class MovingAverage(nn.Module):
     """The exponential moving average of a network, in parameters and in buffers; never trained by gradient.
 
-    While training, its batch norm takes the statistics of the minibatch, as BYOL's does (those of the network lag behind
-    its weights), and leaves the averaged ones to :meth:`update`; in eval mode it takes the averaged ones. Its state lies
-    in this module and is saved with it. In the authors' code of Richter et al. the average was never updated.
+    It stays in eval mode whatever the module around it does, so its batch norm uses the averaged statistics. Its state
+    lies in this module and is saved with it. In the authors' code of Richter et al. the average was never updated.
 
     Parameters
     ----------
@@ -26,10 +25,11 @@ class MovingAverage(nn.Module):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum lies in [0, 1), found {momentum}: at 1 the average would never move.")
         self.momentum = momentum
-        self.average = copy.deepcopy(online).requires_grad_(False)
-        for part in self.average.modules():
-            if isinstance(part, nn.BatchNorm1d):
-                part.momentum = 0.0  # a forward pass moves nothing
+        self.average = copy.deepcopy(online).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "MovingAverage":
+        """Always in eval mode."""
+        return super().train(False)
 
     @torch.no_grad()
     def update(self, online: nn.Module) -> None:
