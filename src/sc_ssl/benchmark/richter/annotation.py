@@ -118,7 +118,16 @@ ROWS |= {
     "scvi, neighbours": scvi,
 }
 TASK = Task(
-    datasets=("pbmc_zheng_facs", "pancreas_baron_mouse", "pbmc_3tech_symphony", "pbmc4k", "worm_neuron"),
+    datasets=(
+        "pbmc_zheng_facs",
+        "pancreas_baron_mouse",
+        "pbmc_3tech_symphony",
+        "pbmc4k",
+        "worm_neuron",
+        "cbmc_cite_top2000",
+        "celllines_mixology",
+        "pbmc_kang_muscat",
+    ),
     prepare=study,
     rows=ROWS,
     measures=("macro_f1", "micro_f1"),
