@@ -19,7 +19,7 @@ DATASETS = {name: task.DATASETS for name, task in TASKS.items()}
 
 def rows(task: str) -> tuple[str, ...]:
     """What ``--methods`` takes."""
-    return tuple(TASKS[task].ROWS)
+    return (*TASKS[task].ROWS, *getattr(TASKS[task], "ON_DEMAND", ()))
 
 
 def check(names: list[str], methods: list[str] | None, *, task: str, response: tuple[str, str]) -> None:
