@@ -160,7 +160,10 @@ def test_files_that_a_task_reads_are_asked_for_first(screen, tmp_path, monkeypat
     assert "no row is named GraphMAE. There are: divided; end to end" in capsys.readouterr().err
     monkeypatch.setattr("sc_ssl.benchmark._data.resource", lambda name: None)
     monkeypatch.setattr(_screen, "load_all", lambda name: lines)
-    for task, said in (("ppi", "has graphs of its own, found pollen"), ("drug_lines", "pollen should be a drug screen")):
+    for task, said in (
+        ("ppi", "has graphs of its own, found pollen"),
+        ("drug_lines", "pollen should be a drug screen"),
+    ):
         with pytest.raises(SystemExit):
             main(["celllm", "--task", task, "--datasets", "pollen", "--out", str(tmp_path / "out")])
         assert said in capsys.readouterr().err

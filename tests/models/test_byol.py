@@ -156,7 +156,11 @@ def test_a_good_embedding_is_not_warned_about_and_watching_changes_nothing(count
         (BYOL, {"augmentations": {}}, "both views of a cell are the same"),
         (BYOL, {"augmentations": {"swap": 0.5}}, "augmentations are 'gene_dropout', .* found 'swap'"),
         (BYOL, {"augmentations": {"program_dropout": 0.5}}, "program_dropout needs programs"),
-        (BYOL, {"augmentations": {"gene_dropout": 0.5}, "programs": {"A": ["gene_1"]}}, "programs are for program_dropout"),
+        (
+            BYOL,
+            {"augmentations": {"gene_dropout": 0.5}, "programs": {"A": ["gene_1"]}},
+            "programs are for program_dropout",
+        ),
         (BYOL, {"projector": []}, "projector holds the widths"),
         (BYOL, {"projector": 64}, "projector holds the widths .* found 64"),
         (BYOL, {"n_latent": 0}, "whole number from 1 on, found 0"),

@@ -167,7 +167,9 @@ def test_bad_input_is_refused_and_leaves_the_cells_unchanged(cite):
         predict_modality(both, "prot")
     with pytest.raises(KeyError, match="'adt' is no modality of the MuData, which has rna, prot"):
         predict_modality(both, "adt")
-    with pytest.raises(ValueError, match="encoder_kwargs 'n_hidden', 'n_latent' are of an encoder that is trained here"):
+    with pytest.raises(
+        ValueError, match="encoder_kwargs 'n_hidden', 'n_latent' are of an encoder that is trained here"
+    ):
         predict_modality(cite, encoder=None, encoder_kwargs=ENCODER)
     with pytest.raises(TypeError, match=r"found MuData; pass one of its modalities, mdata\['rna'\]"):
         embed(both)

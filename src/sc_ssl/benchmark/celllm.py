@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _bulk_to_cells, _celllm_annotation, _celllm_cost, _celllm_pretrain, _data, _drug_lines, _drug_sc, _ppi, _screen
+from . import (
+    _bulk_to_cells,
+    _celllm_annotation,
+    _celllm_cost,
+    _celllm_pretrain,
+    _data,
+    _drug_lines,
+    _drug_sc,
+    _ppi,
+    _screen,
+)
 
 TASKS = {
     "pretrain": _celllm_pretrain,

@@ -78,7 +78,9 @@ def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: K
     """
     trained_on, batch_key = (encoder.setup_arguments[name] for name in ("input", "batch_key"))
     if trained_on != input:
-        remedy = f"train an encoder on {_SAID[input]}" if input != "scaled" else "leave out the encoder: none reads them"
+        remedy = (
+            f"train an encoder on {_SAID[input]}" if input != "scaled" else "leave out the encoder: none reads them"
+        )
         raise ValueError(
             f"the encoder was trained on {_SAID[trained_on]} (input={trained_on!r}), the cells are taken for "
             f"{_SAID[input]} (input={input!r}); {remedy}."
