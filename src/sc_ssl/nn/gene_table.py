@@ -71,7 +71,7 @@ class GeneTable(nn.Module):
 
     def forward(self, gene_nt: Tensor) -> Tensor:
         """(n, t) → (n, t, d)."""
-        learned_ntd: Tensor = self.learned(gene_nt)
-        if not self.n_given:
-            return learned_ntd
-        return self.own_g[gene_nt] * learned_ntd + self.known_g[gene_nt] * self.map(self.given_gw[gene_nt])
+        vector_ntd: Tensor = self.learned(gene_nt)
+        if self.n_given:
+            vector_ntd = self.own_g[gene_nt] * vector_ntd + self.known_g[gene_nt] * self.map(self.given_gw[gene_nt])
+        return vector_ntd
