@@ -66,7 +66,9 @@ class SSLModel(CellsModel):
         micro_batch_size
             Cells whose graph is in memory at a time, for methods that compare the embeddings of all cells of a
             minibatch: the gradient is that of the whole, at a third more time
-            (:class:`~sc_ssl.train.ChunkedContrastPlan`). ``"auto"`` divides only when memory runs out.
+            (:class:`~sc_ssl.train.ChunkedContrastPlan`). Noise is drawn part by part, so that another size gives another
+            result, as another seed does. ``"auto"`` divides only when the device says that its memory is full, which a
+            GPU does and a CPU seldom: there, give a number.
         validation_size
             Share of the cells held out, in [0, 1); 0.1 with early stopping, else 0.
         early_stopping

@@ -230,7 +230,8 @@ class CellLM(SSLModel):
     def paper(cls, adata: AnnData, **options: Any) -> Self:
         """The published sizes: 512 wide, 10 blocks of 16 heads of 64, 6 bins, minibatches of 1,024 by dropout alone.
 
-        On the published 19,379 genes 52 million parameters. Weeks on a CPU.
+        On the published 19,379 genes 52 million parameters. Weeks on a CPU. Before training all cells lie at one point:
+        blocks start as the identity, and [CLS], which is the embedding here, has seen no gene yet.
         """
         model = cls(adata, **(PAPER | options))
         plan = {"lr": 1e-4, "weight_decay": 1e-2, "warmup_rate": 0.05}
