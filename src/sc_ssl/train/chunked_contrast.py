@@ -69,7 +69,7 @@ def joint_terms(module: Contrast, outs: list[list[View]]) -> dict[str, Tensor]:
 
 
 def end_to_end(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
-    """The loss terms of all chunks together, with a graph through all of them; noise as in `divided_backward`."""
+    """The loss terms of all chunks together, with a graph through all of them; noise as in ``divided_backward``."""
     outs = [_encode(module, chunks, v, seed) for v in range(module.n_views)]
     return joint_terms(module, [list(out) for out in outs])
 
@@ -139,7 +139,7 @@ def divide(module: Contrast, cells: dict[str, Tensor], micro_batch_size: int) ->
 
 
 class ChunkedContrastPlan(SSLTrainingPlan):
-    """The training plan of divide and conquer: steps as `SSLTrainingPlan` takes them, with less memory.
+    """The training plan of divide and conquer: steps as ``SSLTrainingPlan`` takes them, with less memory.
 
     Time grows by a third (a forward pass more) when a minibatch is divided; a minibatch that is not is trained on end
     to end. The noise is drawn for each chunk, so that another ``micro_batch_size`` draws another sample of it.
