@@ -54,7 +54,8 @@ def select_genes(
     Raises
     ------
     ValueError
-        Not counts; a value that is no number; no gene with a count, or none that varies between cells; a batch of one cell; ``n_top_genes`` under 1.
+        Not counts; a value that is no number; no gene with a count, or none that varies between cells; a batch of one
+        cell; ``n_top_genes`` under 1.
     """
     check_cells(adata)
     if n_top_genes is not None and n_top_genes < 1:
