@@ -38,10 +38,10 @@ class CellLM(SSLModel):
     Departs from the paper and its released encoder: exact attention on the genes that are there instead of an
     approximation on 6,000 padded places, which is cheaper below about 3,000 genes (2,000 at the default width); padding
     that no token sees; [MASK] has a code of its own; genes of a long cell are left out by their expression and not by
-    their place in the list; views are random parts of a cell's genes and molecules and not dropout alone; by default z-scores instead of bins;
-    blocks that start as the identity, and vectors of genes that start as loadings of principal components, so that the
-    sum of a cell's tokens starts as its components; hidden expression predicted from the cell's vector, as scGPT does
-    (Cui et al. 2024); sizes for a CPU. The code of the pretraining was never released: temperature, mask rate and
+    their place in the list; views are random parts of a cell's genes and molecules and not dropout alone; by default
+    z-scores instead of bins; blocks that start as the identity, and vectors of genes that start as loadings of
+    principal components, so that the sum of a cell's tokens starts as its components; hidden expression predicted from
+    the cell's vector, as scGPT does (Cui et al. 2024); sizes for a CPU. The code of the pretraining was never released: temperature, mask rate and
     weights are ours, with a small one for the contrast. :meth:`paper` gives the published sizes.
 
     Parameters
