@@ -38,7 +38,7 @@ class Network(nn.Module):
 
 def train(x_ng: np.ndarray, feature_mf: np.ndarray, y_nm: np.ndarray) -> np.ndarray:
     """Fit the responses that are not NaN; predictions (n, m)."""
-    x_ng, feature_mf, y_nm = (torch.as_tensor(array) for array in (x_ng, feature_mf, y_nm))
+    x_ng, feature_mf, y_nm = (torch.tensor(array) for array in (x_ng, feature_mf, y_nm))
     measured_nm = torch.isfinite(y_nm)
     pairs_p2, known_n, known_m = measured_nm.nonzero(), measured_nm.any(dim=1), measured_nm.any(dim=0)
     position_n, position_m = known_n.cumsum(0) - 1, known_m.cumsum(0) - 1
