@@ -125,12 +125,20 @@ def test_cells_without_proteins_are_not_learned_from(cite):
     np.testing.assert_allclose(first.iloc[60:], second.iloc[:59:-1], rtol=1e-3, atol=1e-4)
 
 
-def test_epochs_are_those_of_the_regressor_and_in_train_kwargs_of_both(cite):
+def test_epochs_are_those_of_the_regressor_and_in_train_kwargs_of_both(cite, monkeypatch):
+    train, of_encoder = BYOL.train, []
+
+    def spied(self, max_epochs=None, **options):
+        of_encoder.append(max_epochs)
+        train(self, max_epochs, **options)
+
+    monkeypatch.setattr(BYOL, "train", spied)
     both = {"enable_progress_bar": False, "max_epochs": 2}
     options = QUICK | {"encoder": "byol", "encoder_kwargs": ENCODER, "train_kwargs": both}
     for max_epochs, n_epochs in ((3, 3), (None, 2)):
         predict_modality(cite, **options | {"max_epochs": max_epochs})
         assert len(cite.uns["protein_predicted"]["history"]["train_loss"]) == n_epochs
+    assert of_encoder == [2, 2]
 
 
 def test_same_seed_same_prediction_and_it_can_be_written(cite, tmp_path):

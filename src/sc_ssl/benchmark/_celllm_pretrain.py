@@ -18,7 +18,7 @@ from sc_ssl.pp.ppi_gene_embeddings import read_graph
 from ._bars import draw_bars
 from ._data import load, resource
 from ._rows import QUIET, Embed, built, pca_standard, pca_weighed, scvi, untrained
-from ._runs import Runs, every, page
+from ._runs import Runs, asked_for, every, page
 from .richter._cells import labelled
 from .richter.neighbours import by_neighbours, logistic
 
@@ -86,11 +86,11 @@ ON_DEMAND = {
 def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
     """Do the runs that are missing in ``out/celllm_pretrain.csv`` and write its page and picture."""
     runs = Runs(out / "celllm_pretrain.csv", KEYS)
-    asked_for = ROWS | {name: row for name, row in ON_DEMAND.items() if name in (methods or ())}
-    for this in runs.missing(every(names, n_seeds, asked_for, methods)):
+    rows = asked_for(ROWS, ON_DEMAND, methods)
+    for this in runs.missing(every(names, n_seeds, rows, methods)):
         adata = labelled(load(this["dataset"]), this["seed"], MAX_CELLS)
         start = time.process_time()
-        scores = asked_for[this["method"]](adata, this["seed"])
+        scores = rows[this["method"]](adata, this["seed"])
         runs.add(this | scores | {"processor_seconds": round(time.process_time() - start, 1)})
     table = runs.table()
     (out / "celllm_pretrain.md").write_text(page(table, "celllm --task pretrain", [*MEASURES, "processor_seconds"]))

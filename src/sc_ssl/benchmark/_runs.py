@@ -3,7 +3,7 @@
 import csv
 import datetime
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,11 @@ def every(
     """Each data set with each row, or with those named, and each seed; the first seed of all comes first."""
     rows = [row for row in rows if methods is None or row in methods]
     return [{"dataset": name, "method": row, "seed": seed} for seed in range(n_seeds) for name in names for row in rows]
+
+
+def asked_for(rows: Mapping[str, Any], on_demand: Mapping[str, Any], methods: Sequence[str] | None) -> dict[str, Any]:
+    """The rows, and of those on demand the ones that are named."""
+    return dict(rows) | {name: row for name, row in on_demand.items() if name in (methods or ())}
 
 
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sc_ssl.benchmark._runs import Runs, every
+from sc_ssl.benchmark._runs import Runs, asked_for, every
 
 from . import annotation, integration, neighbours, page, proteins, reconstruction, transfer
 from ._task import Task
@@ -26,14 +26,14 @@ def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = N
     """Do the runs of a task that are missing in ``out/richter_<task>.csv``; write Markdown and a picture beside it."""
     what = TASKS[task]
     runs = Runs(out / f"richter_{task}.csv", KEYS)
-    asked_for = what.rows | {name: row for name, row in what.on_demand.items() if name in (methods or ())}
+    rows_of = asked_for(what.rows, what.on_demand, methods)
     prepared, of = None, None
-    for this in runs.missing(every(names, n_seeds, asked_for, methods)):
+    for this in runs.missing(every(names, n_seeds, rows_of, methods)):
         name, seed = this["dataset"], this["seed"]
         if of != (name, seed):
             of, prepared = (name, seed), what.prepare(name, seed)
         start = time.perf_counter()
-        scores = asked_for[this["method"]](prepared, seed)
+        scores = rows_of[this["method"]](prepared, seed)
         runs.add(this | scores | {"seconds": round(time.perf_counter() - start, 1)})
     table = runs.table().sort_values("method", key=lambda row: row.map(rows(task).index), kind="stable")
     (out / f"richter_{task}.md").write_text(page.text(table, what, task))
