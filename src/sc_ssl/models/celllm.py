@@ -41,8 +41,9 @@ class CellLM(SSLModel):
     their place in the list; views are random parts of a cell's genes and molecules and not dropout alone; by default
     z-scores instead of bins; blocks that start as the identity, and vectors of genes that start as loadings of
     principal components, so that the sum of a cell's tokens starts as its components; hidden expression predicted from
-    the cell's vector, as scGPT does (Cui et al. 2024); sizes for a CPU. The code of the pretraining was never released: temperature, mask rate and
-    weights are ours, with a small one for the contrast. :meth:`paper` gives the published sizes.
+    the cell's vector, as scGPT does (Cui et al. 2024); sizes for a CPU. The code of the pretraining was never released:
+    temperature, mask rate and weights are ours, with a small one for the contrast. :meth:`paper` gives the published
+    sizes.
 
     Parameters
     ----------
