@@ -5,7 +5,7 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from sc_ssl.models import MaskedAutoencoder
+from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
 from sc_ssl.train import seeded
 from sc_ssl.views import GenePrograms, OneProgram, ProgramToRegulator, RandomGenes
 
@@ -44,7 +44,7 @@ class Epochs:
         for _ in range(N_EPOCHS):
             for i in torch.randperm(len(self.ready)).tolist():
                 optimizer.zero_grad()
-                sum(module.ssl_loss(self.ready[i]).values()).backward()
+                sum(module.loss_terms(self.ready[i]).values()).backward()
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
                 optimizer.step()
 

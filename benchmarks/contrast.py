@@ -7,7 +7,7 @@ from scipy import sparse
 
 from sc_ssl.data import CellLoader
 from sc_ssl.losses import nt_xent
-from sc_ssl.models import CellLM
+from sc_ssl.models.celllm.model import CellLM
 from sc_ssl.train import divide, divided_backward, end_to_end, seeded
 
 MICRO_BATCH_SIZE = 128

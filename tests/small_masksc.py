@@ -2,7 +2,8 @@
 
 import torch
 
-from sc_ssl.models import ContrastiveSC, MaskSC
+from sc_ssl.models import ContrastiveSC
+from sc_ssl.models.masksc.model import MaskSC
 
 TEACHER = {"n_hidden": [32], "n_latent": 8}
 SMALL = {

@@ -1,6 +1,6 @@
 """Two small data sets and a small ScPretrain."""
 
-from sc_ssl.models import ScPretrain
+from sc_ssl.models.scpretrain.model import ScPretrain
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {"n_latent": 8, "cells_per_cluster": [20, 40]}

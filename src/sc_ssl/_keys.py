@@ -1,20 +1,11 @@
 """Every name that sc_ssl writes into an AnnData."""
 
-#: ``method=`` of :func:`sc_ssl.tl.embed` → class in :mod:`sc_ssl.models`. A new method adds one line here.
-METHODS = {
-    "masksc": "MaskSC",
-    "contrastive_sc": "ContrastiveSC",
-    "scpretrain": "ScPretrain",
-    "mae": "MaskedAutoencoder",
-    "byol": "BYOL",
-    "barlow_twins": "BarlowTwins",
-    "celllm": "CellLM",
-    "scdeepcluster": "ScDeepCluster",
-    "sczidesk": "ScziDesk",
-}
-
 #: column of ``obs`` in the private AnnData that ``tl.embed`` trains on; never in the user's object
-SIZE_FACTOR = "sc_ssl_size_factor"
+LIBRARY_SIZE = "sc_ssl_library_size"
+
+#: column of ``obs`` with the data set and of ``varm`` with the genes that each measured, and in ``uns`` the species whose
+#: names the genes have, where :func:`sc_ssl.pp.join_studies` joined several data sets
+DATASET, MEASURED, SPECIES = "dataset", "measured", "species"
 
 #: key in ``varm`` of genes' vectors from protein interactions
 PPI = "X_ppi"

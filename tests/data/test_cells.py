@@ -79,10 +79,10 @@ def test_too_few_genes_in_common_are_refused_with_examples(counts):
 
 def test_library_size_is_the_key_else_the_genes(counts):
     total = counts.X.toarray()
-    np.testing.assert_allclose(read(counts, ["gene_1", "gene_2"]).size_factor, np.maximum(total[:, 1:3].sum(1), 1))
-    np.testing.assert_allclose(read(counts, ["gene_1"], size_factor_key="missing").size_factor, total.sum(1))
+    np.testing.assert_allclose(read(counts, ["gene_1", "gene_2"]).library_size, np.maximum(total[:, 1:3].sum(1), 1))
+    np.testing.assert_allclose(read(counts, ["gene_1"], library_size_key="missing").library_size, total.sum(1))
     counts.obs["depth"] = np.arange(120.0)
-    np.testing.assert_allclose(read(counts, size_factor_key="depth").size_factor, np.maximum(np.arange(120), 1))
+    np.testing.assert_allclose(read(counts, library_size_key="depth").library_size, np.maximum(np.arange(120), 1))
 
 
 def test_batches_are_matched_by_name_and_new_ones_marked(build_counts):
@@ -122,7 +122,7 @@ def test_taken_cells_are_those_asked_for(counts, backed):
     for adata in (counts, backed):
         cells = read(adata, ["gene_5", "gene_1"]).take(index)
         np.testing.assert_array_equal(cells.rows(np.arange(3)).toarray(), counts.X[index][:, [5, 1]].toarray())
-        np.testing.assert_array_equal(cells.size_factor, read(counts, ["gene_5", "gene_1"]).size_factor[index])
+        np.testing.assert_array_equal(cells.library_size, read(counts, ["gene_5", "gene_1"]).library_size[index])
         assert next(iter(CellLoader(cells, np.arange(3), 3)))["X"].shape == (3, 2)
 
 
@@ -187,7 +187,7 @@ def test_a_count_in_parts_is_summed(counts):
 def test_a_library_size_that_is_none_is_named(counts):
     counts.obs["depth"] = [np.nan if i == 4 else 10.0 for i in range(120)]
     with pytest.raises(ValueError, match=r"obs\['depth'\] must hold library sizes .* found nan in cell 'cell_4'"):
-        read(counts, size_factor_key="depth")
+        read(counts, library_size_key="depth")
 
 
 def test_a_batch_without_cells_takes_the_statistics_of_all(build_counts):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_ssl.data.molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
+from sc_ssl.models.supervised.molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 
 ASPIRIN, IBUPROFEN = "CC(=O)OC1=CC=CC=C1C(=O)O", "CC(C)CC1=CC=C(C=C1)C(C)C(=O)O"
 

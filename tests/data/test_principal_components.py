@@ -21,7 +21,7 @@ def dense_components(cells, n_comps, *, n_batch, clip, log_input=False, weight_g
     normalize.set_statistics(target_sum, torch.tensor(mean_bg), torch.tensor(sd_bg), weight_g)
     minibatch = {
         "X": torch.tensor(cells.matrix.toarray()),
-        "size_factor": torch.tensor(cells.size_factor)[:, None],
+        "library_size": torch.tensor(cells.library_size)[:, None],
         "batch": torch.tensor(cells.batch)[:, None],
     }
     z_ng = normalize(minibatch).numpy().astype(np.float64)
@@ -88,7 +88,7 @@ def test_loadings_are_unit_vectors_that_lead_to_the_components(build_counts):
     loading_gc = gene_loadings(cells, n_comps=4, weight_g=weight_g)
     np.testing.assert_allclose(loading_gc.T @ loading_gc, np.eye(4), atol=1e-5)
     target_sum, mean_bg, sd_bg = gene_statistics(cells, n_batch=1, log_input=False)
-    x_ng = np.log1p(cells.matrix.toarray() * (target_sum / cells.size_factor)[:, None])
+    x_ng = np.log1p(cells.matrix.toarray() * (target_sum / cells.library_size)[:, None])
     z_ng = np.clip((x_ng - mean_bg[0]) / sd_bg[0], -10, 10) * weight_g
     found = (z_ng - z_ng.mean(axis=0)) @ loading_gc
     np.testing.assert_allclose(found, principal_components(cells, n_comps=4, weight_g=weight_g), atol=1e-3)

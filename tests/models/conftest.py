@@ -4,10 +4,10 @@ import pytest
 from small_models import TARGETS, add_targets, fit
 
 from sc_ssl import models
-from sc_ssl._keys import METHODS
+from sc_ssl.models import METHODS
 
 
-@pytest.fixture(scope="module", params=[*METHODS.values(), *TARGETS])
+@pytest.fixture(scope="module", params=[*(c.__name__ for c in METHODS.values()), *TARGETS])
 def model_class(request):
     return getattr(models, request.param)
 

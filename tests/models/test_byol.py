@@ -8,7 +8,7 @@ import torch
 
 from sc_ssl import models
 from sc_ssl.models import BYOL, BarlowTwins
-from sc_ssl.models._collapse import CollapseWatch, effective_rank, embedding_spread
+from sc_ssl.models.two_views import CollapseWatch, effective_rank, embedding_spread
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 PROGRAMS = {f"program_{p}": [f"gene_{i}" for i in range(p * 12, p * 12 + 12)] for p in range(6)}
@@ -80,7 +80,7 @@ def test_loss_of_byol_is_the_distance_to_the_target_in_both_orders(counts):
     module = fit(BYOL, counts).module
     cells = {"normalized": torch.randn(20, 96)}
     torch.manual_seed(1)
-    loss = module.ssl_loss(cells)["byol"]
+    loss = module.loss_terms(cells)["byol"]
     torch.manual_seed(1)
     view_1, view_2 = module.view(cells), module.view(cells)
     total = 0.0
@@ -93,7 +93,7 @@ def test_loss_of_byol_is_the_distance_to_the_target_in_both_orders(counts):
 def test_the_embedding_is_on_the_path_of_the_gradient(counts):
     module = build(BYOL, counts).module
     module.train()
-    module.ssl_loss({"normalized": torch.randn(20, 96)})["byol"].backward()
+    module.loss_terms({"normalized": torch.randn(20, 96)})["byol"].backward()
     assert all(parameter.grad.any() for parameter in module.encoder[-1].parameters() if parameter.ndim > 1)
 
 

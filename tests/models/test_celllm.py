@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.spatial.distance import pdist
 
 from sc_ssl.data import principal_components
-from sc_ssl.models import CellLM
+from sc_ssl.models.celllm.model import CellLM
 from sc_ssl.tl import embed
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -58,7 +58,7 @@ def test_a_cells_embedding_depends_on_its_expression_alone(build_counts, monkeyp
 
     same(np.concatenate([model.get_latent_representation(indices=[i]) for i in range(8)]), z[:8])
     same(model.get_latent_representation(indices=np.arange(60)[::-1]), z[::-1])
-    monkeypatch.setattr("sc_ssl.models._celllm_module.MAX_TOKENS", 300)  # parts of a few cells, other padding
+    monkeypatch.setattr("sc_ssl.models.celllm.module.MAX_TOKENS", 300)  # parts of a few cells, other padding
     same(model.get_latent_representation(), z)
     other = ad.AnnData(sparse.csr_matrix((60, 5)), obs=counts.obs, var=pd.DataFrame(index=[f"o{i}" for i in range(5)]))
     more = ad.concat([counts, other], axis=1, merge="first")
@@ -125,7 +125,7 @@ def test_masked_values_are_learned(build_counts):
 
 
 def test_hidden_values_are_not_seen(counts, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models._celllm_module.HIDDEN_RATE", 1.0)
+    monkeypatch.setattr("sc_ssl.models.celllm.module.HIDDEN_RATE", 1.0)
     still = {"dropout_rate": 0.0, "gene_dropout_rate": 0.0, "thinning_rate": 0.0}
     model = build(counts, predict_from="token", pooling="mean", mask_rate=1.0, max_training_genes=None, **still)
     cells = next(iter(model._loader(model._own_cells())))

@@ -10,9 +10,9 @@ from small_classifiers import classify
 from small_models import QUICK, fit
 
 from sc_ssl import models
-from sc_ssl._keys import METHODS
-from sc_ssl.models import CellClassifier, MaskSC
-from sc_ssl.models._calibration import calibration
+from sc_ssl.models import METHODS
+from sc_ssl.models.masksc.model import MaskSC
+from sc_ssl.models.supervised.classifier import CellClassifier, calibration
 from sc_ssl.tl import embed
 
 
@@ -29,7 +29,7 @@ def classifier(pretrained, cells):
 # from a pretrained model
 
 
-@pytest.mark.parametrize("name", list(METHODS.values()))
+@pytest.mark.parametrize("name", [c.__name__ for c in METHODS.values()])
 def test_any_model_can_be_the_encoder(name, cells, build_counts):
     model = fit(getattr(models, name), cells.copy(), max_epochs=15)
     found = CellClassifier.from_pretrained(model, cells.copy(), labels_key="cell_type")

@@ -11,8 +11,9 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from sc_ssl import models
-from sc_ssl.models import ScDeepCluster, ScziDesk
-from sc_ssl.models._cluster_watch import ClusterWatch
+from sc_ssl.models.clustering.callback import ClusterWatch
+from sc_ssl.models.clustering.scdeepcluster import ScDeepCluster
+from sc_ssl.models.clustering.sczidesk import ScziDesk
 from sc_ssl.tl import embed
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -55,8 +56,8 @@ class InterruptPretraining(InterruptAt):
     """Put into the fit of the autoencoder, which takes no callbacks of the user's."""
 
     def into(self, monkeypatch):
-        fit_module = models._clustering.fit
-        monkeypatch.setattr(models._clustering, "fit", lambda *a, **k: fit_module(*a, **k, callbacks=[self]))
+        fit_module = models.clustering.base.fit
+        monkeypatch.setattr(models.clustering.base, "fit", lambda *a, **k: fit_module(*a, **k, callbacks=[self]))
 
 
 # clusters
@@ -221,7 +222,7 @@ class Watched(ClusterWatch):
 def train_watched(model_class, adata, silhouettes, monkeypatch):
     model = build(model_class, adata)
     watch = Watched(model, silhouettes)
-    monkeypatch.setattr(models._clustering, "ClusterWatch", lambda model, **options: watch)
+    monkeypatch.setattr(models.clustering.base, "ClusterWatch", lambda model, **options: watch)
     model.train(len(silhouettes) - 1, **QUICK)
     return model, watch
 
@@ -289,14 +290,14 @@ def test_unmeasured_genes_are_not_scored(model_class, counts):
     changed = minibatch | {"X": minibatch["X"] + 50.0 * ~measured_g, "measured": measured_g}
     with torch.no_grad():
         x_ng = module.normalize(changed)
-        found = module.ssl_loss(changed)
-        expected = module.ssl_loss(minibatch | {"measured": measured_g, "normalized": x_ng})
+        found = module.loss_terms(changed)
+        expected = module.loss_terms(minibatch | {"measured": measured_g, "normalized": x_ng})
     torch.testing.assert_close(found, expected)
 
 
 def test_library_size_scales_the_expected_counts(model_class, counts):
     counts.obs["library"] = np.asarray(counts.X.sum(axis=1)).ravel()
-    model_class.setup_anndata(counts, size_factor_key="library")
+    model_class.setup_anndata(counts, library_size_key="library")
     torch.manual_seed(0)
     model = model_class(counts, n_clusters=3, **SMALL)
     target = model.module.normalize.target_sum

@@ -88,7 +88,7 @@ def test_every_trainable_parameter_gets_a_gradient(model_class, counts):
     training_cells = model._training_cells(max_epochs=1)
     model.module.train()
     model.module.zero_grad()
-    losses = [sum(model.module.ssl_loss(minibatch).values()) for minibatch in model._loader(training_cells, None, 40)]
+    losses = [sum(model.module.loss_terms(minibatch).values()) for minibatch in model._loader(training_cells, None, 40)]
     sum(losses).backward()
     without = [
         name for name, p in model.module.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
@@ -100,7 +100,7 @@ def test_every_trainable_parameter_gets_a_gradient(model_class, counts):
 
 def test_loss_terms_are_finite_scalars(trained):
     minibatch = next(iter(trained._loader(trained._training_cells(max_epochs=1), None, 40)))
-    for term in trained.module.ssl_loss(minibatch).values():
+    for term in trained.module.loss_terms(minibatch).values():
         assert term.shape == ()
         assert torch.isfinite(term)
 

@@ -66,7 +66,7 @@ def test_load_query_asks_for_enough_genes(model_class, trained, cells):
 def test_batches_and_library_sizes_train(model_class, build_counts, warnings_logged):
     counts = build_counts(n_batches=2)
     counts.obs["library"] = np.asarray(counts.X.sum(axis=1)).ravel()
-    model = fit(model_class, counts, setup={"batch_key": "donor", "size_factor_key": "library"})
+    model = fit(model_class, counts, setup={"batch_key": "donor", "library_size_key": "library"})
     query = counts[:9].copy()
     query.obs["donor"] = "donor_new"
     assert np.isfinite(model.get_latent_representation(query)).all()

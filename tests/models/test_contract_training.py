@@ -50,7 +50,7 @@ def test_validation_split_of_any_rest_trains(model_class, build_counts):
 def test_history_has_a_value_an_epoch_for_each_term_and_no_elbo(model_class, counts):
     model = fit(model_class, counts, max_epochs=3, validation_size=0.2)
     minibatch = next(iter(model._loader(model._training_cells(max_epochs=1))))
-    terms = model.module.ssl_loss(minibatch)
+    terms = model.module.loss_terms(minibatch)
     expected = {"train_loss", "validation_loss"} | {f"{t}_{split}" for t in terms for split in ("train", "validation")}
     assert expected <= set(model.history)
     assert {len(model.history[name]) for name in expected} == {3}
@@ -151,7 +151,7 @@ def test_two_devices_are_refused(model_class, counts):
 
 def test_a_loss_that_is_no_number_stops_the_run(model_class, counts, monkeypatch):
     model = build(model_class, counts)
-    for part in {"ssl_loss", "contrast"} & set(dir(model.module)):  # of the second, a plan may make the loss itself
+    for part in {"loss_terms", "contrast"} & set(dir(model.module)):  # of the second, a plan may make the loss itself
         monkeypatch.setattr(
             model.module, part, lambda _: {"x": sum(p.sum() for p in model.module.parameters()) * torch.nan}
         )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sc_ssl.models._diffusion import N_STEPS, diffusion_components, shared_neighbors
+from sc_ssl.models.masksc.targets import N_STEPS, diffusion_components, shared_neighbors
 
 
 def blobs(sizes, *, n_features=6, seed=0):

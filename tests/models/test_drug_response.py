@@ -9,9 +9,9 @@ import torch
 from sklearn.linear_model import Ridge
 
 from sc_ssl import models
-from sc_ssl.models import BYOL, DrugResponse, drug_response
-from sc_ssl.models._drug_response_module import tanimoto
-from sc_ssl.models._linear_response import PENALTIES, ridge_regression
+from sc_ssl.models import BYOL, drug_response
+from sc_ssl.models.supervised.drug_module import PENALTIES, ridge_regression, tanimoto
+from sc_ssl.models.supervised.drug_response import DrugResponse
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {"n_hidden": [32], "n_latent": 8, "n_drug_hidden": 16, "gene_dropout_rate": 0.1, "dropout_rate": 0.0}
@@ -96,7 +96,7 @@ def test_loss_is_of_z_scores_over_measured_pairs(screen):
     z = ((values - values.mean()) / values.std(ddof=0)).to_numpy()[:40]
     with torch.no_grad():
         error = (model.module.respond(cells, model.module.describe(model.module.feature_mf, None)).numpy() - z) ** 2
-        assert model.module.ssl_loss(cells)["mse"].item() == pytest.approx(np.nanmean(error), rel=1e-4)
+        assert model.module.loss_terms(cells)["mse"].item() == pytest.approx(np.nanmean(error), rel=1e-4)
 
 
 def test_features_of_no_training_drug_say_nothing(screen):

@@ -16,12 +16,9 @@ from small_models import QUICK
 
 from sc_ssl import models
 from sc_ssl.data import CellLoader
-from sc_ssl.models import CellClassifier
-from sc_ssl.models._adapt import adapted
-from sc_ssl.models._calibration import calibration
-from sc_ssl.models._classifier_module import Head
-from sc_ssl.models._fine_tune import fine_tune, validation_cells
-from sc_ssl.models._probe import linear_probe
+from sc_ssl.models.supervised.classifier import CellClassifier, calibration
+from sc_ssl.models.supervised.fine_tune import adapted, fine_tune, validation_cells
+from sc_ssl.models.supervised.head import Head, linear_probe
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +105,7 @@ def test_encoder_and_head_have_their_own_rates(pretrained, cells):
 
 def test_best_macro_f1_comes_back(pretrained, cells, monkeypatch):
     monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 50)
-    monkeypatch.setattr("sc_ssl.models._probe.logistic_regression", lambda: DummyRegression())
+    monkeypatch.setattr("sc_ssl.models.supervised.head.logistic_regression", lambda: DummyRegression())
     found = classify(
         pretrained, cells.copy(), epochs=30, freeze_encoder=True, lr_head=3.0, patience=40, validation_size=0.3
     )
@@ -141,7 +138,7 @@ class DummyRegression:
 def test_a_start_that_training_does_not_better_is_kept(pretrained, cells, monkeypatch):
     monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
     scores = iter([0.9, 0.5, 0.4])
-    monkeypatch.setattr("sc_ssl.models._fine_tune.f1_score", lambda *args, **kwargs: next(scores))
+    monkeypatch.setattr("sc_ssl.models.supervised.fine_tune.f1_score", lambda *args, **kwargs: next(scores))
     found = classify(pretrained, cells.copy(), epochs=2)
     start = classify(pretrained, cells.copy(), epochs=2, freeze_encoder=True, freeze_encoder_epochs=0)
     pd.testing.assert_frame_equal(found.predict(soft=True), start.predict(soft=True))
@@ -177,7 +174,7 @@ def assert_usable(found):
 def test_best_state_comes_back_after_an_interruption(pretrained, cells, monkeypatch):
     monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
     scores = iter([0.1, 0.9, 0.5, 0.4, 0.3])
-    monkeypatch.setattr("sc_ssl.models._fine_tune.f1_score", lambda *args, **kwargs: next(scores))
+    monkeypatch.setattr("sc_ssl.models.supervised.fine_tune.f1_score", lambda *args, **kwargs: next(scores))
     found = interrupted(pretrained, cells.copy(), 3)
     assert_usable(found)
     scores = iter([0.1, 0.9])
@@ -336,7 +333,7 @@ def test_slots_of_genes_need_tokens_that_are_genes(pretrained, cells):
 
 
 def test_lora_starts_as_the_encoder_and_adds_a_matrix_of_low_rank(transformer, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models._adapt.RANK", 2)
+    monkeypatch.setattr("sc_ssl.models.supervised.fine_tune.RANK", 2)
     block = copy.deepcopy(transformer.module.transformer).double()
     layer, weight = block.blocks[0].attention.qkv, block.blocks[0].attention.qkv.weight.detach().clone()
     with adapted(block, "lora"):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from small_models import QUICK
 
-from sc_ssl.models import ScPretrain
-from sc_ssl.models._linear_map import is_linear
+from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models.scpretrain.module import is_linear
 
 
 def build(adata, **options):

@@ -7,7 +7,7 @@ from torch import nn
 
 from sc_ssl import models
 from sc_ssl.metrics import explained_variance
-from sc_ssl.models import MaskedAutoencoder
+from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
 from sc_ssl.tl import embed
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -53,7 +53,7 @@ def test_loss_is_the_mean_over_what_each_cell_has_scored(counts, likelihood):
     model = fit(counts, mask="gene_programs", programs=PROGRAMS, likelihood=likelihood)
     cells, module = first(model), model.module
     torch.manual_seed(3)
-    loss = module.ssl_loss(cells)[likelihood].item()
+    loss = module.loss_terms(cells)[likelihood].item()
     torch.manual_seed(3)
     visible_ng, scored_ng = module.masking(40)
     with torch.no_grad():
@@ -73,7 +73,7 @@ def test_loss_of_equal_errors_does_not_depend_on_the_rate(counts):
     losses = []
     for rate in (0.1, 0.5, 0.9):
         model = build(counts, mask_rate=rate)  # says every gene's mean
-        losses.append(np.mean([model.module.ssl_loss(first(model))["mse"].item() for _ in range(50)]))
+        losses.append(np.mean([model.module.loss_terms(first(model))["mse"].item() for _ in range(50)]))
     assert max(losses) < 1.1 * min(losses)
 
 
@@ -81,7 +81,7 @@ def test_only_scored_genes_get_a_gradient_and_only_visible_ones_matter(counts):
     model = fit(counts, mask="program_to_regulator", programs=REGULONS, weigh_genes=False)
     cells = first(model)
     model.module.zero_grad()
-    model.module.ssl_loss(cells)["mse"].backward()
+    model.module.loss_terms(cells)["mse"].backward()
     touched_g = model.module.decoder[-1].weight.grad.abs().sum(dim=1) > 0
     assert touched_g.nonzero().flatten().tolist() == [80, 81, 82, 83, 84, 85]
     seen_g = model.module.encoder[0].weight.grad.abs().sum(dim=0) > 0
@@ -94,7 +94,7 @@ def test_a_gene_that_was_not_measured_is_not_scored(counts):
     measured_g = torch.ones(96, dtype=torch.bool)
     measured_g[:50] = False
     model.module.zero_grad()
-    model.module.ssl_loss(first(model, measured=measured_g))["mse"].backward()
+    model.module.loss_terms(first(model, measured=measured_g))["mse"].backward()
     assert not model.module.decoder[-1].weight.grad[:50].any()
     assert model.module.decoder[-1].weight.grad[50:].any()
 
@@ -104,7 +104,7 @@ def test_masks_are_off_in_the_embedding_and_the_reconstruction(counts):
     cells = first(model)
     with torch.no_grad():
         assert torch.equal(model.module.embed(cells), model.module.encoder(model.module.normalize(cells)))
-    assert model.module.ssl_loss(cells)["mse"] != model.module.ssl_loss(cells)["mse"]
+    assert model.module.loss_terms(cells)["mse"] != model.module.loss_terms(cells)["mse"]
     np.testing.assert_array_equal(model.get_reconstruction(), model.get_reconstruction())
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from small_masksc import build, fit, normalized, patches_of
 
-from sc_ssl.models import MaskSC
-from sc_ssl.models._layout import cross_context
+from sc_ssl.models.masksc.model import MaskSC
+from sc_ssl.models.masksc.patches import cross_context
 
 
 @pytest.fixture(scope="module")

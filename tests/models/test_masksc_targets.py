@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from small_masksc import QUICK, build, fit, fit_teacher, normalized, patches_of
 
 from sc_ssl.data import CellLoader
-from sc_ssl.models import MaskSC
-from sc_ssl.models._diffusion import diffusion_components
+from sc_ssl.models.masksc.model import MaskSC
+from sc_ssl.models.masksc.targets import diffusion_components
 from sc_ssl.train import SSLTrainingPlan
 
 # 6 patches stand in a matrix of 3 columns: a patch's cross is its row and its column

@@ -9,7 +9,10 @@ import torch
 
 from sc_ssl import models
 from sc_ssl.metrics import pearson
-from sc_ssl.models import BYOL, CellLM, ContrastiveSC, MaskedAutoencoder, ModalityRegressor
+from sc_ssl.models import BYOL, ContrastiveSC
+from sc_ssl.models.celllm.model import CellLM
+from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
+from sc_ssl.models.supervised.modality import ModalityRegressor
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {
@@ -91,7 +94,7 @@ def test_genes_and_library_sizes_are_read_as_the_encoder_does(cite, tmp_path, lo
     if key:
         cite.obs[key] = cite.X.sum(axis=1).A1 * 2.0
         some.obs[key] = cite.obs[key] * 1.5
-    source = pretrained(model_class, cite.copy(), size_factor_key=key)
+    source = pretrained(model_class, cite.copy(), library_size_key=key)
     model = build(some, encoder=source, freeze_encoder=True)
     assert "26 of the model's 96 genes are missing and take their mean" in logged()
     assert model.var_names == source.var_names
@@ -136,7 +139,7 @@ def test_cells_are_read_with_the_batches_of_the_encoder(cite, tmp_path):
 def test_every_parameter_that_is_trained_gets_a_gradient(cite):
     model = build(cite, encoder=pretrained(BYOL, cite.copy()))
     model.module.train()
-    model.module.ssl_loss(next(iter(model._loader(model._training_cells(), None, 40))))["mse"].backward()
+    model.module.loss_terms(next(iter(model._loader(model._training_cells(), None, 40))))["mse"].backward()
     assert not [name for name, p in model.module.named_parameters() if p.requires_grad and p.grad is None]
 
 
@@ -148,7 +151,7 @@ def test_loss_is_of_z_scores_and_leaves_out_what_was_not_measured(cite):
     z = (target - np.nanmean(cite.obsm["protein"], axis=0)) / np.nanstd(cite.obsm["protein"], axis=0)
     with torch.no_grad():
         error = (model.module.head(model.module.embed(cells)).numpy() - z) ** 2
-    loss = model.module.ssl_loss(cells)["mse"].item()
+    loss = model.module.loss_terms(cells)["mse"].item()
     assert loss == pytest.approx(np.mean(np.nanmean(error, axis=1)), rel=1e-4)
 
 

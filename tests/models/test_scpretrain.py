@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sc_ssl.data import CellLoader
-from sc_ssl.models import ScPretrain
-from sc_ssl.models._pseudo_labels import agreement, cluster_entropy, kmeans_labels, label_cells
+from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models.scpretrain.pseudo_labels import agreement, cluster_entropy, kmeans_labels, label_cells
 
 # pseudo-labels
 
@@ -43,7 +43,7 @@ def test_a_model_of_faiss_embeds_without_it(counts, tmp_path, monkeypatch):
     model = build(counts, kmeans="faiss")
     model.train(1, **QUICK)
     model.save(tmp_path / "model")
-    monkeypatch.setattr("sc_ssl.models._pseudo_labels.find_spec", lambda name: None)
+    monkeypatch.setattr("sc_ssl.models.scpretrain.pseudo_labels.find_spec", lambda name: None)
     z = ScPretrain.load(tmp_path / "model", counts).get_latent_representation()
     np.testing.assert_array_equal(z, model.get_latent_representation())
 
@@ -51,7 +51,7 @@ def test_a_model_of_faiss_embeds_without_it(counts, tmp_path, monkeypatch):
 def test_faiss_that_is_not_there_or_cannot_be_is_refused(counts, monkeypatch):
     with pytest.raises(ValueError, match="kmeans='faiss' takes dense input"):
         build(counts, kmeans="faiss", cluster_on="raw")
-    monkeypatch.setattr("sc_ssl.models._pseudo_labels.find_spec", lambda name: None)
+    monkeypatch.setattr("sc_ssl.models.scpretrain.pseudo_labels.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"sc_ssl\[faiss\]"):
         build(counts, kmeans="faiss")
 
@@ -100,7 +100,7 @@ def test_loss_is_the_cross_entropy_of_each_cells_own_heads(build_counts, task_we
             label = module.label_nj[minibatch["cell"][i], j]
             weight = 1 / math.log(len(logit)) if task_weight == "log_k" else 1
             expected += weight * F.cross_entropy(logit, label) / 50
-    assert module.ssl_loss(minibatch)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert module.loss_terms(minibatch)["cross_entropy"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_batches_are_clustered_each_by_itself(build_counts):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sc_ssl.losses import pairwise_similarity_kl, soft_kmeans
-from sc_ssl.models import ScziDesk
+from sc_ssl.models.clustering.sczidesk import ScziDesk
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 
@@ -31,7 +31,7 @@ def test_terms_are_weighted_once(counts):
     model = fit(counts, kmeans_weight=0.5, similarity_weight=2.0, zero_ridge_weight=3.0)
     minibatch = next(iter(model._loader(model._own_cells())))
     with torch.no_grad():
-        terms = model.module.ssl_loss(minibatch)
+        terms = model.module.loss_terms(minibatch)
         z_nd = model.module.embed(minibatch)
     assert terms["soft_kmeans"].item() == pytest.approx(0.5 * soft_kmeans(z_nd, model.module.center_kd).item())
     assert terms["similarity_kl"].item() == pytest.approx(2 * pairwise_similarity_kl(z_nd).item())
@@ -42,7 +42,7 @@ def test_ridge_is_on_the_squared_probability_of_zero_inflation(counts):
     minibatch = next(iter(model._loader(model._own_cells())))
     with torch.no_grad():
         decoded = model.module.autoencoder.decoder(model.module.embed(minibatch), torch.ones(120, 1))
-        ridge = model.module.ssl_loss(minibatch)["zero_ridge"]
+        ridge = model.module.loss_terms(minibatch)["zero_ridge"]
     assert ridge.item() == pytest.approx(3 * (1 / (1 + np.exp(-decoded.zero_logits_ng.numpy())) ** 2).mean(), rel=1e-4)
 
 

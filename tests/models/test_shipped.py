@@ -10,8 +10,10 @@ from anndata import AnnData
 from small_models import QUICK
 
 from sc_ssl import models
-from sc_ssl.models import CellClassifier, ScPretrain, _shipped
-from sc_ssl.models._shipped import SHIPPED, gene_names, load_renamed, ship
+from sc_ssl.models import _shipped
+from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models.scpretrain.pretrained import SHIPPED, gene_names, load_renamed, ship
+from sc_ssl.models.supervised.classifier import CellClassifier
 
 #: a fifth has no ortholog
 HUMAN = [f"GENE{i}" for i in range(96)]
@@ -75,7 +77,7 @@ def test_mouse_genes_are_their_human_orthologs(folder, query):
     mouse.var_names = [name or f"Only{i}" for i, name in enumerate(MOUSE)]
     as_human, as_mouse = load_renamed(folder, human.var_names), load_renamed(folder, mouse.var_names)
     assert len(as_mouse.var_names) == len(mapped) < len(as_human.var_names)
-    key = as_human.setup_arguments["size_factor_key"]
+    key = as_human.setup_arguments["library_size_key"]
     human.obs[key] = mouse.obs[key] = query.obs["size"]
     found = as_mouse.get_latent_representation(mouse)
     np.testing.assert_allclose(found, as_human.get_latent_representation(human), atol=1e-4)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sc_ssl import models
-from sc_ssl.models import ContrastiveSC, MaskSC
-from sc_ssl.models._storage import read_config, read_tensors, write_model
+from sc_ssl.models import ContrastiveSC
+from sc_ssl.models.base import read_config, read_tensors, write_model
+from sc_ssl.models.masksc.model import MaskSC
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from scipy import sparse
 from small_studies import QUICK, SMALL, studies
 
 from sc_ssl.data import GeneVocabulary
-from sc_ssl.models import ScPretrain
+from sc_ssl.models.scpretrain.model import ScPretrain
 from sc_ssl.tl import embed
 
 
@@ -17,10 +17,10 @@ def test_union_of_genes_and_library_sizes_over_all_genes(build_counts):
     model = ScPretrain.from_adatas(data, **SMALL)
     assert set(model.var_names) == {f"GENE{i}" for i in range(128)}
     sizes = np.concatenate([np.asarray(a.X.sum(axis=1)).ravel() for a in data.values()])
-    np.testing.assert_allclose(model._own_cells().size_factor, sizes)
+    np.testing.assert_allclose(model._own_cells().library_size, sizes)
     shared = ScPretrain.from_adatas(data, min_datasets=2, **SMALL)
     assert set(shared.var_names) == {f"GENE{i}" for i in range(32, 96)}
-    np.testing.assert_allclose(shared._own_cells().size_factor, sizes)
+    np.testing.assert_allclose(shared._own_cells().library_size, sizes)
 
 
 @pytest.mark.parametrize("scale", ["cp10k", "zscore"])
@@ -33,12 +33,12 @@ def test_a_gene_that_a_data_set_did_not_measure_is_no_zero_and_gets_no_gradient(
     assert (x[:120, gene] != 0).all()
     assert x[:120, gene].mean() == pytest.approx(0, abs=0.05)  # centred over the cells that measured it
     first = model._own_cells().matrix[:120].toarray()
-    logged = np.log1p(1e4 * first / model._own_cells().size_factor[:120, None])[:, gene]
+    logged = np.log1p(1e4 * first / model._own_cells().library_size[:120, None])[:, gene]
     sd = logged.std() if scale == "zscore" else 1
     np.testing.assert_allclose(x[:120, gene], (logged - logged.mean()) / sd, atol=1e-3)
     model.module.zero_grad()
     cells = next(iter(model._loader(model._training_cells(), np.arange(120, 180))))
-    model.module.ssl_loss(cells)["cross_entropy"].backward()
+    model.module.loss_terms(cells)["cross_entropy"].backward()
     assert (model.module.encoder.weight.grad[:, gene] == 0).all()
     assert (model.module.encoder.weight.grad[:, model.var_names.index("GENE40")] != 0).any()
 
@@ -63,7 +63,7 @@ def test_species_are_told_apart_and_mapped(build_counts):
     model = ScPretrain.from_adatas(data, orthologs=table, across="intersection", **SMALL)
     assert set(model.var_names) == {f"GENE{i}" for i in range(32, 96)}
     sizes = np.asarray(data["second"].X.sum(axis=1)).ravel()
-    np.testing.assert_allclose(model._own_cells().size_factor[120:], sizes)
+    np.testing.assert_allclose(model._own_cells().library_size[120:], sizes)
     assert model.vocabulary.species == "human"
 
 

@@ -22,7 +22,7 @@ def test_shapes_and_ranges(dispersion_per, shape, zero_inflated):
     assert (dispersion > 0).all()
 
 
-def test_mean_is_proportional_to_the_size_factor_and_nothing_else_is():
+def test_mean_is_proportional_to_the_library_size_and_nothing_else_is():
     decoder, z = build(dispersion_per="entry"), torch.randn(5, 4)
     mean, *others = decoder(z, torch.ones(5, 1))
     mean_3, *others_3 = decoder(z, torch.full((5, 1), 3.0))

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sc_ssl.nn import MLP, ConvPatchEmbed, LocalPatchEmbed, LogNormalize, MaskedDecoder, Transformer
+from sc_ssl.models.masksc.decoders import MaskedDecoder
+from sc_ssl.models.masksc.patches import ConvPatchEmbed, LocalPatchEmbed
+from sc_ssl.nn import MLP, LogNormalize, Transformer
 
 
 def minibatch(counts, **more):
@@ -10,7 +12,7 @@ def minibatch(counts, **more):
     n = len(x)
     return {
         "X": x,
-        "size_factor": x.sum(1, keepdim=True).clamp(min=1),
+        "library_size": x.sum(1, keepdim=True).clamp(min=1),
         "batch": torch.zeros(n, 1, dtype=torch.long),
     } | more
 

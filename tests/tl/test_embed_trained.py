@@ -7,7 +7,7 @@ from embedding import QUICK, SMALL, InterruptOnce, assert_same, run, snapshot
 from lightning.pytorch import Callback
 
 from sc_ssl import models
-from sc_ssl.models._shipped import SHIPPED
+from sc_ssl.models.scpretrain.pretrained import SHIPPED
 from sc_ssl.tl import embed
 
 # a trained model

@@ -14,7 +14,7 @@ def x(build_counts):
     """(60, 40) scaled log-expression."""
     adata = build_counts(60, 40)
     cells = Cells.from_anndata(adata, list(adata.var_names))
-    return _nmf.Scale.of(cells)(cells.matrix, cells.size_factor)
+    return _nmf.Scale.of(cells)(cells.matrix, cells.library_size)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_scale_is_log_expression_over_the_standard_deviation(build_counts):
     size = counts.sum(axis=1, keepdims=True)
     log = np.log1p(counts / size * np.median(size))
     cells = Cells.from_anndata(adata, list(adata.var_names))
-    found = _nmf.Scale.of(cells)(cells.matrix, cells.size_factor)
+    found = _nmf.Scale.of(cells)(cells.matrix, cells.library_size)
     np.testing.assert_allclose(found.toarray(), np.minimum(log / log.std(axis=0), 10), rtol=1e-4)
     assert found.max() == 10  # deep counts of a gene that varies little reach the cap
 
@@ -92,7 +92,7 @@ def test_types_are_where_programmes_start(build_counts):
     """The programme of a type explains more of its cells than any other programme."""
     adata = build_counts(90, 60)
     cells = Cells.from_anndata(adata, list(adata.var_names))
-    x = _nmf.Scale.of(cells)(cells.matrix, cells.size_factor)
+    x = _nmf.Scale.of(cells)(cells.matrix, cells.library_size)
     type_n = adata.obs["cell_type"].cat.codes.to_numpy()
     z = _nmf.coefficients(x, _nmf.programs(x, 3, seed=0, type_n=type_n))
     assert [z[type_n == t].mean(axis=0).argmax() for t in range(3)] == [0, 1, 2]

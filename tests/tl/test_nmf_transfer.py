@@ -98,7 +98,7 @@ def test_a_source_explains_new_counts_of_few_cells_better_than_they_do_themselve
         nmf_transfer(few, others, theta=theta)
         names, program = list(few.uns["nmf"]["genes"]["names"]), few.uns["nmf"]["programs"]
         cells = Cells.from_anndata(held_out[:, names].copy(), names)
-        x = Scale.of(cells)(cells.matrix, cells.size_factor)
+        x = Scale.of(cells)(cells.matrix, cells.library_size)
         errors.append(relative_error(x, coefficients(x, program), program))
     assert errors[1] < 0.98 * errors[0]
 

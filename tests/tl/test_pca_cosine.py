@@ -19,8 +19,8 @@ def test_the_library_size_is_that_of_all_genes(counts):
     pca_cosine(counts, n_top_genes=50, n_comps=6)
     picked = counts.var_names.isin(counts.uns["pca_cosine"]["genes"]["names"])
     x = counts.X.toarray()
-    cells = Cells.from_anndata(counts, list(counts.var_names[picked]), size_factor_key="not there")
-    np.testing.assert_allclose(cells.size_factor, x.sum(axis=1))
+    cells = Cells.from_anndata(counts, list(counts.var_names[picked]), library_size_key="not there")
+    np.testing.assert_allclose(cells.library_size, x.sum(axis=1))
     z = principal_components(cells, n_comps=6)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     similar = counts.obsm["X_pca_cosine"] @ counts.obsm["X_pca_cosine"].T

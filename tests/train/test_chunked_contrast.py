@@ -210,7 +210,7 @@ def test_head_on_all_embeddings_may_have_batch_norm(build_counts, objective):
     assert any(isinstance(layer, nn.BatchNorm1d) for layer in model.module.projector.modules())
     module = model.module.double().train()
     cells = {"X": torch.rand(22, counts.n_vars, dtype=torch.float64).mul(9).round()}
-    cells |= {"size_factor": cells["X"].sum(dim=1, keepdim=True), "batch": torch.zeros(22, 1, dtype=torch.int64)}
+    cells |= {"library_size": cells["X"].sum(dim=1, keepdim=True), "batch": torch.zeros(22, 1, dtype=torch.int64)}
     chunks = divide(module, cells, 4)
     _, expected = by_end_to_end(copy.deepcopy(module), chunks)
     assert relative(by_parts(module, chunks)[1], expected) <= 1e-10

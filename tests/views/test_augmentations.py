@@ -18,7 +18,7 @@ from sc_ssl.views import (
 
 def minibatch(n=300, g=200):
     x_ng = torch.poisson(torch.rand(n, g) * 6) * (torch.rand(n, g) < 0.3)
-    return {"X": x_ng, "size_factor": x_ng.sum(dim=1, keepdim=True), "batch": torch.zeros(n, 1, dtype=torch.long)}
+    return {"X": x_ng, "library_size": x_ng.sum(dim=1, keepdim=True), "batch": torch.zeros(n, 1, dtype=torch.long)}
 
 
 def programs(g=200):
@@ -76,10 +76,10 @@ def test_thinning_keeps_the_share_of_each_cell():
 
 
 def test_thinned_cells_keep_their_expected_expression():
-    cells = {"X": torch.full((2000, 40), 500.0), "size_factor": torch.full((2000, 1), 20_000.0)}
-    x_ng, size_factor_n1 = BinomialThinning(0.9)(**{"x_ng": cells["X"], "size_factor_n1": cells["size_factor"]})
-    torch.testing.assert_close(x_ng / size_factor_n1, cells["X"] / cells["size_factor"], atol=0.02, rtol=0)
-    kept = size_factor_n1 / 20_000
+    cells = {"X": torch.full((2000, 40), 500.0), "library_size": torch.full((2000, 1), 20_000.0)}
+    x_ng, library_size_n1 = BinomialThinning(0.9)(**{"x_ng": cells["X"], "library_size_n1": cells["library_size"]})
+    torch.testing.assert_close(x_ng / library_size_n1, cells["X"] / cells["library_size"], atol=0.02, rtol=0)
+    kept = library_size_n1 / 20_000
     assert kept.min() >= 0.1
     assert kept.log().mean() == pytest.approx(torch.tensor(0.1).log().item() / 2, rel=0.05)  # log-uniform
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sc_ssl.views import (
+from sc_ssl.models.celllm.tokens import (
     drop_tokens,
     expressed_genes,
     keep_tokens,

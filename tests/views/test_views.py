@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from sc_ssl.views import gaussian_noise, gene_dropout, patch_layout, random_mask, to_patches
+from sc_ssl.models.masksc.patches import patch_layout, random_mask, to_patches
+from sc_ssl.views import gaussian_noise, gene_dropout
 
 
 def test_gene_dropout_hides_the_stated_share_and_keeps_the_mean():

@@ -1,6 +1,16 @@
 """What a model reads: cells in the model's gene order, their library sizes and batches, in minibatches."""
 
-from .cells import Cells, as_names, check_batches, check_coverage, in_order, library_size, match_genes, obs_categories
+from .cells import (
+    MIN_COVERAGE,
+    Cells,
+    as_names,
+    check_batches,
+    check_coverage,
+    in_order,
+    library_sizes,
+    match_genes,
+    obs_categories,
+)
 from .counts import (
     Source,
     check_cells,
@@ -20,6 +30,7 @@ from .statistics import gene_statistics, gene_weights, log_expression
 from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
 
 __all__ = [
+    "MIN_COVERAGE",
     "CellDataModule",
     "CellLoader",
     "Cells",
@@ -45,7 +56,7 @@ __all__ = [
     "in_order",
     "is_backed",
     "iter_chunks",
-    "library_size",
+    "library_sizes",
     "log_expression",
     "match_genes",
     "nearest_cells",

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _SAID = {"symbol": "symbols", "ensembl": "Ensembl ids"}
 
 
+#: smallest share of a model's genes that cells must have to be embedded at all
+MIN_COVERAGE = 0.5
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """Counts of n cells over the model's g genes, with what belongs to each cell.
@@ -32,7 +36,7 @@ class Cells:
         (n, g) CSR in memory; or a backed (n, m) array with its own columns, read and ordered a minibatch at a time.
     column_g
         The column of each of the model's genes in a backed ``matrix``; −1 for a gene that the data did not measure.
-    size_factor
+    library_size
         Library size of each cell, counts, (n,), > 0.
     batch
         Batch code of each cell, (n,); −1 for a batch that the model has not seen.
@@ -44,7 +48,7 @@ class Cells:
 
     matrix: Any
     column_g: np.ndarray
-    size_factor: np.ndarray
+    library_size: np.ndarray
     batch: np.ndarray
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
     weight: np.ndarray | None = None
@@ -59,12 +63,12 @@ class Cells:
         input: Kind = "counts",
         batch_key: str | None = None,
         batches: Sequence[str] = (),
-        size_factor_key: str | None = None,
+        library_size_key: str | None = None,
         min_coverage: float = 1.0,
     ) -> Self:
         """Read an AnnData for a model of ``genes`` and ``batches``, by name; nothing in it is changed.
 
-        The library size is ``obs[size_factor_key]``; when the key is not there, the sum over all genes of ``adata``;
+        The library size is ``obs[library_size_key]``; when the key is not there, the sum over all genes of ``adata``;
         without a key, the sum over the model's genes.
         """
         check_cells(adata, min_cells=1)
@@ -72,12 +76,12 @@ class Cells:
         check_input(source, adata, input, chosen=False)
         column_g = match_genes(adata.var_names, genes, min_coverage=min_coverage)
         matrix = source.matrix if is_backed(source.matrix) else in_order(to_csr(source.matrix), column_g)
-        size_factor = library_size(adata, source.matrix, size_factor_key) if size_factor_key else None
-        if size_factor is None:
-            size_factor = _row_sums(in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix))
+        library_size = library_sizes(adata, source.matrix, library_size_key) if library_size_key else None
+        if library_size is None:
+            library_size = _row_sums(in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix))
         # a cell without counts stays at zero whatever it is divided by
-        size_factor = np.where(size_factor > 0, size_factor, 1).astype(np.float32)
-        return cls(matrix, column_g, size_factor, _batch_codes(adata, batch_key, batches))
+        library_size = np.where(library_size > 0, library_size, 1).astype(np.float32)
+        return cls(matrix, column_g, library_size, _batch_codes(adata, batch_key, batches))
 
     @property
     def n_cells(self) -> int:
@@ -102,7 +106,7 @@ class Cells:
         """Some of the cells, in memory, with nothing beside them."""
         rows = to_csr(self.rows(index))
         return replace(
-            self, matrix=rows, size_factor=self.size_factor[index], batch=self.batch[index], extra={}, weight=None
+            self, matrix=rows, library_size=self.library_size[index], batch=self.batch[index], extra={}, weight=None
         )
 
     def spread(self, max_cells: int) -> Self:
@@ -179,17 +183,17 @@ def in_order(matrix: sparse.csr_matrix, column_g: np.ndarray) -> sparse.csr_matr
     return to_csr(matrix @ selector)
 
 
-def library_size(adata: AnnData, matrix: Any, key: str | None = None) -> np.ndarray:
+def library_sizes(adata: AnnData, matrix: Any, key: str | None = None) -> np.ndarray:
     """``obs[key]`` when it is there, else the sum over all genes; (n,), counts."""
     if key is not None and key in adata.obs:
-        size_factor = adata.obs[key].to_numpy(dtype=np.float64)
-        bad = ~(np.isfinite(size_factor) & (size_factor >= 0))
+        library_size = adata.obs[key].to_numpy(dtype=np.float64)
+        bad = ~(np.isfinite(library_size) & (library_size >= 0))
         if bad.any():
             raise ValueError(
-                f"obs[{key!r}] must hold library sizes (counts, at least 0), found {size_factor[bad.argmax()]} in cell "
+                f"obs[{key!r}] must hold library sizes (counts, at least 0), found {library_size[bad.argmax()]} in cell "
                 f"{adata.obs_names[bad.argmax()]!r}."
             )
-        return size_factor
+        return library_size
     return _row_sums(chunk for _, chunk in iter_chunks(matrix))
 
 

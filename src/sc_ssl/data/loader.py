@@ -17,7 +17,7 @@ MAX_RESIDENT_BYTES = 8 * 2**30
 
 
 class CellLoader:
-    """Iterates over minibatches ``{"X": (n, g) counts, "size_factor": (n, 1), "batch": (n, 1)}`` of float32 and int64.
+    """Iterates over minibatches ``{"X": (n, g) counts, "library_size": (n, 1), "batch": (n, 1)}`` of float32 and int64.
 
     Also what :meth:`Cells.beside` put there, and ``"measured"`` (g,) when the data lack some of the model's genes. The CSR arrays lie on the device as three
     tensors; a minibatch is densified there. No workers, no collation: for a million cells in memory this is faster
@@ -57,7 +57,7 @@ class CellLoader:
         self.drop_last = drop_last
         self.device = torch.device(device)
         self._index = torch.as_tensor(index, dtype=torch.int64)
-        self._size_factor = torch.as_tensor(cells.size_factor)[:, None].to(self.device)
+        self._library_size = torch.as_tensor(cells.library_size)[:, None].to(self.device)
         self._batch = torch.as_tensor(cells.batch, dtype=torch.int64)[:, None].to(self.device)
         self._measured = None if cells.measured.all() else torch.as_tensor(cells.measured).to(self.device)
         self._extra = {name: torch.as_tensor(array).to(self.device) for name, array in cells.extra.items()}
@@ -91,7 +91,7 @@ class CellLoader:
         on_device = index.to(self.device)
         cells = {
             **self._expression(index, on_device),
-            "size_factor": self._size_factor[on_device],
+            "library_size": self._library_size[on_device],
             "batch": self._batch[on_device],
             **{name: array[on_device] for name, array in self._extra.items()},
         }

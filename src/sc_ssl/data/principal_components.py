@@ -93,7 +93,7 @@ def _z_scores(cells: Cells, *, n_batch: int, log_input: bool, clip: float) -> tu
     zero_bg = np.clip(-mean_bg / sd_bg, -clip, clip)
     shifts = []
     for rows, chunk in cells.chunks():
-        log_ng = chunk if log_input else log_expression(chunk, cells.size_factor[rows], target_sum)
+        log_ng = chunk if log_input else log_expression(chunk, cells.library_size[rows], target_sum)
         b, g = np.repeat(cells.batch[rows], np.diff(chunk.indptr)), chunk.indices
         shift = np.clip((log_ng.data - mean_bg[b, g]) / sd_bg[b, g], -clip, clip) - zero_bg[b, g]
         shifts.append(sparse.csr_matrix((shift, chunk.indices, chunk.indptr), shape=chunk.shape))

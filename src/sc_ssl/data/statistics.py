@@ -12,9 +12,9 @@ MAX_CELLS = 20_000
 THETA = 100.0
 
 
-def log_expression(counts_ng: sparse.csr_matrix, size_factor_n: np.ndarray, target_sum: float) -> sparse.csr_matrix:
+def log_expression(counts_ng: sparse.csr_matrix, library_size_n: np.ndarray, target_sum: float) -> sparse.csr_matrix:
     """``log1p(target · x / library)`` of counts, (n, g) CSR float64 as sparse as they are."""
-    per_library = np.repeat(target_sum / size_factor_n, np.diff(counts_ng.indptr))
+    per_library = np.repeat(target_sum / library_size_n, np.diff(counts_ng.indptr))
     value = np.log1p(counts_ng.data.astype(np.float64) * per_library)
     return sparse.csr_matrix((value, counts_ng.indices, counts_ng.indptr), shape=counts_ng.shape)
 
@@ -29,11 +29,11 @@ def gene_statistics(
     The target: ``target_sum``, or the median library size (counts). And mean and sd (1 + n_batch, g) of ``log1p(target · x / library)``: first over
     all cells, then within each batch. The sd of a gene that does not vary is 1.
     """
-    target_sum = target_sum or float(np.median(cells.size_factor))
+    target_sum = target_sum or float(np.median(cells.library_size))
     total, squares = np.zeros((n_batch, cells.n_genes)), np.zeros((n_batch, cells.n_genes))
     for rows, chunk in cells.chunks():
         row_of_value = np.repeat(np.arange(rows.start, rows.stop), np.diff(chunk.indptr))
-        logged = chunk if log_input else log_expression(chunk, cells.size_factor[rows], target_sum)
+        logged = chunk if log_input else log_expression(chunk, cells.library_size[rows], target_sum)
         value = logged.data.astype(np.float64)
         flat = cells.batch[row_of_value] * cells.n_genes + chunk.indices
         total += np.bincount(flat, value, minlength=total.size).reshape(total.shape)
@@ -62,9 +62,9 @@ def gene_weights(cells: Cells) -> np.ndarray:
     for code in np.unique(batch):
         of_batch = index[batch == code]
         total = sum(cells.rows(part).sum(axis=0) for part in _parts(of_batch))
-        share_g = np.asarray(total, dtype=np.float64).ravel() / cells.size_factor[of_batch].sum(dtype=np.float64)
+        share_g = np.asarray(total, dtype=np.float64).ravel() / cells.library_size[of_batch].sum(dtype=np.float64)
         for part in _parts(of_batch):
-            expected = cells.size_factor[part][:, None] * share_g
+            expected = cells.library_size[part][:, None] * share_g
             residual = (cells.rows(part).toarray() - expected) / np.sqrt(expected + expected**2 / THETA + 1e-12)
             squares += np.square(np.clip(residual, -clip, clip)).sum(axis=0)
     excess = np.maximum(squares / len(index) - 1, 0)

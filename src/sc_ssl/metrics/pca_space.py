@@ -6,7 +6,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
-from sc_ssl._keys import SIZE_FACTOR
+from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl.data import Cells, principal_components
 from sc_ssl.pp import select_genes
 
@@ -43,7 +43,7 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
     _check_counts(counts)
     adata = AnnData(csr_matrix(counts, dtype=np.float32))
     genes = select_genes(adata, n_top_genes)
-    cells = Cells.from_anndata(adata, genes, size_factor_key=SIZE_FACTOR)  # not there: the sum over all genes
+    cells = Cells.from_anndata(adata, genes, library_size_key=LIBRARY_SIZE)  # not there: the sum over all genes
     return principal_components(cells, n_comps=n_comps)
 
 

@@ -1,44 +1,34 @@
-"""The methods, one file each. All are scvi-tools models."""
+"""The methods: a file or a folder each. All are scvi-tools models."""
 
 from pathlib import Path
 
-from ._base import SSLModel
-from ._clustering import ClusteringModel
-from ._shipped import pretrained
-from ._storage import check_free, has_unfinished, read_config
-from ._training import TrainingDefaults, fit
 from .barlow_twins import BarlowTwins
+from .base import SSLModel, TrainingDefaults, class_named, read_config
 from .byol import BYOL
 from .celllm import CellLM
-from .classifier import CellClassifier
+from .clustering import ScDeepCluster, ScziDesk
 from .contrastive_sc import ContrastiveSC
-from .drug_response import DrugResponse
 from .masked_autoencoder import MaskedAutoencoder
 from .masksc import MaskSC
-from .regressor import ModalityRegressor
-from .scdeepcluster import ScDeepCluster
-from .scpretrain import ScPretrain
-from .sczidesk import ScziDesk
+from .scpretrain import ScPretrain, pretrained
+from .supervised import CellClassifier, DrugResponse, ModalityRegressor
 
-__all__ = [
-    "BYOL",
-    "BarlowTwins",
-    "CellClassifier",
-    "CellLM",
-    "ContrastiveSC",
-    "DrugResponse",
-    "MaskSC",
-    "MaskedAutoencoder",
-    "ModalityRegressor",
-    "ScDeepCluster",
-    "ScPretrain",
-    "ScziDesk",
-]
+#: ``method=`` of :func:`sc_ssl.tl.embed` → class. A new method adds its import above and one line here.
+METHODS: dict[str, type[SSLModel]] = {
+    "masksc": MaskSC,
+    "contrastive_sc": ContrastiveSC,
+    "scpretrain": ScPretrain,
+    "mae": MaskedAutoencoder,
+    "byol": BYOL,
+    "barlow_twins": BarlowTwins,
+    "celllm": CellLM,
+    "scdeepcluster": ScDeepCluster,
+    "sczidesk": ScziDesk,
+}
+
+__all__ = [*(method.__name__ for method in METHODS.values()), "CellClassifier", "DrugResponse", "ModalityRegressor"]
 
 
 def load(folder: str | Path) -> SSLModel:
     """Load a saved model of any method; the class is looked up by its name among those of this package."""
-    name = read_config(folder)["class"]
-    if name not in __all__:
-        raise ValueError(f"{folder} holds a {name!r}, which this version does not know; it has {', '.join(__all__)}.")
-    return globals()[name].load(folder)
+    return class_named(read_config(folder)["class"]).load(folder)

@@ -9,9 +9,8 @@ from torch import Tensor
 from sc_ssl.losses import barlow_twins, vicreg
 from sc_ssl.train import View
 
-from ._contrast import ContrastModule
-from ._joint_embedding import JointEmbeddingModel, JointEmbeddingModule, augmentation_strengths
-from ._training import TrainingDefaults
+from .base import ContrastModule, TrainingDefaults
+from .two_views import JointEmbeddingModel, JointEmbeddingModule, augmentation_strengths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from sc_ssl.losses import negative_cosine
 from sc_ssl.nn import MLP, MovingAverage
 
-from ._joint_embedding import JointEmbeddingModel, JointEmbeddingModule, augmentation_strengths
-from ._training import TrainingDefaults
+from .base import TrainingDefaults
+from .two_views import JointEmbeddingModel, JointEmbeddingModule, augmentation_strengths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class BYOLModule(JointEmbeddingModule):
         """The network that the target follows."""
         return nn.Sequential(self.encoder, self.projector)
 
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Squared distance of unit vectors, each view predicting the other; 0 to 8."""
         view_1, view_2 = self.view(cells), self.view(cells)
         online = self.online

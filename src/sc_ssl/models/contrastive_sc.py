@@ -13,9 +13,7 @@ from sc_ssl.nn import MLP, LogNormalize
 from sc_ssl.train import View
 from sc_ssl.views import gene_dropout, gene_subset
 
-from ._base import SSLModel
-from ._contrast import ContrastModule
-from ._training import TrainingDefaults
+from .base import ContrastModule, SSLModel, TrainingDefaults
 
 
 class ContrastiveSCModule(ContrastModule):

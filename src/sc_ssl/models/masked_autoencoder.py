@@ -1,31 +1,37 @@
-"""The masked autoencoder of Richter et al. (2024), with random and biological masks."""
+"""Expression as a model with a decoder says it, and how much of what was measured that explains."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sc_ssl import _compat
 from sc_ssl._checks import check_choice
-from sc_ssl.data import find_programs
+from sc_ssl.data import find_programs, obs_categories, program_members, regulon_members
 from sc_ssl.losses import count_nll, scored_weight, squared_error
+from sc_ssl.metrics import explained_variance
 from sc_ssl.nn import MLP, CountDecoder, CountParameters, LogNormalize
-from sc_ssl.views import GeneMasking
+from sc_ssl.train import seeded
+from sc_ssl.views import GeneMasking, GenePrograms, OneProgram, ProgramToRegulator, RandomGenes
 
-from ._gene_masks import build_masking
-from ._module import SSLModule
-from ._reconstructing import ReconstructingModel
-from ._training import TrainingDefaults
+from .base import SSLModel, SSLModule, TrainingDefaults, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
     from anndata import AnnData
 
+    from sc_ssl.data import Cells
+
+
+MASKS = ("random_genes", "gene_programs", "one_program", "program_to_regulator")
 LIKELIHOODS = ("mse", "nb", "zinb", "poisson")
 #: the published network, activation and dropout; the optimiser stands in :meth:`MaskedAutoencoder.paper`
 PAPER: dict[str, Any] = {
@@ -68,7 +74,7 @@ class MaskedAutoencoderModule(SSLModule):
         """The bottleneck (n, n_latent), every gene visible."""
         return self.encoder(self.normalize(cells))
 
-    def ssl_loss(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the mask scores, each cell counted once however many genes that are."""
         x_ng = self.normalize(cells)
         visible_ng, scored_ng = self.masking(len(x_ng))
@@ -86,7 +92,7 @@ class MaskedAutoencoderModule(SSLModule):
             batch_nb = F.one_hot(cells["batch"].flatten() + 1, self.n_batch + 1)[:, 1:]
             z_nd = torch.cat([z_nd, batch_nb.to(z_nd.dtype)], dim=1)
         if isinstance(self.decoder, CountDecoder):
-            return self.decoder(z_nd, cells["size_factor"] / self.normalize.target_sum)
+            return self.decoder(z_nd, cells["library_size"] / self.normalize.target_sum)
         return self.decoder(z_nd)
 
     def reconstruct(self, cells: dict[str, Tensor], *, masked: bool = False) -> Tensor:
@@ -97,13 +103,13 @@ class MaskedAutoencoderModule(SSLModule):
             x_ng = self.masking.show(x_ng, visible_ng)
         decoded = self.decode(self.encoder(x_ng), cells)
         if isinstance(decoded, CountParameters):
-            log_ng = torch.log1p(decoded.expected_ng * (self.normalize.target_sum / cells["size_factor"]))
+            log_ng = torch.log1p(decoded.expected_ng * (self.normalize.target_sum / cells["library_size"]))
         else:
             log_ng = self.normalize.unstandardize(decoded, cells)
         return log_ng if scored_ng is None else log_ng.masked_fill(~scored_ng, torch.nan)
 
 
-class MaskedAutoencoder(ReconstructingModel):
+class MaskedAutoencoder(SSLModel):
     """A masked autoencoder: from the genes that a mask shows of a cell, say those that it scores; key ``X_mae``.
 
     The mask is drawn for each cell alone, and embedding sees every gene. With ``batch_key`` the decoder is told the
@@ -227,3 +233,130 @@ class MaskedAutoencoder(ReconstructingModel):
             max_epochs=1000, batch_size=8192, plan={"lr": 1e-3, "weight_decay": 0.01}, gradient_clip_val=1.0
         )
         return model
+
+    def get_reconstruction(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+        *,
+        masked: bool = False,
+        random_state: int | np.random.Generator | None = 0,
+    ) -> np.ndarray:
+        """Log-normalised expression as the decoder says it, ``log1p(target_sum · x / library)``.
+
+        Under a likelihood of counts, the logarithm of the expected counts at that library size.
+
+        Parameters
+        ----------
+        adata, indices, batch_size
+            Cells, as in :meth:`get_latent_representation`.
+        masked
+            Show the encoder what the mask of training shows; entries that the mask does not score are NaN.
+        random_state
+            Seed of the masks; the caller's random state is left alone.
+
+        Returns
+        -------
+        (n, n_genes), float32, in the order of the model's genes.
+
+        Raises
+        ------
+        ValueError
+            Cells of a batch that the decoder was not trained on.
+        """
+        decode = partial(self.module.reconstruct, masked=masked)
+        return self._map_decoded(decode, adata, indices, batch_size, random_state)
+
+    def get_explained_variance(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+        *,
+        masked: bool = False,
+        weighted: bool = True,
+        random_state: int | np.random.Generator | None = 0,
+    ) -> float:
+        """Share of the variance of log-normalised expression that :meth:`get_reconstruction` explains, at most 1.
+
+        Parameters
+        ----------
+        adata, indices, batch_size
+            Cells, as in :meth:`get_latent_representation`; best those that the model was not trained on.
+        masked
+            Of what the mask of training scores, from what it shows; else of all genes from all of them.
+        weighted
+            Each gene by its variance, else all genes alike: :func:`sc_ssl.metrics.explained_variance`.
+        random_state
+            Seed of the masks; the caller's random state is left alone.
+
+        Raises
+        ------
+        ValueError
+            Cells of a batch that the decoder was not trained on.
+        """
+
+        def measured_and_decoded(cells: dict[str, Tensor]) -> Tensor:
+            measured_ng = self.module.normalize.log_expression(cells)
+            return torch.stack([measured_ng, self.module.reconstruct(cells, masked=masked)], dim=1)
+
+        both_n2g = self._map_decoded(measured_and_decoded, adata, indices, batch_size, random_state)
+        return explained_variance(both_n2g[:, 0], both_n2g[:, 1], weighted=weighted)
+
+    def _map_decoded(
+        self,
+        function: Callable[[dict[str, Tensor]], Tensor],
+        adata: AnnData | None,
+        indices: Sequence[int] | np.ndarray | None,
+        batch_size: int | None,
+        random_state: int | np.random.Generator | None,
+    ) -> np.ndarray:
+        """Apply what decodes to cells of batches that the decoder knows, masks drawn by the seed."""
+        self._check_if_trained(warn=False)
+        self._check_batches(self._adata if adata is None else adata, "it can only embed", indices)
+        with seeded(random_state):
+            return self._map_cells(function, adata, indices, batch_size)
+
+    def _training_cells(self, **fit_options: Any) -> Cells:
+        """The model's cells, of batches that the decoder knows."""
+        cells = super()._training_cells(**fit_options)
+        self._check_batches(self._adata, "it cannot be trained on them, only embed")
+        return cells
+
+    def _check_batches(
+        self, adata: AnnData | None, verdict: str, indices: Sequence[int] | np.ndarray | None = None
+    ) -> None:
+        key = self.setup_arguments["batch_key"]
+        if adata is None or self.summary_stats.n_batch < 2:
+            return
+        names = obs_categories(adata, key)[positions(adata.n_obs, indices)].unique()
+        unseen = names[~names.isin(_compat.registered_batches(self.registry_))]
+        if len(unseen):
+            raise ValueError(
+                f"the decoder was built for other batches than {', '.join(map(repr, unseen[:5]))} in obs[{key!r}], so that "
+                f"{verdict} their cells; train a new model on all."
+            )
+
+
+def build_masking(
+    mask: str,
+    mask_rate: float,
+    programs: Mapping[str, Sequence[str]] | None,
+    genes: Sequence[str],
+    *,
+    leave_out_regulons: bool = False,
+) -> GeneMasking:
+    """The mask of this name over these genes."""
+    check_choice("mask", mask, MASKS)
+    if mask == "random_genes":
+        if programs is not None:
+            raise ValueError("mask='random_genes' reads no programs; name a mask that does, or leave out programs.")
+        return RandomGenes(len(genes), mask_rate)
+    if programs is None:
+        raise ValueError(f"mask={mask!r} needs programs: a GMT file, a dictionary or a key of varm or uns.")
+    if mask == "program_to_regulator":
+        _, member_pg, regulator_p = regulon_members(programs, genes, leave_out=leave_out_regulons)
+        return ProgramToRegulator(torch.as_tensor(member_pg), torch.as_tensor(regulator_p))
+    member_pg = torch.as_tensor(program_members(programs, genes)[1])
+    return GenePrograms(member_pg, mask_rate) if mask == "gene_programs" else OneProgram(member_pg, mask_rate)

@@ -74,7 +74,7 @@ class CountDecoder(nn.Module):
         self.raw_dispersion_g = nn.Parameter(torch.zeros(n_genes)) if dispersion_per == "gene" else None
 
     def forward(self, z_nd: Tensor, size_factor_n1: Tensor) -> CountParameters:
-        """Parameters of the counts of cells with these embeddings and size factors (n, 1), around 1."""
+        """Parameters of the counts of cells with these embeddings and size factors (library size over a usual one), (n, 1)."""
         raw_mean_ng, *others = self.network(z_nd).split(self.n_genes, dim=1)
         low, high = map(math.log, MEAN_RANGE)
         mean_ng = raw_mean_ng.clamp(low, high).exp() * size_factor_n1

@@ -52,7 +52,7 @@ class LogNormalize(nn.Module):
             self.weight_g.copy_(weight_g)
 
     def forward(self, cells: dict[str, Tensor]) -> Tensor:
-        """Normalise a minibatch: ``X`` (n, g) counts, ``size_factor`` and ``batch`` (n, 1), ``measured`` (g,).
+        """Normalise a minibatch: ``X`` (n, g) counts, ``library_size`` and ``batch`` (n, 1), ``measured`` (g,).
 
         A minibatch that was normalised before brings the result as ``normalized``.
         """
@@ -64,7 +64,7 @@ class LogNormalize(nn.Module):
         """``log1p(target_sum · x / library)``, or the input where it is log-normalised already; (n, g), ≥ 0."""
         if self.log_input:
             return cells["X"]
-        return torch.log1p(cells["X"] * (self.target_sum / (cells["size_factor"] if self.by_library else 1)))
+        return torch.log1p(cells["X"] * (self.target_sum / (cells["library_size"] if self.by_library else 1)))
 
     def standardize(self, log_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
         """Weighed z-scores of log-expression, (n, g), of these cells' batches."""

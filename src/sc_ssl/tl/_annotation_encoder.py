@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sc_ssl import _compat, models
-from sc_ssl._keys import METHODS as MODELS
+from sc_ssl._keys import DATASET, SPECIES
 from sc_ssl._logging import logger
-from sc_ssl.models import ScPretrain, SSLModel
-from sc_ssl.models._studies import DATASET, SPECIES
+from sc_ssl.models import METHODS
+from sc_ssl.models.base import SSLModel
+from sc_ssl.models.scpretrain.model import ScPretrain
 
 from ._cells import registered
 from ._model_folder import goes_on, load_unfinished, save, train
@@ -27,15 +28,15 @@ def to_train(model: Any, method: str) -> str | None:
     """Name of the method whose encoder is trained here; ``None`` where a model is given."""
     if model is None:
         return "mae" if method == "supervised" else "scpretrain"
-    if isinstance(model, str) and model in MODELS:
+    if isinstance(model, str) and model in METHODS:
         return model
     if method == "supervised":
         raise ValueError(
-            f"method='supervised' trains a network from scratch; model= names it, one of {', '.join(map(repr, MODELS))}."
+            f"method='supervised' trains a network from scratch; model= names it, one of {', '.join(map(repr, METHODS))}."
         )
     if isinstance(model, str) and not Path(model).exists():
         raise ValueError(
-            f"model is a trained model, the folder of a saved one, or one of {', '.join(map(repr, MODELS))}; found {model!r}."
+            f"model is a trained model, the folder of a saved one, or one of {', '.join(map(repr, METHODS))}; found {model!r}."
         )
     return None
 
@@ -69,7 +70,7 @@ def train_encoder(
 ) -> SSLModel:
     """A model of the cells of both data sets, which are its batches, trained or not."""
     unfinished = goes_on(save_model, use="model")
-    model_class = getattr(models, MODELS[name])
+    model_class = METHODS[name]
     said = logger.warning if cells.n_vars < FEW_GENES else logger.info
     said("Training %s on %d genes of both data sets.", "an encoder" if pretrain else "from scratch", cells.n_vars)
     with registered(model_class, cells, batch_key=DATASET):

@@ -11,25 +11,25 @@ from anndata import AnnData
 from scipy import sparse
 
 from sc_ssl import _compat
-from sc_ssl._keys import SIZE_FACTOR
+from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl._logging import logger
 from sc_ssl.data import (
+    MIN_COVERAGE,
     Source,
     check_coverage,
     check_input,
     find_counts,
     in_order,
     iter_chunks,
-    library_size,
+    library_sizes,
     obs_categories,
 )
-from sc_ssl.models._cells_model import MIN_COVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sc_ssl.data.counts import Kind
-    from sc_ssl.models import SSLModel
+    from sc_ssl.models.base import SSLModel
 
 #: fewer cells than this cannot be told apart by any method here
 MIN_CELLS = 10
@@ -59,9 +59,9 @@ def private_cells(
     input: Kind = "counts",
 ) -> AnnData:
     """A light AnnData of our own with these genes, so that scvi-tools marks and keeps nothing of the user's."""
-    size_factor = library_size(adata, source.matrix) if input != "scaled" else np.ones(adata.n_obs)
-    obs = pd.DataFrame({SIZE_FACTOR: size_factor}, index=adata.obs_names)
-    n_empty = int((obs[SIZE_FACTOR] <= 0).sum())
+    library_size = library_sizes(adata, source.matrix) if input != "scaled" else np.ones(adata.n_obs)
+    obs = pd.DataFrame({LIBRARY_SIZE: library_size}, index=adata.obs_names)
+    n_empty = int((obs[LIBRARY_SIZE] <= 0).sum())
     if n_empty:
         logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
     if batch_key is not None:
@@ -101,7 +101,7 @@ def registered(
 ) -> Iterator[None]:
     """Private cells for a model of this class, inside the block; scvi-tools keeps no reference to them."""
     try:
-        model_class.setup_anndata(cells, size_factor_key=SIZE_FACTOR, input=input, batch_key=batch_key)
+        model_class.setup_anndata(cells, library_size_key=LIBRARY_SIZE, input=input, batch_key=batch_key)
         yield
     finally:
         _compat.release(model_class, cells)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sc_ssl._logging import logger
-from sc_ssl.models import SSLModel, has_unfinished
+from sc_ssl.models.base import SSLModel, has_unfinished
 
 from ._record import storable
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from ._partitions import METHODS, neighbor_graph
+from ._partitions import PARTITIONS, neighbor_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ def n_distinct(space_nd: np.ndarray) -> int:
 
 def _parts(space_nd: np.ndarray, method: str, seed: int) -> Callable[[int], np.ndarray | None]:
     """The method on these cells, without an answer where they are too few or too much alike."""
-    part, at_most = METHODS[method](space_nd, seed), n_distinct(space_nd)
+    part, at_most = PARTITIONS[method](space_nd, seed), n_distinct(space_nd)
     return lambda k: part(k) if k <= at_most else None
 
 

@@ -37,9 +37,9 @@ class Scale:
         target_sum, _, sd_bg = gene_statistics(cells, n_batch=1, log_input=False)
         return cls(target_sum, sd_bg[0])
 
-    def __call__(self, counts_ng: sparse.csr_matrix, size_factor_n: np.ndarray) -> sparse.csr_matrix:
+    def __call__(self, counts_ng: sparse.csr_matrix, library_size_n: np.ndarray) -> sparse.csr_matrix:
         """``min(log1p(target · x / library) / sd, 10)``, (n, g) CSR float32."""
-        log_ng = log_expression(counts_ng, size_factor_n, self.target_sum)
+        log_ng = log_expression(counts_ng, library_size_n, self.target_sum)
         value = np.minimum(log_ng.data / self.sd_g[log_ng.indices], CLIP).astype(np.float32)
         return sparse.csr_matrix((value, log_ng.indices, log_ng.indptr), shape=log_ng.shape)
 

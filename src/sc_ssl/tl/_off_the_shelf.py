@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from sc_ssl.models._probe import fit_types, logistic_regression
+from sc_ssl.models.supervised.head import fit_types, logistic_regression
 
 if TYPE_CHECKING:
     from collections.abc import Callable

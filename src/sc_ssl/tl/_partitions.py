@@ -1,4 +1,4 @@
-"""Cells parted into a given number of clusters: ``METHODS[name](space_nd, seed)(n_clusters)`` are labels 0, 1, …."""
+"""Cells parted into a given number of clusters: ``PARTITIONS[name](space_nd, seed)(n_clusters)`` are labels 0, 1, …."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Leiden:
         return self.found[exponent]
 
 
-METHODS: dict[str, Callable[[np.ndarray, int], Callable[[int], np.ndarray]]] = {
+PARTITIONS: dict[str, Callable[[np.ndarray, int], Callable[[int], np.ndarray]]] = {
     "kmeans": by_kmeans,
     "leiden": Leiden,
     "gmm": by_gmm,

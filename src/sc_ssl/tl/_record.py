@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl._keys import cluster_keys, embedding_keys
-from sc_ssl.models import SSLModel
+from sc_ssl.models.base import SSLModel
 
 #: packages whose versions are kept beside a result
 RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "scikit-learn", "scipy", "numpy")

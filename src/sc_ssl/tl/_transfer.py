@@ -23,7 +23,7 @@ N_PERMUTATIONS = 49
 
 
 def alignments(
-    counts_ng: csr_matrix, size_factor_n: np.ndarray, scale: Scale, program_pg: np.ndarray, rng: np.random.Generator
+    counts_ng: csr_matrix, library_size_n: np.ndarray, scale: Scale, program_pg: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """For each θ, how well the cells' coefficients agree with counts that had no part in them, (θ,) in [0, 1].
 
@@ -34,7 +34,7 @@ def alignments(
     kept_ng, held_ng = counts_ng.copy(), counts_ng.copy()
     kept_ng.data = rng.binomial(counts_ng.data.astype(np.int64), KEPT_SHARE).astype(np.float32)
     held_ng.data = counts_ng.data - kept_ng.data
-    x_ng, held_x_ng = scale(kept_ng, KEPT_SHARE * size_factor_n), scale(held_ng, (1 - KEPT_SHARE) * size_factor_n)
+    x_ng, held_x_ng = scale(kept_ng, KEPT_SHARE * library_size_n), scale(held_ng, (1 - KEPT_SHARE) * library_size_n)
     mixed = (mixed_programs(x_ng, program_pg, theta) for theta in THETAS)
     return kernel_target_alignments(held_x_ng, (unit_rows(coefficients(x_ng, w_pg)) for w_pg in mixed))
 

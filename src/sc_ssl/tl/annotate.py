@@ -11,14 +11,13 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl._checks import check_choice
-from sc_ssl._keys import SIZE_FACTOR, annotation_keys
+from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
 from sc_ssl._logging import logger
-from sc_ssl.data import check_cells, check_coverage, describe_names, find_counts, library_size
-from sc_ssl.models import CellClassifier, SSLModel
-from sc_ssl.models._cell_types import read_types, type_names
-from sc_ssl.models._cells_model import MIN_COVERAGE
-from sc_ssl.models._studies import DATASET, join_studies
-from sc_ssl.pp import map_orthologs
+from sc_ssl.data import MIN_COVERAGE, check_cells, check_coverage, describe_names, find_counts, library_sizes
+from sc_ssl.models.base import SSLModel
+from sc_ssl.models.supervised.classifier import CellClassifier
+from sc_ssl.models.supervised.labels import read_types, type_names
+from sc_ssl.pp import join_studies, map_orthologs
 from sc_ssl.train import seeded
 
 from ._annotation_encoder import BOTH, given_encoder, knows_both, to_train, train_encoder
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-METHODS = ("finetune", "supervised", *OFF_THE_SHELF)
+ANNOTATORS = ("finetune", "supervised", *OFF_THE_SHELF)
 #: of the network without pretraining, all of it from the first epoch on
 LR_SUPERVISED = 1e-3
 #: the mean of fewer cells is that of their types
@@ -140,7 +139,7 @@ def annotate(
     """
     start = time.perf_counter()
     key, score_key, proba_key = annotation_keys(labels_key, key_added)
-    check_choice("method", method, METHODS)
+    check_choice("method", method, ANNOTATORS)
     if refuse and method != "finetune":
         raise ValueError(
             f"refuse=True needs method='finetune', which keeps cells aside to be sure by; found {method!r}."
@@ -222,7 +221,7 @@ def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str |
     """The cells with their counts in ``X`` and genes named as the encoder's, through the orthologs where need be."""
     wanted, found = describe_names(encoder.var_names).species, describe_names(cells.var_names).species
     counts = find_counts(cells, layer).matrix
-    size = library_size(cells, counts)
+    size = library_sizes(cells, counts)
     if None in (wanted, found) or wanted == found:
         whole = cells.to_memory() if cells.isbacked else cells
         named = AnnData(find_counts(whole, layer).matrix.copy(), obs=whole.obs.copy(), var=whole.var.copy())
@@ -233,7 +232,7 @@ def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str |
         )
     else:
         named = map_orthologs(cells, orthologs, target=encoder.var_names, layer=layer)
-    named.obs[SIZE_FACTOR] = size
+    named.obs[LIBRARY_SIZE] = size
     return named
 
 

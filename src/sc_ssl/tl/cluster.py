@@ -21,7 +21,7 @@ from sc_ssl.metrics.clustering import check_space
 from sc_ssl.train import seeded
 
 from ._n_clusters import CRITERION, Curve, judge, n_distinct
-from ._partitions import METHODS, N_NEIGHBORS
+from ._partitions import N_NEIGHBORS, PARTITIONS
 from ._record import destination, record
 
 #: cells on which numbers of clusters are compared; cells that are clustered, the others follow their neighbours
@@ -117,7 +117,7 @@ def cluster(
     ks = None if k_range is None else sorted({_integer(k, "k_range") for k in k_range})
     n_clusters = None if n_clusters is None else _integer(n_clusters, "n_clusters")
     params = {"use_rep": use_rep, "n_clusters": n_clusters, "method": method, "k_range": ks, "key_added": key_added}
-    check_choice("method", method, METHODS)
+    check_choice("method", method, PARTITIONS)
     space_nd = _space(adata, use_rep)
     with seeded(random_state) as seed:
         rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
@@ -127,7 +127,7 @@ def cluster(
         candidates = _candidates(n_clusters, ks, len(judged), n_distinct(space_nd[drawn]), use_rep)
         curve = judge(space_nd[judged], method, candidates, own_seed)
         chosen = _best(curve, method) if n_clusters is None else n_clusters
-        label_n = METHODS[method](space_nd[drawn], own_seed)(chosen)
+        label_n = PARTITIONS[method](space_nd[drawn], own_seed)(chosen)
         _check_found(label_n, n_clusters, method)
         if len(drawn) < len(space_nd):
             label_n = (

@@ -16,16 +16,16 @@ from sc_ssl._checks import check_share
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import said_once
 from sc_ssl.data import check_cells
-from sc_ssl.data.molecules import drug_features, molecular_graphs, plain_drugs
-from sc_ssl.models import DrugResponse, SSLModel
-from sc_ssl.models.drug_response import response_values
+from sc_ssl.models.base import SSLModel
+from sc_ssl.models.supervised.drug_response import DrugResponse, response_values
+from sc_ssl.models.supervised.molecules import drug_features, molecular_graphs, plain_drugs
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
 from ._record import check_free, destination, record
 
 if TYPE_CHECKING:
-    from sc_ssl.data.molecules import Drugs
+    from sc_ssl.models.supervised.molecules import Drugs
 
 #: columns of a long table of responses, in this order
 LONG = ("cell", "drug", "response")

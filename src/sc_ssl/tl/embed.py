@@ -12,9 +12,12 @@ import numpy as np
 from anndata import AnnData
 
 from sc_ssl import models
-from sc_ssl._keys import METHODS, SIZE_FACTOR
+from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl.data import Source, check_cells, find_programs
-from sc_ssl.models import CellClassifier, ClusteringModel, SSLModel
+from sc_ssl.models import METHODS
+from sc_ssl.models.base import SSLModel
+from sc_ssl.models.clustering.base import ClusteringModel
+from sc_ssl.models.supervised.classifier import CellClassifier
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -140,7 +143,7 @@ def embed(
             genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
             cells = private_cells(adata, source, genes, batch_key=batch_key)
             _take_along(adata, cells, model_kwargs)
-            model_class = getattr(models, METHODS[method])
+            model_class = METHODS[method]
             options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
             call = describe_call(model_kwargs, random_state, options)
             with registered(model_class, cells, input, batch_key):
@@ -148,8 +151,8 @@ def embed(
                 model = model or model_class(cells, **model_kwargs)
                 train(model, save_model, call, **options)
                 embedding = model.get_latent_representation()
-    names = {class_name: name for name, class_name in METHODS.items()}
-    name = next(names[base.__name__] for base in type(model).__mro__ if base.__name__ in names)
+    names = {model_class: name for name, model_class in METHODS.items()}
+    name = next(names[base] for base in type(model).__mro__ if base in names)
     params |= {"method": name, "counts_from": source.name, "random_state": seed}
     if trained is not None:  # what only a training looks at
         params = {
@@ -227,8 +230,8 @@ def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str
         batch_key=batch_key or named,
         batch_name=setup["batch_key"],
     )
-    if setup["size_factor_key"] is not None:
-        cells.obs[setup["size_factor_key"]] = cells.obs[SIZE_FACTOR]
+    if setup["library_size_key"] is not None:
+        cells.obs[setup["library_size_key"]] = cells.obs[LIBRARY_SIZE]
     if setup["layer"] is not None:
         cells.layers[setup["layer"]] = cells.X
     return model.get_latent_representation(cells)

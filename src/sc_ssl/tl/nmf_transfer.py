@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from sc_ssl._keys import SIZE_FACTOR
-from sc_ssl.data import Cells, check_cells, evenly_spread, library_size, obs_categories
+from sc_ssl._keys import LIBRARY_SIZE
+from sc_ssl.data import Cells, check_cells, evenly_spread, library_sizes, obs_categories
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -130,7 +130,7 @@ def nmf_transfer(
         if source is None:
             genes = select_genes(adata, n_top_genes, layer=layer)
             cells = _read(private_cells(adata, found, genes), genes)
-            x_ng = Scale.of(cells)(cells.matrix, cells.size_factor)
+            x_ng = Scale.of(cells)(cells.matrix, cells.library_size)
             program_pg, more = programs(_spread(x_ng, MAX_LEARNED), n_components, seed=seed), {}
         else:
             type_n = _types(source, labels_key, n_components)
@@ -149,15 +149,15 @@ def _transfer(
     """The target's scaled cells, the programmes of the mixture, and what is written about them."""
     rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
     source_scale, scale = Scale.of(origin), Scale.of(cells)
-    x_ng = scale(cells.matrix, cells.size_factor)
+    x_ng = scale(cells.matrix, cells.library_size)
     types = None if type_n is None else _spread(type_n, MAX_LEARNED)
-    source_x_ng = _spread(source_scale(origin.matrix, origin.size_factor), MAX_LEARNED)
+    source_x_ng = _spread(source_scale(origin.matrix, origin.library_size), MAX_LEARNED)
     source_pg = programs(source_x_ng, n_components, seed=seed, type_n=types)
     more: dict[str, Any] = {
         "transferability": transferability(_spread(x_ng, MAX_JUDGED), source_pg, seed=seed, rng=rng)
     }
     if theta is None:
-        some = _spread(cells.matrix, MAX_JUDGED), _spread(cells.size_factor, MAX_JUDGED)
+        some = _spread(cells.matrix, MAX_JUDGED), _spread(cells.library_size, MAX_JUDGED)
         alignment = alignments(*some, scale, source_pg, rng)
         theta = THETAS[int(alignment.argmax())]
         more["alignment"] = {"theta": np.array(THETAS), "alignment": alignment}
@@ -182,14 +182,14 @@ def _in_common(
         "source": private_cells(source, find(source, None, of="source"), shared),
     }
     for own in both.values():  # a library size over genes that only one of them measured would not compare
-        own.obs[SIZE_FACTOR] = library_size(own, own.X)
+        own.obs[LIBRARY_SIZE] = library_sizes(own, own.X)
     joined = anndata.concat(both, label="data set", index_unique="-")
     genes = select_genes(joined, n_top_genes, batch_key="data set")
     return genes, _read(both["target"], genes), _read(both["source"], genes)
 
 
 def _read(own: AnnData, genes: pd.Index) -> Cells:
-    return Cells.from_anndata(own[:, genes], list(genes), size_factor_key=SIZE_FACTOR)
+    return Cells.from_anndata(own[:, genes], list(genes), library_size_key=LIBRARY_SIZE)
 
 
 def _types(source: AnnData, labels_key: str | None, n_components: int) -> np.ndarray | None:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from anndata import AnnData
 
-from sc_ssl._keys import SIZE_FACTOR
+from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl.data import Cells, check_cells, principal_components
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
@@ -90,7 +90,7 @@ def pca_cosine(
         own = private_cells(adata, source, genes, batch_key=batch_key)
         batches = list(own.obs[batch_key].cat.categories) if batch_key is not None else []
         cells = Cells.from_anndata(
-            own, genes, input=input, batch_key=batch_key, batches=batches, size_factor_key=SIZE_FACTOR
+            own, genes, input=input, batch_key=batch_key, batches=batches, library_size_key=LIBRARY_SIZE
         )
         z_nd = principal_components(cells, n_comps=n_comps, n_batch=max(len(batches), 1), log_input=input == "log1p")
     z_nd /= np.maximum(np.linalg.norm(z_nd, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -13,13 +13,13 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl import models
-from sc_ssl._keys import METHODS, prediction_key
+from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logger, said_once
 from sc_ssl.data import check_cells
-from sc_ssl.models import ModalityRegressor, SSLModel
-from sc_ssl.models._on_encoder import plain_encoder
-from sc_ssl.models._training import check_options
-from sc_ssl.models.regressor import modality_values
+from sc_ssl.models import METHODS
+from sc_ssl.models.base import SSLModel, check_options
+from sc_ssl.models.supervised.encoder import plain_encoder
+from sc_ssl.models.supervised.modality import ModalityRegressor, modality_values
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
@@ -132,7 +132,7 @@ def predict_modality(
         with registered(ModalityRegressor, training_cells):
             regressor = partial(ModalityRegressor, training_cells, protein_key=protein_key, **model_kwargs)
             if isinstance(encoder, str) and trained is None:
-                model_class = getattr(models, METHODS[encoder])
+                model_class = METHODS[encoder]
                 with registered(model_class, cells):
                     trained = model_class(cells, **(encoder_kwargs or {}))
                     with seeded(0):

@@ -1,8 +1,7 @@
 """How a model is optimised: the training plan, divided minibatches, schedules and seeds."""
 
 from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end, joint_terms
-from .plan import SSLTrainingPlan
-from .schedules import warmup_cosine
+from .plan import SSLTrainingPlan, warmup_cosine
 from .seeds import replayed, seeded
 
 __all__ = [

@@ -1,4 +1,6 @@
-"""One training plan for every method: it sums, optimises and logs the named terms of ``module.ssl_loss``."""
+"""One training plan for every method: it sums, optimises and logs the named terms of ``module.loss_terms``."""
+
+from __future__ import annotations
 
 import copy
 import math
@@ -12,7 +14,14 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
-from .schedules import warmup_cosine
+
+def warmup_cosine(step: int, *, n_steps: int, warmup_rate: float) -> float:
+    """Linear rise over the first ``warmup_rate`` of the steps, then half a cosine down to 0."""
+    n_warmup = warmup_rate * n_steps
+    if step < n_warmup:
+        return (step + 1) / (n_warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(n_steps - n_warmup, 1)))
+
 
 #: names of parameters that weight decay leaves alone, beside biases and norms
 UNDECAYED = ("position", "token")
@@ -31,7 +40,7 @@ class SSLTrainingPlan(LightningModule):
     Parameters
     ----------
     module
-        Has ``ssl_loss(cells) -> {term: weighted scalar}`` and ``after_step()``.
+        Has ``loss_terms(cells) -> {term: weighted scalar}`` and ``after_step()``.
     lr
         Base learning rate.
     weight_decay
@@ -118,7 +127,7 @@ class SSLTrainingPlan(LightningModule):
 
     def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One minibatch."""
-        terms = self.module.ssl_loss(cells)
+        terms = self.module.loss_terms(cells)
         return self._add_terms(terms, "train", len(cells["batch"]))
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -130,7 +139,7 @@ class SSLTrainingPlan(LightningModule):
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(batch_idx)
-            self._add_terms(self.module.ssl_loss(cells), "validation", len(cells["batch"]))
+            self._add_terms(self.module.loss_terms(cells), "validation", len(cells["batch"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the means of the held-out cells."""

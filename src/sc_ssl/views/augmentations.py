@@ -41,10 +41,10 @@ class BinomialThinning(Augmentation):
             raise ValueError(f"the rate of binomial thinning lies in (0, 1), found {rate}.")
         self.rate = rate
 
-    def forward(self, x_ng: Tensor, size_factor_n1: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_ng: Tensor, library_size_n1: Tensor) -> tuple[Tensor, Tensor]:
         """Counts, and the library size that is left of each cell in expectation."""
-        keep_n1 = (1 - self.rate) ** torch.rand_like(size_factor_n1)
-        return binomial_thinning(x_ng, keep_n1), size_factor_n1 * keep_n1
+        keep_n1 = (1 - self.rate) ** torch.rand_like(library_size_n1)
+        return binomial_thinning(x_ng, keep_n1), library_size_n1 * keep_n1
 
 
 class NegativeBinomialNoise(Augmentation):
@@ -64,9 +64,9 @@ class NegativeBinomialNoise(Augmentation):
             raise ValueError(f"the dispersion of negative-binomial noise is above 0, found {dispersion}.")
         self.dispersion = dispersion
 
-    def forward(self, x_ng: Tensor, size_factor_n1: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_ng: Tensor, library_size_n1: Tensor) -> tuple[Tensor, Tensor]:
         """Counts, and the library size as it was."""
-        return negative_binomial_noise(x_ng, self.dispersion), size_factor_n1
+        return negative_binomial_noise(x_ng, self.dispersion), library_size_n1
 
 
 class GaussianNoise(Augmentation):
@@ -157,8 +157,8 @@ class Augmentations(nn.Module):
         """One view of each cell, as weighed z-scores (n, g)."""
         if self.reads_counts:
             for part in self.of("counts"):
-                x_ng, size_factor_n1 = part(cells["X"], cells["size_factor"])
-                cells = cells | {"X": x_ng, "size_factor": size_factor_n1}
+                x_ng, library_size_n1 = part(cells["X"], cells["library_size"])
+                cells = cells | {"X": x_ng, "library_size": library_size_n1}
             log_ng = normalize.log_expression(cells)
             for part in self.of("log"):
                 log_ng = part(log_ng)

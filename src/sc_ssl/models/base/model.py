@@ -1,0 +1,408 @@
+"""The base of every model: registering cells, training, embedding, saving, loading and queries by gene name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from scvi.data import AnnDataManager
+from scvi.data.fields import CategoricalObsField, LayerField, NumericalObsField
+from scvi.model.base import BaseModelClass
+
+from sc_ssl import _compat
+from sc_ssl.data import (
+    MIN_COVERAGE,
+    CellLoader,
+    Cells,
+    check_batches,
+    check_cells,
+    check_input,
+    find_matrix,
+    gene_statistics,
+    gene_weights,
+)
+from sc_ssl.nn import LogNormalize
+
+from .checkpoint import Unfinished, to_history, to_lists
+from .fit import TrainingDefaults, check_options, fit
+from .storage import read_config, read_tensors, write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+    from lightning.pytorch import Callback
+    from torch import Tensor
+
+    from .module import SSLModule
+
+
+#: cells a minibatch where no gradient is kept
+INFERENCE_BATCH_SIZE = 1024
+
+
+class SSLModel(BaseModelClass):
+    """A self-supervised model of single cells on scvi-tools.
+
+    A subclass builds ``self.module`` from plain arguments, states its ``training`` defaults, and ends its constructor
+    with ``self.init_params_ = self._get_init_params(locals())``. Models return arrays and never write results into an
+    AnnData: :func:`sc_ssl.tl.embed` does.
+    """
+
+    module: SSLModule
+    #: what ``setup_anndata`` takes as ``input``
+    inputs: tuple[str, ...] = ("counts", "log1p")
+    #: cells without the column that names their batch are embedded too, as cells of a new batch
+    takes_new_batches: bool = False
+    #: smallest share of the model's genes that cells must have for it to be trained on them
+    own_coverage: float = 1.0
+    training: TrainingDefaults
+    #: a training that was interrupted and can be finished
+    unfinished: Unfinished | None = None
+
+    def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
+        super().__init__(adata, registry)
+        self._cells = None if adata is None else self._read(adata)
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        *,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        library_size_key: str | None = None,
+        input: Literal["counts", "log1p", "scaled"] = "counts",
+        **kwargs: Any,
+    ) -> None:
+        """Register an AnnData: name its counts and keys, copy nothing.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes, already restricted to the genes that the model shall use (a given encoder has its own). Not a
+            view.
+        layer
+            Layer of raw counts; ``None`` takes ``X``.
+        batch_key
+            Column of ``obs`` with the batch: genes are then z-scored within their batch.
+        library_size_key
+            Column of ``obs`` with each cell's library size (counts over all genes, > 0); ``None`` sums the genes here.
+        input
+            ``"log1p"`` when the matrix holds log-normalised values, for want of counts; ``"scaled"``, for models that
+            predict from bulk expression too, when it holds z-scores or other values with negatives.
+
+        Raises
+        ------
+        KeyError
+            A layer or key that is not there.
+        ValueError
+            Not counts; NaN, infinite or negative values; duplicated gene names; fewer than two cells, in all or in a
+            batch.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        if input not in cls.inputs:
+            raise ValueError(
+                f"input of a {cls.__name__} is one of {', '.join(map(repr, cls.inputs))}, found {input!r}."
+            )
+        check_cells(adata)
+        source = find_matrix(adata, layer)
+        check_input(source, adata, input)
+        if batch_key is not None:
+            check_batches(adata, batch_key)
+        manager = AnnDataManager(
+            fields=[
+                LayerField("X", layer, is_count_data=False, correct_data_format=False),
+                CategoricalObsField("batch", batch_key),
+                NumericalObsField("library_size", library_size_key, required=False),
+            ],
+            setup_method_args=setup_method_args,
+        )
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @property
+    def var_names(self) -> list[str]:
+        """Names of the model's genes, in its order."""
+        return _compat.registered_names(self._names_registry)
+
+    @property
+    def setup_arguments(self) -> dict[str, Any]:
+        """The layer and keys under which the model's cells were registered."""
+        return _compat.setup_arguments(self.registry_)
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        batch_size: int | None = None,
+        micro_batch_size: int | Literal["auto"] | None = None,
+        validation_size: float | None = None,
+        early_stopping: bool = False,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        plan_kwargs: dict[str, Any] | None = None,
+        callbacks: Iterable[Callback] = (),
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train on the registered cells; a second call goes on from the first.
+
+        Ctrl-C raises ``KeyboardInterrupt`` and leaves a model that is usable as it is. The same call once more, also
+        after saving and loading, then finishes the training: it goes back by some seconds, to where an epoch started,
+        and ends bit for bit (on the CPU) where it would have without the interruption.
+
+        Parameters
+        ----------
+        max_epochs
+            Times through the cells; by default the method's own, fewer above 20,000 cells.
+        batch_size
+            Cells a minibatch, at most all of them.
+        micro_batch_size
+            Cells whose graph is in memory at a time, for methods that compare the embeddings of all cells of a
+            minibatch: the gradient is that of the whole, at a third more time
+            (:class:`~sc_ssl.train.ChunkedContrastPlan`). Noise is drawn part by part, so that another size gives another
+            result, as another seed does. ``"auto"`` divides only when the device says that its memory is full, which a
+            GPU does and a CPU seldom: there, give a number.
+        validation_size
+            Share of the cells held out, in [0, 1); 0.1 with early stopping, else 0.
+        early_stopping
+            Stop when ``validation_loss`` has not fallen for ``early_stopping_patience`` epochs (45).
+        accelerator, devices
+            Where to train; ``"auto"`` takes a GPU when there is one. One device only.
+        plan_kwargs
+            For :class:`~sc_ssl.train.SSLTrainingPlan`: ``lr``, ``weight_decay``, ``schedule``, ….
+        callbacks
+            Lightning callbacks.
+        **trainer_kwargs
+            For scvi-tools' ``Trainer``: ``enable_progress_bar``, ``early_stopping_patience``, ``precision``, ….
+        """
+        check_options(devices, max_epochs, batch_size)
+        where: dict[str, Any] = {"accelerator": accelerator, "devices": devices}
+        shown = {name: trainer_kwargs[name] for name in ("enable_progress_bar",) if name in trainer_kwargs}
+        fit(
+            self,
+            self.module,
+            self.training,
+            cells=self._training_cells(max_epochs=max_epochs, **where, **shown),
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            micro_batch_size=micro_batch_size,
+            validation_size=validation_size,
+            early_stopping=early_stopping,
+            plan_kwargs=plan_kwargs,
+            callbacks=callbacks,
+            **where,
+            **trainer_kwargs,
+        )
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Embed cells, by default those of the model; rows come in the order asked for.
+
+        Parameters
+        ----------
+        adata
+            Any AnnData with the same layer and keys; it needs no setup and is not changed. Genes are matched by name:
+            reordered where needed, at their mean where missing, with an error when under half are there.
+        indices
+            Positions or a boolean mask of cells; repeats are allowed.
+        batch_size
+            Cells a minibatch.
+
+        Returns
+        -------
+        (n, n_latent), float32.
+        """
+        self._check_if_trained(warn=False)
+        return self._map_cells(self.module.embed, adata, indices, batch_size)
+
+    def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
+        """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data.
+
+        Of an interrupted training ``unfinished.pt`` keeps what :meth:`train` needs to finish it.
+        """
+        write_model(dir_path, self.configuration(), self.module.state_dict(), overwrite=overwrite)
+        if self.unfinished is not None:
+            self.unfinished.save(dir_path)
+
+    @classmethod
+    def load(
+        cls, dir_path: str | Path, adata: AnnData | None = None, accelerator: str = "auto", device: int | str = "auto"
+    ) -> Self:
+        """Load a model that :meth:`save` wrote. Nothing in the folder is executed.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        adata
+            Cells to attach, for embedding without arguments or for further training; they need all the model's genes
+            (of what stands on an encoder, half), in any order. They need no setup and are not changed.
+        accelerator, device
+            Where to put the model.
+        """
+        config = read_config(dir_path)
+        if config["class"] != cls.__name__:
+            raise ValueError(f"{dir_path} holds a {config['class']}, not a {cls.__name__}; use {config['class']}.load.")
+        model = cls.restored(config, read_tensors(dir_path))
+        model.unfinished = Unfinished.load(dir_path)
+        model.to_device(_compat.torch_device(accelerator, device))
+        if adata is not None:
+            model._attach(adata, min_coverage=cls.own_coverage)
+        return model
+
+    @classmethod
+    def load_query(cls, source: str | Path | Self, adata: AnnData, *, min_coverage: float = 0.5) -> Self:
+        """A trained model on new cells, to embed or to train further; genes are matched by name.
+
+        Parameters
+        ----------
+        source
+            A saved model's folder, or a trained model (which stays as it is).
+        adata
+            New cells. They need no setup and are not changed.
+        min_coverage
+            Smallest share of the model's genes that the new cells must have, in (0, 1]; genes that are missing take
+            their mean and are named in the log.
+        """
+        if isinstance(source, SSLModel):
+            model = type(source)(None, registry=source.registry_, **source.plain_init_params())
+            model.module.load_state_dict(source.module.state_dict())
+            model.module.eval()
+            model.training = source.training
+            model.is_trained_, model.history_ = source.is_trained_, dict(source.history_ or {})
+            model.to_device(source.device)
+        else:
+            model = cls.load(source)
+        model._attach(adata, min_coverage=min_coverage)
+        return model
+
+    def _training_cells(self, **fit_options: Any) -> Cells:
+        """What the method trains on; a method in phases runs the earlier ones here, with these options of `fit`."""
+        return self._own_cells()
+
+    def configuration(self) -> dict[str, Any]:
+        """All of the model but its tensors, as plain data."""
+        return {
+            "class": type(self).__name__,
+            "init_params": self.plain_init_params(),
+            "registry": self.registry_,
+            "training": asdict(self.training),
+            "is_trained": self.is_trained_,
+            "history": to_lists(self.history_),
+        }
+
+    @classmethod
+    def restored(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """The model, without cells, of a configuration and tensors."""
+        model = cls(None, registry=config["registry"], **config["init_params"])
+        model.module.load_state_dict(tensors)
+        model.module.eval()
+        model.training = TrainingDefaults(**config["training"])
+        model.is_trained_ = config["is_trained"]
+        model.history_ = to_history(config["history"])
+        return model
+
+    def plain_init_params(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data, enough to build the same module again."""
+        params = dict(self.init_params_["non_kwargs"])
+        for keyword_arguments in self.init_params_["kwargs"].values():
+            params |= keyword_arguments
+        return params
+
+    @property
+    def _names_registry(self) -> dict[str, Any]:
+        """Where the names of the genes, of the batches and of the columns of batches and library sizes stand."""
+        return self.registry_
+
+    def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
+        """Read cells for this model, matching genes and batches by name."""
+        setup, named = self.setup_arguments, _compat.setup_arguments(self._names_registry)
+        batch_key = named["batch_key"]
+        unnamed = self.takes_new_batches and batch_key not in (None, *adata.obs)
+        cells = Cells.from_anndata(
+            adata,
+            self.var_names,
+            layer=setup["layer"],
+            input=setup["input"],
+            batch_key=None if unnamed else batch_key,
+            batches=_compat.registered_batches(self._names_registry),
+            library_size_key=setup["library_size_key"] or named["library_size_key"],
+            min_coverage=min_coverage,
+        )
+        return replace(cells, batch=np.full(cells.n_cells, -1)) if unnamed else cells
+
+    def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
+        self._cells = self._read(adata, min_coverage)
+        self._adata = adata
+
+    def _own_cells(self) -> Cells:
+        if self._cells is None:
+            raise ValueError("the model was loaded without cells; pass adata, here or to load().")
+        return self._cells
+
+    def _normalizer(self, *, weigh_genes: bool = True) -> LogNormalize:
+        """The normalisation of this model's cells; without cells its statistics come with the saved tensors.
+
+        Genes can be weighed only by their counts: other input is z-scored and no more.
+        """
+        log_input = self.setup_arguments["input"] != "counts"
+        n_batch = self.summary_stats.n_batch
+        normalize = LogNormalize(len(self.var_names), n_batch, log_input=log_input)
+        if self._cells is not None:
+            target_sum, mean_bg, sd_bg = gene_statistics(self._cells, n_batch=n_batch, log_input=log_input)
+            weight_g = torch.as_tensor(gene_weights(self._cells)) if weigh_genes and not log_input else None
+            normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg), weight_g)
+        return normalize
+
+    @torch.inference_mode()
+    def _map_cells(
+        self,
+        function: Callable[[dict[str, Tensor]], Tensor],
+        adata: AnnData | None,
+        indices: Sequence[int] | np.ndarray | None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Apply a function of a minibatch to cells in order; float32."""
+        cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
+        index = positions(cells.n_cells, indices)
+        # of no cells one is taken and left out again, for the shape
+        loader = self._loader(cells, index if len(index) else np.zeros(1, int), batch_size)
+        training = self.module.training
+        self.module.eval()
+        try:
+            results = [function(minibatch).float().cpu() for minibatch in loader]
+        finally:
+            self.module.train(training)
+        return torch.cat(results)[: len(index)].numpy()
+
+    def _loader(self, cells: Cells, index: np.ndarray | None = None, batch_size: int | None = None) -> CellLoader:
+        """Minibatches in order, on the model's device."""
+        index = np.arange(cells.n_cells) if index is None else index
+        return CellLoader(cells, index, batch_size or INFERENCE_BATCH_SIZE, device=self.device)
+
+
+def class_named(name: str) -> type[SSLModel]:
+    """The model class of this name: one of this package, or a subclass of :class:`SSLModel` that has been imported."""
+    todo, found = [SSLModel], {}
+    while todo:
+        found |= {c.__name__: c for c in todo}
+        todo = [sub for c in todo for sub in c.__subclasses__()]
+    if name not in found:
+        raise ValueError(f"no model class is named {name!r}; there are {', '.join(sorted(found))}.")
+    return found[name]
+
+
+def positions(n_cells: int, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:
+    """Positions of the cells asked for, by position or by a boolean mask; of all by default."""
+    index = np.arange(n_cells)
+    if indices is None:
+        return index
+    return index[np.asarray(indices)] if len(indices) else index[:0]

@@ -1,0 +1,86 @@
+"""A model on disk: ``model.safetensors`` holds the tensors, ``model.json`` everything else. Loading runs no code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FORMAT = 1
+TENSORS, CONFIG = "model.safetensors", "model.json"
+#: what is left to train of a model whose training was interrupted
+UNFINISHED = "unfinished.pt"
+
+
+def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor], *, overwrite: bool) -> None:
+    """Write both files; the tensors last, so that a folder with tensors is complete."""
+    folder = Path(folder)
+    if not overwrite:
+        check_free(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (TENSORS, UNFINISHED):
+        (folder / name).unlink(missing_ok=True)
+    (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, default=_encode, indent=1))
+    # cloned: safetensors stores no tensor under two names, and a MaskSC and its teachers have the same patches
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / TENSORS)
+
+
+def has_unfinished(folder: str | Path) -> bool:
+    """Whether a model is saved there whose training was interrupted."""
+    return (Path(folder) / UNFINISHED).is_file()
+
+
+def check_free(folder: str | Path) -> None:
+    """Refuse to write over something."""
+    if Path(folder).exists():
+        raise FileExistsError(f"{folder} exists already; choose another folder, or remove or overwrite it.")
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Read ``model.json``."""
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no saved model: {CONFIG} is missing; give a folder made by save().")
+    try:
+        config = json.loads(path.read_text(), object_hook=_decode)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; save the model again.") from error
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {config.get('format')}, this version reads {FORMAT}; update sc_ssl.")
+    return config
+
+
+def read_tensors(folder: str | Path) -> dict[str, Tensor]:
+    """Read ``model.safetensors`` onto the CPU."""
+    path = Path(folder) / TENSORS
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no complete model: {TENSORS} is missing; save the model again.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; save the model again.") from error
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        kind = "str" if value.dtype.kind in "OUS" else str(value.dtype)
+        return {"__array__": value.tolist(), "dtype": kind}
+    if isinstance(value, pd.DataFrame):
+        return {"__frame__": {str(name): column.tolist() for name, column in value.items()}}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a model's parameters are plain data, found {type(value).__name__}: {value!r}.")
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    if "__array__" in value:
+        return np.asarray(value["__array__"], dtype=object if value["dtype"] == "str" else value["dtype"])
+    if "__frame__" in value:
+        return pd.DataFrame(value["__frame__"])
+    return value

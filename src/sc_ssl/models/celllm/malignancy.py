@@ -1,0 +1,66 @@
+"""Labels of malignant cells, and whether they are batches in disguise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sc_ssl._logging import logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+#: minibatches' name for the labels: 1 malignant, 0 not, NaN unknown
+MALIGNANT = "malignant"
+#: a label that the batch tells for this share of the cells can be learnt from the batch alone
+SHARE_TOLD = 0.98
+
+
+def malignancy_labels(adata: AnnData, key: str, category: str | None = None) -> np.ndarray:
+    """1 for malignant cells, 0 for others, NaN where unknown; (n,) float32.
+
+    Raises
+    ------
+    KeyError
+        The column is not there.
+    ValueError
+        Neither booleans nor a category that is there; only one class.
+    """
+    if key not in adata.obs:
+        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
+    column = adata.obs[key]
+    known = column.notna().to_numpy()
+    if category is not None:
+        positive = (column.astype(str) == str(category)).to_numpy()
+    elif pd.api.types.is_bool_dtype(column) or set(column[known].unique()) <= {True, False}:
+        positive = column.eq(True).fillna(False).to_numpy(dtype=bool)
+    else:
+        names = ", ".join(repr(str(name)) for name in column[known].unique()[:5])
+        raise ValueError(f"obs[{key!r}] has {names}; say which one is malignant by malignant_category.")
+    if len(np.unique(positive[known])) < 2:
+        found = ", ".join(repr(str(name)) for name in column[known].unique()[:5]) or "nothing"
+        raise ValueError(
+            f"obs[{key!r}] must have malignant and other cells, found {found} only"
+            + (f" and no {category!r}" if category is not None and not positive.any() else "")
+            + "; leave out malignancy_key, or add cells of the other class."
+        )
+    return np.where(known, positive, np.nan).astype(np.float32)
+
+
+def warn_of_batches(y_n: np.ndarray, batch_n: np.ndarray, key: str) -> None:
+    """Say so when the batch tells the label, which can then be learnt without any biology."""
+    known = np.isfinite(y_n)
+    if len(np.unique(batch_n[known])) < 2:
+        return
+    table = pd.crosstab(batch_n[known], y_n[known])
+    told = table.max(axis=1).sum() / known.sum()
+    if told >= SHARE_TOLD > table.sum(axis=0).max() / known.sum():
+        logger.warning(
+            "The batch tells obs[%r] for %.0f %% of the cells: the malignancy term can be learnt from batch effects alone. "
+            "Use studies that have both kinds of cells, or leave out malignancy_key.",
+            key,
+            100 * told,
+        )

@@ -1,0 +1,157 @@
+"""A cell as patches of genes: which genes share a patch, how patches are embedded, and which are masked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import torch
+from scipy.cluster.hierarchy import leaves_list, linkage
+from torch import Tensor, nn
+
+from sc_ssl._checks import check_choice
+from sc_ssl.data import evenly_spread
+
+if TYPE_CHECKING:
+    from sc_ssl.data import Cells
+
+
+def patch_layout(order_g: Tensor, patch_size: int, *, square: bool = False) -> Tensor:
+    """Assign genes to patches, (t, p) positions of genes, −1 where the last patches have no gene left.
+
+    Parameters
+    ----------
+    order_g
+        Gene positions in the order in which they fill the matrix, (g,).
+    patch_size
+        Genes a patch, p.
+    square
+        The paper's layout: genes fill a matrix row by row, patches are squares of √p × √p. Otherwise each patch takes
+        p consecutive genes.
+    """
+    n_genes = len(order_g)
+    if not square:
+        n_patches = -(-n_genes // patch_size)
+        padded = order_g.new_full((n_patches * patch_size,), -1)
+        padded[:n_genes] = order_g
+        return padded.view(n_patches, patch_size)
+    edge = int(patch_size**0.5)
+    if edge**2 != patch_size:
+        raise ValueError(f"a square patch needs a square number of genes, found patch_size={patch_size}.")
+    n_across = -(-int((n_genes - 1) ** 0.5 + 1) // edge)
+    side = n_across * edge
+    padded = order_g.new_full((side * side,), -1)
+    padded[:n_genes] = order_g
+    squares = padded.view(n_across, edge, n_across, edge).transpose(1, 2).reshape(-1, patch_size)
+    return squares[(squares >= 0).any(dim=1)]
+
+
+def interleaved(order_g: Tensor, patch_size: int) -> Tensor:
+    """Deal the genes out to the patches in turn, so that each patch gets its share of the first genes, (t, p)."""
+    n_patches = -(-len(order_g) // patch_size)
+    padded = order_g.new_full((n_patches * patch_size,), -1)
+    padded[: len(order_g)] = order_g
+    return padded.view(patch_size, n_patches).T.contiguous()
+
+
+def to_patches(x_ng: Tensor, patch_genes_tp: Tensor) -> Tensor:
+    """Gather the genes of each patch, (n, g) → (n, t, p); slots without a gene are 0. Each gene stands in one slot."""
+    flat = patch_genes_tp.flatten()
+    x_nk = x_ng.index_select(1, flat.clamp(min=0))
+    if len(flat) > x_ng.shape[1]:  # known without asking the device
+        x_nk = torch.where(flat >= 0, x_nk, 0.0)
+    return x_nk.view(len(x_ng), *patch_genes_tp.shape)
+
+
+class TokenMask(NamedTuple):
+    """Positions of the visible (n, v) and of the hidden (n, m) tokens of each cell; together every token once."""
+
+    visible_nv: Tensor
+    hidden_nm: Tensor
+
+
+def random_mask(n_cells: int, n_tokens: int, rate: float, device: torch.device | str = "cpu") -> TokenMask:
+    """Hide a random share of the tokens, drawn for each cell alone (He et al. 2022, random masking).
+
+    ``floor(n_tokens * (1 - rate))`` tokens stay visible, but at least one is visible and at least one hidden.
+
+    Parameters
+    ----------
+    n_cells, n_tokens
+        Number of cells n and of tokens a cell.
+    rate
+        Share of hidden tokens, in (0, 1).
+    device
+        Where the positions are drawn.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate is the share of hidden tokens, in (0, 1), found {rate}.")
+    if n_tokens < 2:
+        raise ValueError(f"masking needs at least 2 tokens, found {n_tokens}.")
+    n_visible = min(max(int(n_tokens * (1 - rate) + 1e-9), 1), n_tokens - 1)
+    shuffled_nt = torch.rand(n_cells, n_tokens, device=device).argsort(dim=1)
+    return TokenMask(shuffled_nt[:, :n_visible], shuffled_nt[:, n_visible:])
+
+
+class LocalPatchEmbed(nn.Module):
+    """A p × d matrix for each patch: every gene has its own vector, a patch is the sum of value × vector.
+
+    Departs from the paper, whose convolution shares one kernel over all patches: genes are not pixels, and slot j of
+    one patch has nothing to do with slot j of the next.
+    """
+
+    def __init__(self, n_patches: int, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.weight_tpd = nn.Parameter(torch.empty(n_patches, patch_size, width))
+        bound = (6 / (patch_size + width)) ** 0.5
+        nn.init.uniform_(self.weight_tpd, -bound, bound)
+
+    def forward(self, patch_ntp: Tensor) -> Tensor:
+        """(n, t, p) → (n, t, d)."""
+        return torch.einsum("ntp,tpd->ntd", patch_ntp, self.weight_tpd)
+
+
+class ConvPatchEmbed(nn.Linear):
+    """One p × d matrix for all patches, the paper's convolution of kernel and stride P."""
+
+    def __init__(self, n_patches: int, patch_size: int, width: int) -> None:
+        super().__init__(patch_size, width)
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+GeneOrder = Literal["interleaved", "given", "square", "coexpression", "random"]
+GENE_ORDERS = ("interleaved", "given", "square", "coexpression", "random")
+
+
+def gene_patches(n_genes: int, patch_size: int, order: GeneOrder, cells: Cells | None) -> Tensor:
+    """Positions of the genes of each patch, (t, p), −1 for none.
+
+    Without cells, as when a model is loaded, a layout of the right shape whose values come with the saved tensors.
+    """
+    check_choice("gene_order", order, GENE_ORDERS)
+    given = torch.arange(n_genes)
+    if order == "interleaved":
+        return interleaved(given, patch_size)
+    if order == "random":
+        return patch_layout(torch.randperm(n_genes), patch_size)
+    if order == "coexpression" and cells is not None:
+        return patch_layout(torch.as_tensor(_coexpression_order(cells)), patch_size)
+    return patch_layout(given, patch_size, square=order == "square")
+
+
+def cross_context(n_patches: int) -> Tensor:
+    """True where two patches share a row or a column of the matrix of patches, (t, t)."""
+    side = int(np.ceil(n_patches**0.5))
+    row, column = torch.arange(n_patches) // side, torch.arange(n_patches) % side
+    return (row[:, None] == row) | (column[:, None] == column)
+
+
+def _coexpression_order(cells: Cells, *, max_cells: int = 5000) -> np.ndarray:
+    """Leaves of average linkage on the correlation of genes (log1p of counts per median library), (g,)."""
+    index = evenly_spread(cells.n_cells, max_cells)
+    per_library = np.median(cells.library_size) / cells.library_size[index]
+    logged = np.log1p(cells.rows(index).toarray() * per_library[:, None])
+    z = (logged - logged.mean(0)) / np.maximum(logged.std(0), 1e-6)
+    distance = 1 - z.T @ z / len(z)
+    return leaves_list(linkage(distance[np.triu_indices(len(distance), 1)], "average")).astype(np.int64)
