@@ -318,7 +318,7 @@ def test_cells_without_expressed_genes_are_named_and_harm_no_other(counts, warni
 
 
 def test_long_cells_are_warned_about(counts, warnings_logged, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.celllm.MANY_TOKENS", 50)
+    monkeypatch.setattr("sc_ssl.models.celllm.model.MANY_TOKENS", 50)
     fit(counts, max_training_genes=None)
     assert "attention takes long and much memory; set max_training_genes" in " ".join(warnings_logged())
     n_expressed = np.diff(counts.X.indptr)

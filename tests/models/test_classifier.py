@@ -142,7 +142,7 @@ def test_saved_classifier_predicts_the_same(classifier, cells, tmp_path):
         loaded.predict(cells, soft=True), classifier.predict(cells, soft=True), check_exact=True
     )
     assert (loaded.predict(cells) == classifier.predict(cells)).all()
-    with pytest.raises(ValueError, match="pretrained model is needed, found a 'CellClassifier'"):
+    with pytest.raises(ValueError, match="pretrained model is needed, found a CellClassifier"):
         CellClassifier.from_pretrained(tmp_path / "classifier", cells.copy(), labels_key="cell_type")
 
 

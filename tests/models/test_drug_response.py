@@ -9,7 +9,8 @@ import torch
 from sklearn.linear_model import Ridge
 
 from sc_ssl import models
-from sc_ssl.models import BYOL, drug_response
+from sc_ssl.models import BYOL
+from sc_ssl.models.supervised import drug_response
 from sc_ssl.models.supervised.drug_module import PENALTIES, ridge_regression, tanimoto
 from sc_ssl.models.supervised.drug_response import DrugResponse
 

@@ -104,7 +104,7 @@ def test_encoder_and_head_have_their_own_rates(pretrained, cells):
 
 
 def test_best_macro_f1_comes_back(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 50)
+    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 50)
     monkeypatch.setattr("sc_ssl.models.supervised.head.logistic_regression", lambda: DummyRegression())
     found = classify(
         pretrained, cells.copy(), epochs=30, freeze_encoder=True, lr_head=3.0, patience=40, validation_size=0.3
@@ -136,7 +136,7 @@ class DummyRegression:
 
 
 def test_a_start_that_training_does_not_better_is_kept(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
+    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 20)
     scores = iter([0.9, 0.5, 0.4])
     monkeypatch.setattr("sc_ssl.models.supervised.fine_tune.f1_score", lambda *args, **kwargs: next(scores))
     found = classify(pretrained, cells.copy(), epochs=2)
@@ -172,7 +172,7 @@ def assert_usable(found):
 
 
 def test_best_state_comes_back_after_an_interruption(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
+    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 20)
     scores = iter([0.1, 0.9, 0.5, 0.4, 0.3])
     monkeypatch.setattr("sc_ssl.models.supervised.fine_tune.f1_score", lambda *args, **kwargs: next(scores))
     found = interrupted(pretrained, cells.copy(), 3)
@@ -206,7 +206,7 @@ def test_an_error_leaves_it_untrained(pretrained, cells):
 
 
 def test_training_goes_on_with_the_same_split(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.classifier.MIN_TO_CHOOSE", 20)
+    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 20)
     found = classify(pretrained, cells.copy(), epochs=2)
     split = found._split[1]
     found.train(2, **QUICK)

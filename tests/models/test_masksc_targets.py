@@ -84,8 +84,8 @@ def test_diffusion_targets_are_places_in_the_graph_of_the_components(counts):
 
 
 def test_above_a_number_of_cells_evenly_spread_ones_are_trained_on(counts, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.masksc.MAX_GRAPH_CELLS", 50)
-    monkeypatch.setattr("sc_ssl.models.masksc.MAX_CELLS", 40)
+    monkeypatch.setattr("sc_ssl.models.masksc.model.MAX_GRAPH_CELLS", 50)
+    monkeypatch.setattr("sc_ssl.models.masksc.model.MAX_CELLS", 40)
     model = fit(counts)
     cells = model._training_cells()
     assert cells.n_cells == 50

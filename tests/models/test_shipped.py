@@ -10,9 +10,8 @@ from anndata import AnnData
 from small_models import QUICK
 
 from sc_ssl import models
-from sc_ssl.models import _shipped
 from sc_ssl.models.scpretrain.model import ScPretrain
-from sc_ssl.models.scpretrain.pretrained import SHIPPED, gene_names, load_renamed, ship
+from sc_ssl.models.scpretrain.pretrained import COLUMNS, SHIPPED, gene_names, load_renamed, ship
 from sc_ssl.models.supervised.classifier import CellClassifier
 
 #: a fifth has no ortholog
@@ -146,7 +145,7 @@ def test_the_shipped_encoder_is_small_and_has_a_card():
         assert f"| {source} |" in card
 
 
-@pytest.mark.parametrize("column", list(_shipped.COLUMNS.values()))
+@pytest.mark.parametrize("column", list(COLUMNS.values()))
 def test_the_shipped_encoder_knows_genes_by_every_name(genes, column):
     names = [name for name in genes[column] if name]
     assert len(names) == len(set(names)) > 2000

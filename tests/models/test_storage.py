@@ -75,14 +75,14 @@ def test_another_class_is_refused_by_name(folder):
 def test_a_class_of_another_version_is_refused(folder):
     change(folder, **{"class": "Tomorrow"})
     with pytest.raises(
-        ValueError, match="'Tomorrow', which this version does not know; it has .*ContrastiveSC, .*MaskSC"
+        ValueError, match="this version has no model class 'Tomorrow'; it has .*ContrastiveSC, .*MaskSC"
     ):
         models.load(folder)
 
 
 def test_a_name_that_is_no_model_is_not_looked_up(folder):
     change(folder, **{"class": "load"})
-    with pytest.raises(ValueError, match="does not know"):
+    with pytest.raises(ValueError, match="has no model class"):
         models.load(folder)
 
 

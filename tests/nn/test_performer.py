@@ -4,9 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sc_ssl.nn import Transformer
-
-from .transformer import RandomFeatures
+from sc_ssl.nn import RandomFeatures, Transformer
 
 
 def heads(n=3, t=20, k=8, scale=0.5):

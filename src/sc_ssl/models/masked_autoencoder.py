@@ -1,4 +1,4 @@
-"""Expression as a model with a decoder says it, and how much of what was measured that explains."""
+"""The masked autoencoder of Richter et al. (2024), with random and biological masks."""
 
 from __future__ import annotations
 

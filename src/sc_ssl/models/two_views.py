@@ -1,4 +1,4 @@
-"""Watching that an embedding does not collapse."""
+"""What methods without negatives share: two random views of each cell, a projector on the embedding, no collapse."""
 
 from __future__ import annotations
 

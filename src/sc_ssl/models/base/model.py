@@ -395,8 +395,9 @@ def class_named(name: str) -> type[SSLModel]:
     while todo:
         found |= {c.__name__: c for c in todo}
         todo = [sub for c in todo for sub in c.__subclasses__()]
-    if name not in found:
-        raise ValueError(f"no model class is named {name!r}; there are {', '.join(sorted(found))}.")
+    if name not in found or name == "SSLModel":
+        known = ", ".join(sorted(found.keys() - {"SSLModel"}))
+        raise ValueError(f"this version has no model class {name!r}; it has {known}.")
     return found[name]
 
 

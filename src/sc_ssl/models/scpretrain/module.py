@@ -1,4 +1,4 @@
-"""A linear encoder of centred log-expression on cells that stay sparse: the centring is done after the map."""
+"""scPretrain's network: an encoder, and for each data set a head that predicts the clusters of its own cells."""
 
 from __future__ import annotations
 

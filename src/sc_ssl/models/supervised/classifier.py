@@ -295,6 +295,10 @@ class CellClassifier(CellNamer):
             Under two types, or too few genes in common.
         """
         source = model if isinstance(model, SSLModel) else class_named(read_config(model)["class"]).load(model)
+        if isinstance(source, CellClassifier):
+            raise ValueError(
+                "a pretrained model is needed, found a CellClassifier; take the model that it started from."
+            )
         warn_untrained(source)
         check_choice("extra_genes", extra_genes, ("drop", "append"))
         if not 0 < min_coverage <= 1:

@@ -1,4 +1,4 @@
-"""Training of a classifier on labelled cells: from a probe, and with the best state restored where it can be told."""
+"""Training of a classifier on labelled cells: from a probe, and with the best state restored where it can be chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pretrained encoder with a head that tells cell types apart."""
+"""A classification head, which starts from a logistic regression, and the module that joins it to an encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph network on molecules."""
+"""Drugs as fingerprints, features or molecular graphs, and the graph network that reads these."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_graphs_need_smiles_that_can_be_read():
 
 
 def test_graphs_without_their_packages_name_the_extras(monkeypatch):
-    monkeypatch.setattr("sc_ssl.data.molecules.find_spec", lambda name: None)
+    monkeypatch.setattr("sc_ssl.models.supervised.molecules.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"sc_ssl\[drug,ppi\]"):
         molecular_graphs({"ethanol": "CCO"})
 
