@@ -12,7 +12,7 @@ from torch import nn
 
 from sc_ssl._checks import check_choice, check_share
 from sc_ssl.data import evenly_spread
-from sc_ssl.models.base import TrainingDefaults, positions
+from sc_ssl.models.base import Phase, TrainingDefaults, positions
 from sc_ssl.nn import MLP
 
 from .drug_module import MAX_CELLS, DrugResponseModule, ridge_regression
@@ -21,11 +21,10 @@ from .modality import modality_values
 from .molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
-    from sc_ssl.data import Cells
     from sc_ssl.models.base import SSLModel
 
     from .molecules import Drugs
@@ -176,8 +175,8 @@ class DrugResponse(OnEncoder):
         names = (self.adata if adata is None else adata).obs_names
         return pd.DataFrame(values, index=names[positions(len(names), indices)], columns=columns)
 
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """The cells with their responses beside them, after the ridge regression of these."""
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """One, on the cells with their responses beside them, after the ridge regression of these."""
         cells = self._own_cells()
         response_nm = response_values(self.adata, self.response_key, self.drug_names).to_numpy(np.float32, copy=True)
         z_nm = (response_nm - self.module.mean_m.numpy(force=True)) / self.module.sd_m.numpy(force=True)
@@ -186,7 +185,7 @@ class DrugResponse(OnEncoder):
         linear_gm, intercept_m = ridge_regression(self._map_cells(self.module.normalize, None, index), z_nm[index])
         self.module.linear_gm.copy_(torch.as_tensor(linear_gm))
         self.module.intercept_m.copy_(torch.as_tensor(intercept_m))
-        return cells.beside(response=response_nm)
+        yield Phase(self.module, cells.beside(response=response_nm), self.training, max_epochs)
 
 
 def response_values(adata: AnnData, key: str, drugs: Sequence[str], *, min_cells: int = 2) -> pd.DataFrame:

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sc_ssl.data import CellLoader
-from sc_ssl.models.base import INFERENCE_BATCH_SIZE, fit
+from sc_ssl.models.base import INFERENCE_BATCH_SIZE, Phase
+from sc_ssl.models.base.fit import fit
+from sc_ssl.models.base.model import to_lists
 from sc_ssl.nn import Transformer
 
 if TYPE_CHECKING:
@@ -132,6 +134,14 @@ class BestMacroF1(Callback):
         plan.log(f"{self.prefix}macro_f1_validation", self._score(plan))
         trainer.should_stop |= self._n_since >= self.patience
 
+    def on_train_end(self, trainer: Trainer, plan: LightningModule) -> None:
+        """Go back to the best state."""
+        self.restore()
+
+    def on_exception(self, trainer: Trainer, plan: LightningModule, exception: BaseException) -> None:
+        """Also when training is interrupted."""
+        self.restore()
+
     @torch.no_grad()
     def _score(self, plan: LightningModule) -> float:
         """Macro F1 of the state as it is, which is kept when it is the best so far."""
@@ -230,25 +240,22 @@ def _stage(
     patience: int,
     rates: dict[str, Any],
     prefix: str,
+    max_epochs: int | None,
     callbacks: Iterable[Callback] = (),
     plan_kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
     """One stage of training; also when it is interrupted, the best state so far stays."""
     best = [BestMacroF1(module, cells.take(held_out), label_n[held_out], patience, prefix)] if len(held_out) else []
-    try:
-        fit(
-            classifier,
-            module,
-            classifier.training,
-            cells=cells.beside(label=label_n),
-            val_idx=held_out,
-            plan_kwargs=classifier.training.plan | rates | (plan_kwargs or {}),
-            callbacks=[*best, *callbacks],
-            prefix=prefix,
-            resumable=False,  # training goes on from the best state, not from the one that was interrupted
-            **options,
-        )
-    finally:
-        for callback in best:
-            callback.restore()
+    phase = Phase(
+        module,
+        cells.beside(label=label_n),
+        classifier.training,
+        max_epochs,
+        prefix,
+        callbacks=best,
+        val_idx=held_out,
+        plan=rates,
+    )
+    fitted = fit(phase, history=to_lists(classifier.history_), callbacks=callbacks, plan_kwargs=plan_kwargs, **options)
+    classifier._take(phase, fitted)
