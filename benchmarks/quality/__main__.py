@@ -1,4 +1,4 @@
-"""``python -m sc_ssl.benchmark NAME --out DIR``."""
+"""``python -m benchmarks.quality NAME --out DIR``, from the top of a checkout."""
 
 import argparse
 import logging
@@ -6,43 +6,44 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from ._data import check
-
-BENCHMARKS = (
-    "celllm", "clustering", "encoder", "masksc", "n_clusters", "richter", "scpretrain", "scpretrain_cost", "speed"
-)  # fmt: skip
+#: name → the module whose ``benchmark`` takes the options of that name
+BENCHMARKS = {
+    "celllm": "celllm.tasks",
+    "clustering": "clustering.table",
+    "encoder": "scpretrain.encoder",
+    "masksc": "masksc.paper",
+    "n_clusters": "clustering.n_clusters",
+    "richter": "richter.tasks",
+    "scpretrain": "scpretrain.annotation",
+    "scpretrain_cost": "scpretrain.cost",
+    "speed": "speed",
+}
 CELLLM_TASKS = ("pretrain", "annotation", "dnc", "drug_sc", "drug_lines", "ppi")
 RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
+COMMON = ("name", "datasets", "seeds", "out", "methods")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a benchmark; what is in the output folder already is not run again."""
+    """Run a benchmark; runs that are in the output folder already are not repeated."""
     parser = _parser()
     args = parser.parse_args(arguments)
     if args.seeds < 1:
         parser.error(f"--seeds is at least 1, found {args.seeds}.")
-    benchmark = import_module(f"sc_ssl.benchmark.{args.name}")
-    common = {"name", "datasets", "seeds", "out", "methods"}
-    options = {option: value for option, value in vars(args).items() if option not in common}
-    datasets = benchmark.DATASETS
-    names = args.datasets or list(datasets[args.task] if isinstance(datasets, dict) else datasets)
-    of_task = {"task": args.task} if "task" in args else {}
-    rows = benchmark.rows(**of_task)
-    unknown = sorted(set(args.methods or ()) - set(rows))
+    options = {option: value for option, value in vars(args).items() if option not in COMMON}
+    benchmark = import_module(f"benchmarks.quality.{BENCHMARKS[args.name]}").benchmark(**options)
+    names = args.datasets or list(benchmark.datasets)
+    unknown = sorted(set(args.methods or ()) - set(benchmark.names))
     if unknown:
-        parser.error(f"no row is named {'; '.join(unknown)}. There are: {'; '.join(rows)}.")
+        parser.error(f"no row is named {'; '.join(unknown)}. There are: {'; '.join(benchmark.names)}.")
     try:  # before anything is trained
-        if hasattr(benchmark, "check"):
-            benchmark.check(names, args.methods, **options)
-        else:
-            check(names)
+        benchmark.check(names, args.methods)
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     logger = logging.getLogger("sc_ssl")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        benchmark.run(names, args.seeds, args.out, args.methods, **options)
+        benchmark.run(names, args.seeds, args.out, args.methods)
     finally:
         logger.setLevel(level)
     return 0
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--seeds", type=int, default=5, help="number of seeds (default: %(default)s)")
     common.add_argument("--out", type=Path, required=True, help="folder for CSV, Markdown and PNG")
-    parser = argparse.ArgumentParser("python -m sc_ssl.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.quality", description=__doc__)
     benchmarks = parser.add_subparsers(dest="name", required=True, metavar=f"{{{','.join(BENCHMARKS)}}}")
     parsers = {name: benchmarks.add_parser(name, parents=[common]) for name in BENCHMARKS}
     masksc = parsers["masksc"]

@@ -1,15 +1,13 @@
-"""Cells of a data set drawn by the seed, split, and as log-expression."""
+"""Cells of a data set drawn by a seed, split, and as log-expression."""
 
 from __future__ import annotations
 
 import numpy as np
 from anndata import AnnData
-from scipy import sparse
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sc_ssl._keys import SIZE_FACTOR
-from sc_ssl.data import Cells, log_expression
+from sc_ssl.data import library_size, log_expression, to_csr
 from sc_ssl.pp import select_genes
 
 #: types with fewer cells are left out: they could not be in every fold with neighbours left
@@ -20,6 +18,13 @@ TEST_SIZE = 0.2
 def draw_cells(n_cells: int, seed: int, max_cells: int) -> np.ndarray:
     """Positions of at most so many cells, sorted."""
     return np.sort(np.random.default_rng(seed).permutation(n_cells)[:max_cells])
+
+
+def subset(n_cells: int, at_most: int, seed: int) -> np.ndarray:
+    """Positions of all cells, or of so many drawn from more, sorted."""
+    if n_cells <= at_most:
+        return np.arange(n_cells)
+    return np.sort(np.random.default_rng(seed).choice(n_cells, at_most, replace=False))
 
 
 def labelled(adata: AnnData, seed: int, max_cells: int) -> AnnData:
@@ -43,14 +48,21 @@ def split(adata: AnnData, seed: int, *, by_type: bool = True) -> tuple[AnnData, 
     return train, test
 
 
-def variable_genes(adata: AnnData, *others: AnnData, n_genes: int = 2000) -> tuple[np.ndarray, ...]:
-    """Most variable genes of the first cells, (n, g), there and in others; log1p of counts per its median library."""
-    genes, found, target_sum = select_genes(adata, n_genes), [], None
+def variable_genes(
+    adata: AnnData, *others: AnnData, n_genes: int | None = 2000, target_sum: float | None = None
+) -> tuple[np.ndarray, ...]:
+    """log1p of counts per ``target_sum``, (n, g), of the first cells' most variable genes, there and in others.
+
+    ``n_genes=None`` takes all genes. The library size is that of all genes, by default divided by the first cells'
+    median.
+    """
+    genes, found = adata.var_names if n_genes is None else select_genes(adata, n_genes), []
     for part in (adata, *others):
-        # a key that is not there: the library size is that of all genes
-        cells = Cells.from_anndata(AnnData(part.X, var=part.var[[]]), genes, size_factor_key=SIZE_FACTOR)
-        target_sum = float(np.median(cells.size_factor)) if target_sum is None else target_sum
-        found.append(log_expression(sparse.csr_matrix(cells.matrix), cells.size_factor, target_sum).toarray())
+        counts = to_csr(part.X)
+        size_n = np.maximum(library_size(part, counts), 1)
+        target_sum = float(np.median(size_n)) if target_sum is None else target_sum
+        logged_ng = log_expression(counts, size_n, target_sum)[:, part.var_names.get_indexer(genes)]
+        found.append(logged_ng.toarray().astype(np.float32))
     return tuple(found)
 
 

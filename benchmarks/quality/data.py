@@ -1,5 +1,6 @@
 """Data sets by name: those of :mod:`sc_ssl.datasets`, and any h5ad file in the folders of ``SC_SSL_DATA``."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,6 @@ from anndata import AnnData
 
 from sc_ssl import datasets
 from sc_ssl.data import describe_matrix
-from sc_ssl.datasets._fetch import find_local
 
 
 def load(name: str) -> AnnData:
@@ -23,7 +23,7 @@ def load_all(name: str) -> AnnData:
     """Raw counts of all cells, also those without a type."""
     if name in datasets.__all__:
         return getattr(datasets, name)()
-    path = find_local(f"{name}.h5ad")
+    path = find(f"{name}.h5ad")
     if path is None:
         raise FileNotFoundError(
             f"{name!r} is no function of sc_ssl.datasets ({', '.join(datasets.__all__)}), and {name}.h5ad is in none of "
@@ -44,7 +44,13 @@ def check(names: Sequence[str], *, needs: Sequence[str] = (), counts: bool = Tru
 
 def resource(filename: str) -> Path:
     """A file in the folders of ``SC_SSL_DATA``."""
-    path = find_local(filename)
+    path = find(filename)
     if path is None:
         raise FileNotFoundError(f"{filename} is in none of the folders that SC_SSL_DATA names.")
     return path
+
+
+def find(filename: str) -> Path | None:
+    """The first file of that name in the folders of ``SC_SSL_DATA``, None where there is none."""
+    folders = [Path(folder).expanduser() for folder in os.environ.get("SC_SSL_DATA", "").split(os.pathsep) if folder]
+    return next((folder / filename for folder in folders if (folder / filename).is_file()), None)

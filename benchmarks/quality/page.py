@@ -1,43 +1,101 @@
-"""A task's runs as Markdown tables and a picture."""
+"""Pages in Markdown: how every page begins, and the two kinds of tables of runs."""
 
 from __future__ import annotations
 
+import datetime
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
 
-from sc_ssl.benchmark._runs import markdown, mean_sd, provenance
 from sc_ssl.metrics import paired_compare
 
-from ._task import Task
-
-#: with more data sets than this each is a line of the table, and no column
+COMMAND = "python -m benchmarks.quality"
+PACKAGES = ("sc_ssl", "scvi-tools", "torch", "scanpy", "anndata", "scikit-learn", "numpy")
+#: with more data sets than this, each is a line of a table and no column
 MANY_DATASETS = 6
 
 
-def text(runs: pd.DataFrame, task: Task, name: str) -> str:
-    """A table for each measure, rows × data sets of ``mean ± sd``, the paper's number last; transposed where that is wide."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [
-        f"<!-- written by python -m sc_ssl.benchmark richter --task {name} -->\n{provenance()}; seeds {seeds}. The "
-        f"numbers under `paper` are of other data: encoders trained on 20 million cells, {task.note}.\n"
-    ]
-    for measure in task.measures:
-        table, heading = _table(runs, measure, task.published), "row"
-        if "mean" in table:
+def write_page(
+    path: Path, command: str, lines: Iterable[str], runs: pd.DataFrame | None = None, *, note: str = ""
+) -> None:
+    """The command that writes the page, date, versions and the seeds of the runs, and then these lines."""
+    begin = f"{provenance()}." if runs is None else f"{provenance()}; {seeds(runs)}."
+    begin = f"{begin} {note}" if note else begin
+    path.write_text("\n".join([f"<!-- written by {COMMAND} {command} -->", begin, "", *lines]) + "\n")
+
+
+def provenance() -> str:
+    """Date, Python and package versions, in a line."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    return f"{datetime.date.today().isoformat()}; Python {platform.python_version()}, {versions}"
+
+
+def seeds(runs: pd.DataFrame) -> str:
+    """The seeds of runs, in words."""
+    found = sorted(runs["seed"].unique())
+    return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+
+
+def mean_sd(values: pd.Series) -> str:
+    """``mean ± sd`` over seeds; nothing where it is not defined."""
+    if values.isna().all():
+        return ""
+    return f"{values.mean():.3f} ± {values.std(ddof=0):.3f}" if len(values) > 1 else f"{values.mean():.3f}"
+
+
+def markdown(table: pd.DataFrame, index: str) -> list[str]:
+    """Lines of a Markdown table, floats with three decimals, NaN empty; ``index`` heads the column of row names."""
+
+    def text(value: object) -> str:
+        if isinstance(value, float):
+            return "" if value != value else f"{value:.3f}"
+        return str(value)
+
+    rows = [f"| {name} | " + " | ".join(map(text, row)) + " |" for name, *row in table.itertuples()]
+    return [f"| {index} | " + " | ".join(map(str, table.columns)) + " |", "|---" * (1 + table.shape[1]) + "|", *rows]
+
+
+def by_dataset(
+    runs: pd.DataFrame, measures: Sequence[str], *, by: str | list[str] = "dataset", title: str = "{0}"
+) -> list[str]:
+    """A table rows × measures of ``mean ± sd`` for each data set, or each value of ``by``."""
+    lines = []
+    for key, group in runs.groupby(by, sort=False):
+        heading = title.format(*(key if isinstance(key, tuple) else (key,)))
+        by_row = group.groupby("method", sort=False)[list(measures)].agg(mean_sd)
+        lines += [f"### {heading}\n", *markdown(by_row, "row"), ""]
+    return lines[:-1]
+
+
+def by_measure(
+    runs: pd.DataFrame,
+    measures: Sequence[str],
+    published: Mapping[str, Mapping[str, float]],
+    base: str | None = None,
+) -> list[str]:
+    """A table rows × data sets for each measure, the paper's number last; and rows compared with one, ``base``."""
+    lines = []
+    for measure in measures:
+        table, heading = _wide(runs, measure, published), "row"
+        if "mean" in table:  # many data sets: one a line
             table, heading = table.T, "data set"
-        lines += [f"\n### {measure}\n", *markdown(table, heading)]
-        compared = _compared(runs, measure, task.base if measure != "seconds" else None)
+        lines += [f"### {measure}\n", *markdown(table, heading), ""]
+        compared = compare(runs, measure, base if measure != "seconds" else None)
         if len(compared):
             lines += [
-                f"\n`{measure}` against `{task.base}`, over data sets, each the mean of its seeds: mean difference with its 95 % "
+                f"`{measure}` against `{base}`, over data sets, each the mean of its seeds: mean difference with its 95 % "
                 "interval, p of Wilcoxon's signed-rank test, share won.\n",
                 *markdown(compared, "row"),
+                "",
             ]
-    return "\n".join(lines) + "\n"
+    return lines[:-1]
 
 
-def _table(runs: pd.DataFrame, measure: str, published: dict[str, dict[str, float]]) -> pd.DataFrame:
+def _wide(runs: pd.DataFrame, measure: str, published: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Rows × data sets; with many data sets also the mean over them, of rows that were run on all."""
     rows, runs = list(runs["method"].unique()), runs.dropna(subset=[measure])
     names = list(runs["dataset"].unique())
     cells = {key: mean_sd(group[measure]) for key, group in runs.groupby(["method", "dataset"])}
@@ -51,46 +109,23 @@ def _table(runs: pd.DataFrame, measure: str, published: dict[str, dict[str, floa
     return table[(table != "").any(axis=1)]
 
 
-def _compared(runs: pd.DataFrame, measure: str, base: str | None) -> pd.DataFrame:
+def compare(runs: pd.DataFrame, measure: str, base: str | None) -> pd.DataFrame:
     """Each row against one, on the seeds that both have, averaged in each data set, where these are at least two."""
     wide = runs.pivot_table(index=["dataset", "seed"], columns="method", values=measure)
     found = {}
     for row in (row for row in runs["method"].unique() if row != base and {row, base} <= set(wide)):
         both = wide[[row, base]].dropna().groupby("dataset").mean()
         if len(both) > 1:
-            result = paired_compare(both[row], both[base])
-            found[row] = {
-                "difference": f"{result['difference']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})",
-                "p": f"{result['p_value']:.2g}",
-                "won": f"{result['won']:.0%}",
-                "data sets": f"{result['n']:.0f}",
-            }
+            found[row] = difference(both[row], both[base])
     return pd.DataFrame.from_dict(found, orient="index", columns=["difference", "p", "won", "data sets"])
 
 
-def draw(runs: pd.DataFrame, measure: str, path: Path) -> None:
-    """One panel a data set, a bar a row that most of them have, a dot a seed."""
-    from matplotlib.figure import Figure
-
-    runs = runs.dropna(subset=[measure])
-    names, n_with = list(runs["dataset"].unique()), runs.groupby("method")["dataset"].nunique()
-    rows = [row for row in runs["method"].unique()[::-1] if n_with[row] > len(names) / 2]
-    low = min(0.0, runs.loc[runs["method"].isin(rows), measure].min())
-    n_columns = min(len(names), 5)
-    n_lines = -(-len(names) // n_columns)
-    size = 1.5 + 2.6 * n_columns, n_lines * (0.34 * len(rows) + 1)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(n_lines, n_columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in panels[len(names) :]:
-        axes.remove()
-    for axes, name in zip(panels, names, strict=False):
-        of_name = runs[runs["dataset"] == name]
-        for position, row in enumerate(rows):
-            values = of_name.loc[of_name["method"] == row, measure]
-            axes.barh(position, values.mean(), color="C0", alpha=0.5)
-            axes.plot(values, [position] * len(values), ".", color="C0", markersize=4)
-        axes.set_title(name, fontsize="medium")
-        axes.set(xlabel=measure, xlim=(low, 1), yticks=range(len(rows)), yticklabels=rows)
-        axes.tick_params(labelbottom=True)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+def difference(ours: pd.Series, base: pd.Series) -> dict[str, str]:
+    """A paired comparison as text: mean difference (95 % interval), p, share won, number of pairs."""
+    result = paired_compare(ours, base)
+    return {
+        "difference": f"{result['difference']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})",
+        "p": f"{result['p_value']:.2g}",
+        "won": f"{result['won']:.0%}",
+        "data sets": f"{result['n']:.0f}",
+    }

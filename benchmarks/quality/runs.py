@@ -1,18 +1,19 @@
-"""Runs of a table, one CSV row each: a run that is there already is not done again."""
+"""Finished runs of a table, one CSV row each: a run that is there already is not repeated."""
 
 import csv
-import datetime
-import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-PACKAGES = ("sc_ssl", "scvi-tools", "torch", "scanpy", "anndata", "scikit-learn", "numpy")
+T = TypeVar("T")
+#: values of the columns that identify a run
+Run = dict[str, Any]
 
 
 class Runs:
@@ -21,22 +22,28 @@ class Runs:
     Parameters
     ----------
     path
-        The file; it is made with the first run, and a later start goes on from what it holds.
+        The file; it is created with the first run, and a later start resumes from it.
     keys
         Names of the columns that identify a run.
     """
 
-    def __init__(self, path: Path, keys: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, keys: Sequence[str]) -> None:
         self.path = path
-        self.keys = keys
+        self.keys = tuple(keys)
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def table(self) -> pd.DataFrame:
         """All finished runs."""
         return pd.read_csv(self.path) if self.path.exists() else pd.DataFrame(columns=list(self.keys))
 
-    def missing(self, wanted: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The wanted runs that are not there yet, with a bar that says which one is on and how much time is left."""
+    def fill(self, wanted: Iterable[Run], score: Callable[[Run], Mapping[str, Any]]) -> pd.DataFrame:
+        """Score the wanted runs that are missing; all finished runs."""
+        for this in self.missing(wanted):
+            self.add(this | dict(score(this)))
+        return self.table()
+
+    def missing(self, wanted: Iterable[Run]) -> Iterator[Run]:
+        """The wanted runs that are not finished, with a progress bar that names the current one."""
         done = {tuple(map(str, row)) for row in self.table()[list(self.keys)].itertuples(index=False)}
         todo = [run for run in wanted if tuple(str(run[key]) for key in self.keys) not in done]
         with tqdm(todo, desc=self.path.stem, unit="run", disable=not todo) as bar:
@@ -44,76 +51,51 @@ class Runs:
                 bar.set_postfix_str(" ".join(str(run[key]) for key in self.keys))
                 yield run
 
-    def add(self, run: dict[str, Any]) -> None:
-        """Append a run; it is on disk when this returns."""
+    def add(self, run: Run) -> None:
+        """Append a run, under the columns of the file; it is on disk when this returns."""
+        columns = list(run)
+        if self.path.exists():
+            columns = list(pd.read_csv(self.path, nrows=0).columns)
+            unknown = [column for column in run if column not in columns]
+            if unknown:
+                raise ValueError(
+                    f"{self.path} has the columns {', '.join(columns)}, but the run has {unknown[0]!r} too."
+                )
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(run))
+            writer = csv.DictWriter(file, fieldnames=columns)
             if new:
                 writer.writeheader()
             writer.writerow(run)
 
 
-def every(
-    names: Sequence[str], n_seeds: int, rows: Iterable[str], methods: list[str] | None = None
-) -> list[dict[str, Any]]:
-    """Each data set with each row, or with those named, and each seed; the first seed of all comes first."""
-    rows = [row for row in rows if methods is None or row in methods]
-    return [{"dataset": name, "method": row, "seed": seed} for seed in range(n_seeds) for name in names for row in rows]
+def grid(values: Mapping[str, Iterable[Any]], order: Sequence[str] | None = None) -> list[Run]:
+    """Each combination of these values; along ``order`` the first key varies slowest."""
+    order = tuple(order or values)
+    combined = (dict(zip(order, found, strict=True)) for found in product(*(list(values[key]) for key in order)))
+    return [{key: run[key] for key in values} for run in combined]
 
 
-def asked_for(rows: Mapping[str, Any], on_demand: Mapping[str, Any], methods: Sequence[str] | None) -> dict[str, Any]:
-    """The rows, and of those on demand the ones that are named."""
-    return dict(rows) | {name: row for name, row in on_demand.items() if name in (methods or ())}
+def chosen(rows: Mapping[str, T], on_demand: Mapping[str, T], methods: Sequence[str] | None) -> dict[str, T]:
+    """The rows that are run by default, or those of all that are named."""
+    if methods is None:
+        return dict(rows)
+    return {name: row for name, row in {**rows, **on_demand}.items() if name in methods}
+
+
+def timed(function: Callable[..., T], *arguments: Any) -> tuple[T, dict[str, float]]:
+    """What a function returns, and the wall-clock ``seconds`` and ``processor_seconds`` that it takes."""
+    wall, processor = time.perf_counter(), time.process_time()
+    found = function(*arguments)
+    taken = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
+    return found, taken
 
 
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array in this file; where there is none, it is made and saved first."""
+    """The array in this file; where there is none, it is computed and saved first."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npy")
         np.save(part, make())
         part.replace(path)  # a run that is killed while it writes leaves no half array
     return np.load(path)
-
-
-def provenance() -> str:
-    """Date, Python and package versions, in a line."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    return f"{datetime.date.today().isoformat()}; Python {platform.python_version()}, {versions}"
-
-
-def mean_sd(values: pd.Series) -> str:
-    """``mean ± sd`` over seeds; nothing where it is not defined."""
-    if values.isna().all():
-        return ""
-    return f"{values.mean():.3f} ± {values.std(ddof=0):.3f}" if len(values) > 1 else f"{values.mean():.3f}"
-
-
-def markdown(table: pd.DataFrame, index: str) -> list[str]:
-    """Lines of a Markdown table, floats with three digits; ``index`` heads the column of row names."""
-
-    def text(value: object) -> str:
-        return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-    rows = [f"| {name} | " + " | ".join(map(text, row)) + " |" for name, *row in table.itertuples()]
-    return [f"| {index} | " + " | ".join(map(str, table.columns)) + " |", "|---" * (1 + table.shape[1]) + "|", *rows]
-
-
-def page(
-    runs: pd.DataFrame,
-    command: str,
-    measures: Sequence[str],
-    *,
-    by: str | list[str] = "dataset",
-    title: str = "{0}",
-    below: Sequence[str] = (),
-) -> str:
-    """A page in Markdown: who wrote it, a table rows × measures for each data set or value of ``by``, and more lines."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [f"<!-- written by python -m sc_ssl.benchmark {command} -->\n{provenance()}; seeds {seeds}."]
-    for key, group in runs.groupby(by, sort=False):
-        heading = title.format(*(key if isinstance(key, tuple) else (key,)))
-        by_row = group.groupby("method", sort=False)[list(measures)].agg(mean_sd)
-        lines += [f"\n### {heading}\n", *markdown(by_row, "row")]
-    return "\n".join([*lines, *below]) + "\n"

@@ -4,7 +4,6 @@ Processor seconds are what is compared: on one thread they do not depend on what
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,58 +12,67 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from sc_ssl import _compat, models
+from sc_ssl import models
 from sc_ssl.data import CellLoader
 from sc_ssl.pp import select_genes
-from sc_ssl.train import seeded
 
-from ._data import load
-from ._rows import METHODS, ON_DEMAND, QUIET
-from ._runs import Runs, markdown, provenance
+from .clustering import methods
+from .data import load
+from .embeddings import QUIET, Embed, built
+from .page import markdown
+from .runs import Run
+from .table import Table
 
 DATASETS = ("pbmc4k", "worm_neuron")
-CLASSES = {"masksc": models.MaskSC, "contrastive_sc": models.ContrastiveSC}
+#: rows that are run by default, and those whose epochs are compared with bare steps
+ROWS = ("scvi", "masksc", "contrastive_sc")
+TRAINED = ("masksc", "contrastive_sc")
+MEASURES = ["seconds", "processor_seconds", "host_overhead"]
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Time what is missing in ``out/speed.csv`` and write ``speed.md``; one seed is enough, data sets one by one."""
-    runs = Runs(out / "speed.csv", ("dataset", "method", "seed"))
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for name in names
-        for method in methods or ("scvi", *CLASSES)
-        for seed in range(n_seeds)
-    ]
-    for this in runs.missing(wanted):
-        adata = load(this["dataset"])
-        genes = select_genes(adata, 2000)
-        # two of the methods are told the number of types
-        cells = AnnData(sparse.csr_matrix(adata.X), obs=adata.obs[["cell_type"]], var=adata.var[[]])[:, genes].copy()
-        wall, processor = time.perf_counter(), time.process_time()
-        (METHODS | ON_DEMAND)[this["method"]](cells, this["seed"])
-        taken = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
-        overhead = _host_overhead(CLASSES[this["method"]], cells) if this["method"] in CLASSES else float("nan")
-        runs.add(this | taken | {"host_overhead": overhead, "threads": torch.get_num_threads()})
-    table = _table(runs.table())
-    lines = [f"<!-- written by python -m sc_ssl.benchmark speed -->\n{provenance()}.\n"]
-    lines += markdown(table.set_index("dataset"), "dataset")
-    (out / "speed.md").write_text("\n".join(lines) + "\n")
-    print(table.to_string(index=False))
+def benchmark() -> Table:
+    """What the command line runs; one seed is enough."""
+    rows = methods.METHODS | methods.ON_DEMAND
+    return Table(
+        name="speed",
+        command="speed",
+        datasets=DATASETS,
+        rows={row: rows[row] for row in ROWS},
+        on_demand={row: embed for row, embed in rows.items() if row not in ROWS},
+        prepare=cells,
+        shared_by=("dataset",),
+        fit=embedded,
+        evaluate=overhead,
+        clocks=("seconds", "processor_seconds"),
+        lines=lambda runs: markdown(ratios(runs).set_index("dataset"), "dataset"),
+    )
 
 
-def rows() -> tuple[str, ...]:
-    """What ``--methods`` takes."""
-    return tuple(METHODS | ON_DEMAND)
+def cells(name: str) -> AnnData:
+    """The 2,000 most variable genes."""
+    adata = load(name)
+    genes = select_genes(adata, 2000)
+    # two of the methods take the number of types
+    return AnnData(sparse.csr_matrix(adata.X), obs=adata.obs[["cell_type"]], var=adata.var[[]])[:, genes].copy()
 
 
-def _host_overhead(model_class: type, cells: AnnData, n_epochs: int = 10) -> float:
+def embedded(embed: Embed, adata: AnnData, this: Run) -> str:
+    """Embed the cells; the name of the method."""
+    embed(adata, this["seed"])
+    return this["method"]
+
+
+def overhead(method: str, adata: AnnData, this: Run) -> dict[str, float]:
+    """The share of host overhead in training, of methods that are trained here."""
+    share = _host_overhead(method, adata) if method in TRAINED else float("nan")
+    return {"host_overhead": share, "threads": torch.get_num_threads()}
+
+
+def _host_overhead(method: str, cells: AnnData, n_epochs: int = 10) -> float:
     """1 − (forward, backward and optimiser steps on minibatches that lie ready) / (the same epochs of ``train``)."""
-    cells = cells.copy()
-    with seeded(0):
-        model_class.setup_anndata(cells)
-        model = model_class(cells)
-        options: dict[str, Any] = {"accelerator": "cpu", **QUIET}
-        trained_on = model._training_cells(max_epochs=1, **options)
+    options: dict[str, Any] = {"accelerator": "cpu", **QUIET}
+    with built(method, cells, 0) as model:
+        trained_on = model._training_cells(max_epochs=1, **options)  # private: cells with their targets
         defaults, module = model.training, model.module
         seconds = {}
         for epochs in (1, 1 + n_epochs):  # the difference leaves out what happens once a training
@@ -72,9 +80,7 @@ def _host_overhead(model_class: type, cells: AnnData, n_epochs: int = 10) -> flo
             models.fit(model, module, defaults, cells=trained_on, max_epochs=epochs, **options)
             seconds[epochs] = time.process_time() - start
         per_epoch = (seconds[1 + n_epochs] - seconds[1]) / n_epochs
-        bare = _bare_epoch(module, trained_on, defaults, n_epochs)
-    _compat.release(type(model), cells)
-    return 1 - bare / per_epoch
+        return 1 - _bare_epoch(module, trained_on, defaults, n_epochs) / per_epoch
 
 
 def _bare_epoch(module: torch.nn.Module, cells: Any, defaults: models.TrainingDefaults, n_epochs: int) -> float:
@@ -95,12 +101,9 @@ def _bare_epoch(module: torch.nn.Module, cells: Any, defaults: models.TrainingDe
     return (time.process_time() - start) / n_epochs
 
 
-def _table(runs: pd.DataFrame) -> pd.DataFrame:
-    mean = (
-        runs.groupby(["dataset", "method"], sort=False)[["seconds", "processor_seconds", "host_overhead"]]
-        .mean()
-        .reset_index()
-    )
+def ratios(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds, and how many times faster than scVI a row is, by processor seconds."""
+    mean = runs.groupby(["dataset", "method"], sort=False)[MEASURES].mean().reset_index()
     scvi = mean[mean["method"] == "scvi"].set_index("dataset")["processor_seconds"]
     mean["times faster than scVI"] = mean["dataset"].map(scvi) / mean["processor_seconds"]
-    return mean.round(3)
+    return mean

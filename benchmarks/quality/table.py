@@ -1,44 +1,144 @@
-"""What a task consists of."""
+"""What the command line runs: a benchmark, mostly one table of runs with its page and picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-#: what the task prepared and a seed to scores
-Row = Callable[[Any, int], dict[str, float]]
+import pandas as pd
+
+from . import data
+from .page import write_page
+from .runs import Run, Runs, chosen, grid, timed
+
+#: decimals of seconds in the CSV
+DECIMALS = 3
 
 
-@dataclass(frozen=True)
-class Task:
-    """A task of the paper: its data, rows and measures.
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What can be run by name on data sets by name.
 
     Attributes
     ----------
     datasets
-        Names of the data sets.
-    prepare
-        A data set's name and a seed to what its rows take, the same for all of them.
+        Names of the data sets, where none are given.
     rows
-        Run by default.
-    measures
-        What the page shows of the scores; the first is drawn.
-    published
-        The paper's number by row and measure.
-    note
-        What the paper's numbers are of.
+        Rows of the table by name; all are run by default.
     on_demand
-        Rows that are run only when they are asked for by name.
-    base
-        The row that the others are compared with over data sets and seeds, if there is one.
+        Rows that are run only when they are named.
+    needs
+        Files in the folders of ``SC_SSL_DATA`` that are read beside the data sets.
+    counts
+        Are raw counts and cell types needed?
     """
 
     datasets: tuple[str, ...]
-    prepare: Callable[[str, int], Any]
-    rows: Mapping[str, Row]
-    measures: tuple[str, ...]
-    published: Mapping[str, Mapping[str, float]]
-    note: str
-    on_demand: Mapping[str, Row] = field(default_factory=dict)
-    base: str | None = None
+    rows: Mapping[str, Any]
+    on_demand: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    counts: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What ``--methods`` takes."""
+        return (*self.rows, *self.on_demand)
+
+    def check(self, datasets: Sequence[str], methods: Sequence[str] | None) -> None:
+        """An error unless all that is read is there."""
+        data.check(datasets, needs=self.needs, counts=self.counts)
+
+    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
+        """Do the runs that are missing in the folder, and write its pages and pictures."""
+        raise NotImplementedError
+
+
+def fit_by_seed(row: Callable[[Any, int], Any], prepared: Any, this: Run) -> Any:
+    """A row is a function of what was prepared and of a seed."""
+    return row(prepared, this["seed"])
+
+
+def as_returned(result: Any, prepared: Any, this: Run) -> Mapping[str, Any]:
+    """A row returns its scores."""
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Benchmark):
+    """Runs in ``<name>.csv`` with a page ``<name>.md`` and a picture ``<name>.png``.
+
+    A run prepares its cells, which consecutive runs share, fits its row (this is timed), and evaluates the result.
+
+    Attributes
+    ----------
+    name
+        Stem of the files.
+    command
+        What follows ``python -m benchmarks.quality``, for the page.
+    prepare
+        The values of ``shared_by`` → what rows take.
+    lines
+        All runs, rows in their order → the page in Markdown.
+    shared_by
+        Keys whose values decide what is prepared.
+    fit
+        A row, what was prepared, and a run → a result.
+    evaluate
+        The result, what was prepared, and the run → further columns.
+    varied
+        Further keys and their values.
+    is_wanted
+        Is this combination to be run?
+    keys
+        Columns that identify a run, in the order of the CSV file.
+    order
+        The same, the one that varies slowest first.
+    clocks
+        ``"seconds"``, ``"processor_seconds"``: columns for the time of ``fit``.
+    draw
+        All runs and a file → a picture there.
+    note
+        Further text after date and versions on the page.
+    """
+
+    name: str
+    command: str
+    prepare: Callable[..., Any]
+    lines: Callable[[pd.DataFrame], Sequence[str]]
+    shared_by: tuple[str, ...] = ("dataset", "seed")
+    fit: Callable[[Any, Any, Run], Any] = fit_by_seed
+    evaluate: Callable[[Any, Any, Run], Mapping[str, Any]] = as_returned
+    varied: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    is_wanted: Callable[[Run], bool] = lambda this: True
+    keys: tuple[str, ...] = ("dataset", "method", "seed")
+    order: tuple[str, ...] = ("seed", "dataset", "method")
+    clocks: tuple[str, ...] = ("seconds",)
+    draw: Callable[[pd.DataFrame, Path], None] | None = None
+    note: str = ""
+
+    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
+        """Do the runs that are missing, and write the page and the picture of all."""
+        rows = chosen(self.rows, self.on_demand, methods)
+        values = {"dataset": datasets, "method": rows, "seed": range(n_seeds), **self.varied}
+        wanted = grid({key: values[key] for key in self.keys}, self.order)
+        prepare = lru_cache(maxsize=1)(self.prepare)
+
+        def score(this: Run) -> dict[str, Any]:
+            prepared = prepare(*(this[key] for key in self.shared_by))
+            result, taken = timed(self.fit, rows[this["method"]], prepared, this)
+            found = dict(self.evaluate(result, prepared, this))
+            return found | {clock: round(taken[clock], DECIMALS) for clock in self.clocks}
+
+        runs = Runs(out / f"{self.name}.csv", self.keys).fill(filter(self.is_wanted, wanted), score)
+        if len(runs):
+            self.show(runs, out)
+
+    def show(self, runs: pd.DataFrame, out: Path) -> None:
+        """Write the page and the picture, rows in the order of the table."""
+        runs = runs.sort_values("method", key=pd.Index(self.names).get_indexer_for, kind="stable")
+        write_page(out / f"{self.name}.md", self.command, self.lines(runs), runs, note=self.note)
+        if self.draw is not None:
+            self.draw(runs, out / f"{self.name}.png")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,19 +14,19 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
+from benchmarks.quality.cells import labelled, types, variable_genes, z_scores
+from benchmarks.quality.data import load
+from benchmarks.quality.embeddings import QUIET, Embed, model_of, pca_standard, scvi
+from benchmarks.quality.figures import bars_by_measure
+from benchmarks.quality.page import by_dataset, markdown
+from benchmarks.quality.richter.neighbours import N_NEIGHBORS
+from benchmarks.quality.runs import Run
+from benchmarks.quality.table import Table
 from sc_ssl.metrics import pca_space
 from sc_ssl.models import CellClassifier, CellLM
 from sc_ssl.train import seeded
 
-from ._bars import draw_bars
-from ._data import load
-from ._rows import QUIET, Embed, built, pca_standard, scvi
-from ._runs import Runs, every, markdown, page
-from .richter._cells import labelled, types, variable_genes, z_scores
-from .richter.neighbours import N_NEIGHBORS
-
 DATASETS = ("pbmc_zheng_facs", "pancreas_baron_mouse")
-KEYS = ("dataset", "method", "seed")
 MEASURES = ("macro_f1", "accuracy")
 MAX_CELLS = 1100
 TEST_SHARE = 0.2
@@ -38,9 +36,9 @@ MAX_EPOCHS = 10
 PUBLISHED = pd.DataFrame(
     {
         "task": [
-            "cell types: data set and kind of F1 not said, probably Zheng 68k",
+            "cell types: data set and kind of F1 not stated, probably Zheng 68k",
             "drug sensitivity of single cells, 5 % of them labelled: mean of two data sets not to be had with valid labels",
-            "ln IC50 of cell lines: split not said",
+            "ln IC50 of cell lines: split not stated",
         ],
         "measure": ["F1", "F1", "Pearson × 100"],
         "CellLM": [71.8, 88.9, 93.4],
@@ -55,9 +53,7 @@ Predict = Callable[[AnnData, np.ndarray, int], np.ndarray]
 @cache
 def pretrained(name: str, seed: int) -> CellLM:
     """CellLM of the data set's cells, labels unseen."""
-    with built(CellLM, cells(name, seed), seed) as model:
-        model.train(**QUIET)
-        return model
+    return model_of("celllm", cells(name, seed), seed)
 
 
 def cells(name: str, seed: int) -> AnnData:
@@ -77,8 +73,7 @@ def celllm(*, trained: bool = True, head: dict[str, Any] | None = None, **option
             if trained:
                 model = pretrained(adata.uns["name"], seed)
             else:
-                with built(CellLM, adata, seed, n_start_components=0) as model:
-                    model.is_trained_ = True
+                model = model_of("celllm", adata, seed, trained=False, n_start_components=0)
             classifier = CellClassifier.from_pretrained(model, target, labels_key="label", **head or {})
             classifier.train(**QUIET, **options)
             return classifier.predict(unknown=None)
@@ -124,20 +119,32 @@ ROWS: dict[str, Predict] = {
 }
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing in ``out/celllm_annotation.csv`` and write its page and picture."""
-    runs = Runs(out / "celllm_annotation.csv", KEYS)
-    for this in runs.missing(every(names, n_seeds, ROWS, methods)):
-        adata = cells(this["dataset"], this["seed"])
-        order = np.random.default_rng(this["seed"]).permutation(adata.n_obs)
-        test, train = np.split(order, [round(TEST_SHARE * len(order))])
-        start = time.process_time()
-        predicted, truth = ROWS[this["method"]](adata, train, this["seed"])[test], types(adata)[test]
-        scores = {"macro_f1": f1_score(truth, predicted, average="macro"), "accuracy": np.mean(truth == predicted)}
-        runs.add(this | scores | {"processor_seconds": round(time.process_time() - start, 1)})
-    table = runs.table()
-    published = ["\n### What the paper prints\n", *markdown(PUBLISHED, "task")]
-    (out / "celllm_annotation.md").write_text(
-        page(table, "celllm --task annotation", [*MEASURES, "processor_seconds"], below=published)
+def benchmark() -> Table:
+    """What the command line runs."""
+    measures = [*MEASURES, "processor_seconds"]
+    return Table(
+        name="celllm_annotation",
+        command="celllm --task annotation",
+        datasets=DATASETS,
+        rows=ROWS,
+        prepare=cells,
+        fit=lambda row, adata, this: row(adata, divide(adata, this["seed"])[1], this["seed"]),
+        evaluate=score,
+        clocks=("processor_seconds",),
+        lines=lambda runs: [*by_dataset(runs, measures), "\n### What the paper prints\n", *markdown(PUBLISHED, "task")],
+        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path),
     )
-    draw_bars(table, MEASURES, out / "celllm_annotation.png")
+
+
+def divide(adata: AnnData, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the test cells and of the labelled ones."""
+    order = np.random.default_rng(seed).permutation(adata.n_obs)
+    test, train = np.split(order, [round(TEST_SHARE * len(order))])
+    return test, train
+
+
+def score(predicted: np.ndarray, adata: AnnData, this: Run) -> dict[str, float]:
+    """Macro F1 and accuracy of the test cells."""
+    test, _ = divide(adata, this["seed"])
+    truth, predicted = types(adata)[test], predicted[test]
+    return {"macro_f1": f1_score(truth, predicted, average="macro"), "accuracy": np.mean(truth == predicted)}

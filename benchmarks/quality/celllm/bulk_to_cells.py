@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from benchmarks.quality.data import load, load_all, resource
+from benchmarks.quality.figures import bars_by_measure
+from benchmarks.quality.page import markdown, mean_sd
+from benchmarks.quality.runs import Run
+from benchmarks.quality.table import Table
 from sc_ssl.data import library_size, log_expression, to_csr
 
-from ._bars import draw_bars
-from ._data import load, load_all, resource
-from ._drug_lines import ours
-from ._runs import Runs, markdown, mean_sd, provenance
-from ._screen import Predict, Screen, drug_mean, ridge
+from .drug_lines import ours
+from .screen import Predict, Screen, drug_mean, ridge
 
 BULK, CELLS = "celllines_ccle_gdsc", "celllines_mixology"
 #: files that are read beside the data sets
@@ -26,7 +26,6 @@ NEEDS = (f"{BULK}.h5ad", f"{CELLS}.h5ad", "mixology_lines_ln_ic50_gdsc.csv", "dr
 LINES = {"HCC827": "HCC827", "H1975": "NCI-H1975", "A549": "A549", "H2228": "NCI-H2228", "H838": "NCI-H838"}
 #: whose target is mutated in HCC827 (exon 19) and, with T790M against all but the third generation, in H1975
 EGFR_INHIBITORS = ("Afatinib", "AZD3759", "Erlotinib", "Gefitinib", "Lapatinib", "Osimertinib", "Sapitinib")
-KEYS = ("dataset", "method", "seed")
 MEASURES = ("hcc827_first", "hcc827_margin", "egfr_spearman", "all_drugs_spearman")
 MIN_LINES = 4
 
@@ -62,28 +61,33 @@ ROWS: dict[str, Callable[[Screen, int], pd.DataFrame]] = {
 }
 
 
-def run(n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing in ``out/celllm_bulk_to_cells.csv`` and write its page and picture."""
-    runs = Runs(out / "celllm_bulk_to_cells.csv", KEYS)
-    wanted = [
-        {"dataset": CELLS, "method": method, "seed": seed}
-        for seed in range(n_seeds)
-        for method in ROWS
-        if methods is None or method in methods
-    ]
-    for this in runs.missing(wanted):
-        screen = Screen.read(BULK)
-        shared = screen.x_ng.columns.intersection(load(CELLS).var_names, sort=False)
-        screen = replace(screen, x_ng=screen.x_ng[shared])
-        start = time.perf_counter()
-        predicted = ROWS[this["method"]](screen, this["seed"])
-        seconds = round(time.perf_counter() - start, 1)
-        gefitinib = {f"gefitinib_{line}": predicted["Gefitinib"].get(line, np.nan) for line in LINES}
-        scores = score(predicted, measured(screen)) | gefitinib
-        runs.add(this | {name: round(float(value), 4) for name, value in scores.items()} | {"seconds": seconds})
-    if len(runs.table()):
-        (out / "celllm_bulk_to_cells.md").write_text(page(runs.table()))
-        draw_bars(runs.table(), MEASURES, out / "celllm_bulk_to_cells.png")
+def benchmark() -> Table:
+    """The second table of ``--task drug_sc``."""
+    return Table(
+        name="celllm_bulk_to_cells",
+        command="celllm --task drug_sc",
+        datasets=(CELLS,),
+        rows=ROWS,
+        needs=NEEDS,
+        prepare=shared_screen,
+        shared_by=("dataset",),
+        evaluate=score_lines,
+        lines=lines,
+        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path),
+    )
+
+
+def shared_screen(name: str) -> Screen:
+    """The bulk screen, on the genes that single cells of this data set measured too."""
+    screen = Screen.read(BULK)
+    shared = screen.x_ng.columns.intersection(load(name).var_names, sort=False)
+    return replace(screen, x_ng=screen.x_ng[shared])
+
+
+def score_lines(predicted: pd.DataFrame, screen: Screen, this: Run) -> dict[str, float]:
+    """Scores of the ranks, and what is predicted for gefitinib."""
+    gefitinib = {f"gefitinib_{line}": predicted["Gefitinib"].get(line, np.nan) for line in LINES}
+    return {name: float(value) for name, value in (score(predicted, measured(screen)) | gefitinib).items()}
 
 
 def line_names() -> np.ndarray:
@@ -154,14 +158,13 @@ def _with(screen: Screen, x_ng: pd.DataFrame) -> Screen:
     return replace(screen, x_ng=pd.concat([screen.x_ng, x_ng]), y_nm=pd.concat([screen.y_nm, y_nm.astype(np.float32)]))
 
 
-def page(runs: pd.DataFrame) -> str:
+def lines(runs: pd.DataFrame) -> list[str]:
     """A table of ranks, and the predictions for one drug."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task drug_sc -->\n{provenance()}; seeds {seeds}.\n"]
     by_row = runs.groupby("method", sort=False)
-    lines += markdown(by_row[[*MEASURES, "seconds"]].agg(mean_sd), "row")
     gefitinib = by_row[[f"gefitinib_{line}" for line in LINES]].mean().set_axis(list(LINES), axis=1)
-    truth = measured(Screen.read(BULK))["Gefitinib"]
-    gefitinib.loc["measured"] = truth
-    lines += ["\nln IC50 of gefitinib (µM), as predicted and as measured:\n", *markdown(gefitinib, "row")]
-    return "\n".join(lines) + "\n"
+    gefitinib.loc["measured"] = measured(Screen.read(BULK))["Gefitinib"]
+    return [
+        *markdown(by_row[[*MEASURES, "seconds"]].agg(mean_sd), "row"),
+        "\nln IC50 of gefitinib (µM), as predicted and as measured:\n",
+        *markdown(gefitinib, "row"),
+    ]

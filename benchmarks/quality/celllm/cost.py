@@ -12,14 +12,15 @@ import pandas as pd
 import torch
 from torch import nn
 
+from benchmarks.quality.data import load
+from benchmarks.quality.embeddings import built
+from benchmarks.quality.figures import DPI
+from benchmarks.quality.page import markdown, write_page
+from benchmarks.quality.runs import Runs, chosen, grid
+from benchmarks.quality.table import Benchmark
 from sc_ssl.data import CellLoader
-from sc_ssl.models import CellLM
 from sc_ssl.nn import Transformer
 from sc_ssl.train import divide, divided_backward, end_to_end, seeded
-
-from ._data import load
-from ._rows import built
-from ._runs import Runs, markdown, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,32 +40,35 @@ N_TOKENS = (250, 500, 1000, 2000, 3000)
 ROWS = ("divided", "end to end")
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Measure what is missing in ``out/celllm_dnc.csv`` and ``out/celllm_length.csv``; write the page and picture."""
-    by_size = Runs(out / "celllm_dnc.csv", ("dataset", "method", "batch_size", "seed"))
-    wanted = [
-        {"dataset": name, "method": method, "batch_size": n, "seed": seed}
-        for name in names
-        for seed in range(n_seeds)
-        for n in BATCH_SIZES
-        for method in methods or ROWS
-        if method == "divided" or n <= MAX_END_TO_END
-    ]
-    for this in by_size.missing(wanted):
-        by_size.add(this | _alone(step_cost, this["dataset"], this["method"], this["batch_size"], this["seed"]))
-    by_length = Runs(out / "celllm_length.csv", ("width", "attention", "n_tokens", "seed"))
-    kinds = [("exact", t) for t in N_TOKENS] + [("performer", PADDED)]
-    lengths = [
-        {"width": width, "attention": attention, "n_tokens": t, "seed": seed}
-        for seed in range(n_seeds)
-        for width in WIDTHS
-        for attention, t in kinds
-    ]
-    for this in by_length.missing(lengths):
-        by_length.add(this | {"seconds": block_seconds(**this)})
-    page, picture = out / "celllm_dnc.md", out / "celllm_dnc.png"
-    page.write_text("\n".join(_page(by_size.table(), by_length.table())) + "\n")
-    _draw(by_size.table(), by_length.table(), picture)
+class DividedCost(Benchmark):
+    """Two tables of runs, one page: by the size of the minibatch, and by the number of expressed genes."""
+
+    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
+        """Measure what is missing in ``out/celllm_dnc.csv`` and ``out/celllm_length.csv``; write the page and picture."""
+        ways = chosen(self.rows, {}, methods)
+        values = {"dataset": datasets, "method": ways, "batch_size": BATCH_SIZES, "seed": range(n_seeds)}
+        sizes = [
+            this
+            for this in grid(values, ("dataset", "seed", "batch_size", "method"))
+            if this["method"] == "divided" or this["batch_size"] <= MAX_END_TO_END
+        ]
+        by_size = Runs(out / "celllm_dnc.csv", list(values)).fill(sizes, lambda this: alone(step_cost, *this.values()))
+        kinds = [{"attention": "exact", "n_tokens": t} for t in N_TOKENS]
+        kinds += [{"attention": "performer", "n_tokens": PADDED}]
+        lengths = [
+            {"width": this["width"], **kind, "seed": this["seed"]}
+            for this in grid({"seed": range(n_seeds), "width": WIDTHS})
+            for kind in kinds
+        ]
+        runs = Runs(out / "celllm_length.csv", ("width", "attention", "n_tokens", "seed"))
+        by_length = runs.fill(lengths, lambda this: {"seconds": block_seconds(**this)})
+        write_page(out / "celllm_dnc.md", "celllm --task dnc", _lines(by_size, by_length), by_length)
+        _draw(by_size, by_length, out / "celllm_dnc.png")
+
+
+def benchmark() -> DividedCost:
+    """What the command line runs."""
+    return DividedCost(datasets=DATASETS, rows=dict.fromkeys(ROWS))
 
 
 def step_cost(name: str, way: str, n_cells: int, seed: int) -> dict[str, float]:
@@ -72,8 +76,8 @@ def step_cost(name: str, way: str, n_cells: int, seed: int) -> dict[str, float]:
 
     The cells are those of a data set, drawn with replacement; one optimiser step's worth of gradient, no optimiser.
     """
-    with built(CellLM, load(name), seed) as model, seeded(seed):
-        cells = model._own_cells()
+    with built("celllm", load(name), seed) as model, seeded(seed):
+        cells = model._own_cells()  # private: the cells as minibatches are drawn from
         index = np.random.default_rng(seed).integers(cells.n_cells, size=n_cells)
         module = model.module.train()
         minibatch = next(iter(CellLoader(cells, index, n_cells)))
@@ -106,7 +110,7 @@ def block_seconds(width: str, attention: str, n_tokens: int, seed: int, n_repeat
     return min(seconds)
 
 
-def _alone(function: Any, *arguments: Any) -> dict[str, float]:
+def alone(function: Any, *arguments: Any) -> dict[str, float]:
     """Run a function in a process of its own, whose memory nothing else has touched."""
     with get_context("spawn").Pool(1) as pool:
         result: dict[str, float] = pool.apply(function, arguments)
@@ -120,14 +124,14 @@ def _memory(field: str) -> float:
 
 
 def _reset_peak() -> float:
-    """Start the peak anew and give the memory of now."""
+    """Reset the peak; the memory in use now."""
     Path("/proc/self/clear_refs").write_text("5")
     return _memory("VmRSS")
 
 
-def _page(by_size: pd.DataFrame, by_length: pd.DataFrame) -> list[str]:
-    """Both tables, with the ratios that the aims are about."""
-    lines = [f"<!-- written by python -m sc_ssl.benchmark celllm --task dnc -->\n{provenance()}.\n"]
+def _lines(by_size: pd.DataFrame, by_length: pd.DataFrame) -> list[str]:
+    """Both tables, with ratios to the smallest divided minibatch and to one graph end to end."""
+    lines = []
     mean = by_size.groupby(["dataset", "method", "batch_size"], sort=False).mean(numeric_only=True).drop(columns="seed")
     for name, part in mean.groupby(level="dataset", sort=False):
         table = part.droplevel("dataset").reset_index()
@@ -171,7 +175,7 @@ def _draw(by_size: pd.DataFrame, by_length: pd.DataFrame, path: Path) -> None:
         length.plot(exact.index, exact, "o-", color=f"C{i}", label=f"{width} width, exact")
         length.axhline(padded, color=f"C{i}", linestyle=":", label=f"{width} width, performer on {PADDED:,}")
     _decorate(length, lengths, "expressed genes", "processor time of a block, s a cell")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=DPI)
 
 
 def _decorate(axes: Axes, ticks: list[int], x: str, y: str) -> None:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.quality.figures import bars_by_measure
+from benchmarks.quality.page import by_dataset
+from benchmarks.quality.table import Table
 from sc_ssl import tl
 from sc_ssl.metrics import pearson
 
-from ._bars import draw_bars
-from ._runs import Runs, page
-from ._screen import Predict, Screen, additive_mean, deepcdr, drug_mean, ridge
+from .screen import Predict, Screen, additive_mean, deepcdr, drug_mean, ridge
 
 DATASETS = ("celllines_ccle_gdsc",)
 #: files that are read beside the data sets
 NEEDS = ("drug_smiles_170.csv",)
-KEYS = ("dataset", "split", "method", "seed")
 MEASURES = ("rmse", "r2", "pearson", "pearson_per_drug")
 SPLITS = ("warm", "cold cell", "cold drug", "cold both")
+#: splits in which every drug is trained on
+KNOWN_DRUGS = ("warm", "cold cell")
 TEST_RATE = 0.2
 #: Pearson over all pairs, as printed
 PUBLISHED = {"CellLM (paper)": 0.934, "scBERT (paper)": 0.872}
@@ -54,38 +55,58 @@ ROWS: dict[str, Predict] = {
     "drug mean": drug_mean,
     "drug mean + line mean": additive_mean,
 }
-#: rows that say nothing of new drugs
+#: rows that cannot predict new drugs
 KNOWN_DRUGS_ONLY = ("DrugResponse, drugs by name",)
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing in ``out/celllm_drug_lines.csv`` and write its page and picture."""
-    runs = Runs(out / "celllm_drug_lines.csv", KEYS)
-    wanted = [
-        {"dataset": name, "split": split, "method": method, "seed": seed}
-        for seed in range(n_seeds)
-        for name in names
-        for split in SPLITS
-        for method in ROWS
-        if (methods is None or method in methods) and not ("drug" in split and method in KNOWN_DRUGS_ONLY)
-        if not (split == "cold both" and method in KNOWN_DRUGS_ONLY)
-    ]
-    for this in runs.missing(wanted):
-        screen = Screen.read(this["dataset"])
-        train_nm, test_nm = divide(screen.y_nm.to_numpy(), this["split"], this["seed"])
-        start = time.perf_counter()
-        predicted = ROWS[this["method"]](screen.showing(train_nm), this["seed"])
-        seconds = round(time.perf_counter() - start, 1)
-        scores = score(screen.y_nm.to_numpy(), predicted, test_nm)
-        runs.add(this | {name: round(value, 4) for name, value in scores.items()} | {"seconds": seconds})
-    table = runs.table()
+@dataclass(frozen=True)
+class Split:
+    """A screen and which of its measured pairs are trained on and which tested, (n, m) bool."""
+
+    screen: Screen
+    train_nm: np.ndarray
+    test_nm: np.ndarray
+
+
+def split_screen(name: str, split: str, seed: int) -> Split:
+    """The same for every row of a seed."""
+    screen = Screen.read(name)
+    return Split(screen, *divide(screen.y_nm.to_numpy(), split, seed))
+
+
+class ScreenTable(Table):
+    """The data sets are drug screens."""
+
+    def check(self, datasets: Sequence[str], methods: Sequence[str] | None) -> None:
+        """An error unless each data set is a screen."""
+        super().check(datasets, methods)
+        for name in datasets:
+            Screen.read(name)
+
+
+def benchmark() -> ScreenTable:
+    """What the command line runs."""
+    measures = [*MEASURES, "seconds"]
     claims = ", ".join(f"{name} {value:.3f}" for name, value in PUBLISHED.items())
-    printed = f"\nAs published, `pearson` of other lines and drugs and a split that is not said: {claims}."
-    by_split: dict[str, Any] = {"by": ["dataset", "split"], "title": "{1} ({0})", "below": [printed]}
-    (out / "celllm_drug_lines.md").write_text(
-        page(table, "celllm --task drug_lines", [*MEASURES, "seconds"], **by_split)
+    printed = f"\nAs published, `pearson` of other lines and drugs and a split that is not stated: {claims}."
+    return ScreenTable(
+        name="celllm_drug_lines",
+        command="celllm --task drug_lines",
+        datasets=DATASETS,
+        rows=ROWS,
+        needs=NEEDS,
+        counts=False,
+        varied={"split": SPLITS},
+        keys=("dataset", "split", "method", "seed"),
+        order=("seed", "dataset", "split", "method"),
+        is_wanted=lambda this: this["method"] not in KNOWN_DRUGS_ONLY or this["split"] in KNOWN_DRUGS,
+        prepare=split_screen,
+        shared_by=("dataset", "split", "seed"),
+        fit=lambda row, split, this: row(split.screen.showing(split.train_nm), this["seed"]),
+        evaluate=lambda predicted, split, this: score(split.screen.y_nm.to_numpy(), predicted, split.test_nm),
+        lines=lambda runs: [*by_dataset(runs, measures, by=["dataset", "split"], title="{1} ({0})"), printed],
+        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path, by="split"),
     )
-    draw_bars(table, MEASURES, out / "celllm_drug_lines.png", by="split")
 
 
 def divide(y_nm: np.ndarray, split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:

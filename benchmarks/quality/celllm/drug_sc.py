@@ -7,8 +7,8 @@ lines that are ranked.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,21 @@ from anndata import AnnData
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedShuffleSplit
 
+from benchmarks.quality import data
+from benchmarks.quality.classifiers import predict_proba
+from benchmarks.quality.data import load_all
+from benchmarks.quality.embeddings import QUIET
+from benchmarks.quality.figures import bars_by_measure
+from benchmarks.quality.page import by_dataset
+from benchmarks.quality.runs import Run
+from benchmarks.quality.table import Benchmark, Table
 from sc_ssl.data import describe_matrix, library_size, log_expression, to_csr
 from sc_ssl.models import CellClassifier, CellLM
-from sc_ssl.tl._off_the_shelf import predict_off_the_shelf
 from sc_ssl.train import seeded
 
-from . import _bulk_to_cells
-from ._bars import draw_bars
-from ._data import load_all
-from ._rows import QUIET
-from ._runs import Runs, page
+from . import bulk_to_cells
 
 DATASETS = ("a375_plx4720",)
-KEYS = ("dataset", "train_rate", "method", "seed", "draw")
 MEASURES = ("f1_resistant", "macro_f1", "auroc", "auprc")
 RESISTANT = "resistant"
 #: column of ``obs``, and its value for resistant cells; another one has tables of its own
@@ -101,9 +103,7 @@ def shelf(space: Callable[[Cells, int], np.ndarray], name: str, *, standardize: 
 
     def predict(cells: Cells, train: np.ndarray, seed: int) -> np.ndarray:
         x, labels = space(cells, seed), np.where(cells.resistant_n, RESISTANT, "sensitive")
-        proba_nk, names = predict_off_the_shelf(
-            name, x[train], labels[train], x, random_state=seed, standardize=standardize
-        )
+        proba_nk, names = predict_proba(name, x[train], labels[train], x, seed, standardize=standardize)
         return proba_nk[:, names.index(RESISTANT)]
 
     return predict
@@ -136,51 +136,81 @@ ROWS: dict[str, Predict] = {
     "PCA + logistic": shelf(lambda cells, seed: cells.components(), "logistic", standardize=False),
     "PCA + kNN": shelf(lambda cells, seed: cells.components(), "knn", standardize=False),
     "share of the labelled": chance,
-} | _bulk_to_cells.ROWS
+}
 
 
-def run(
-    names: list[str],
-    n_seeds: int,
-    out: Path,
-    methods: list[str] | None = None,
-    *,
-    response: tuple[str, str] = RESPONSE,
-) -> None:
-    """Do the runs that are missing in ``out/celllm_drug_sc.csv`` and of bulk to cells; write pages and pictures."""
-    stem = "celllm_drug_sc" if tuple(response) == RESPONSE else f"celllm_drug_sc_{'_'.join(response)}".replace("/", "_")
-    runs = Runs(out / f"{stem}.csv", KEYS)
-    wanted = [
-        {"dataset": name, "train_rate": rate, "method": method, "seed": seed, "draw": draw}
-        for name in names
-        for seed in range(n_seeds)
-        for rate in TRAIN_RATES
-        for method in ROWS
-        if method not in _bulk_to_cells.ROWS and (methods is None or method in methods)
-        for draw in range(N_DRAWS)
-    ]
-    cells, of = None, None
-    for this in runs.missing(wanted):
-        if of != this["dataset"]:
-            of, cells = this["dataset"], Cells(load_all(this["dataset"]), *response)
-        start = time.perf_counter()
-        train = draw_train(cells.resistant_n, this["train_rate"], this["seed"] * N_DRAWS + this["draw"])
-        score_n = ROWS[this["method"]](cells, train, this["seed"])
-        seconds = round(time.perf_counter() - start, 1)
-        test = np.setdiff1d(np.arange(len(score_n)), train)
-        scores = score(cells.resistant_n[test], score_n[test])
-        runs.add(this | {name: round(value, 4) for name, value in scores.items()} | {"seconds": seconds})
-    if len(runs.table()):
-        title = f"{{1:.0%}} of the cells of {{0}} labelled, {N_DRAWS} draws a seed"
-        claims = ", ".join(f"{name} {value:.3f}" for name, value in PUBLISHED.items())
-        below = [
-            f"\nAs published, F1 with 5 % of the labels, mean of two other data sets, of which class is not known: {claims}."
-        ]
-        measures, by = [*MEASURES, "seconds"], ["dataset", "train_rate"]
-        text = page(runs.table(), "celllm --task drug_sc", measures, by=by, title=title, below=below)
-        (out / f"{stem}.md").write_text(text)
-        draw_bars(runs.table(), MEASURES, out / f"{stem}.png", by="train_rate", title="{:.0%} of the cells labelled")
-    _bulk_to_cells.run(n_seeds, out, methods)
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity(Benchmark):
+    """Two tables: labelled cells of one data set, and from bulk to cells; ``--methods`` names rows of either.
+
+    Attributes
+    ----------
+    labelled
+        The first table.
+    response
+        Column of ``obs`` with the cells' response, and its value for resistant ones.
+    """
+
+    labelled: Table
+    response: tuple[str, str]
+
+    def check(self, datasets: Sequence[str], methods: Sequence[str] | None) -> None:
+        """An error unless the files, and a response in each data set, are there."""
+        bulk = bulk_to_cells.benchmark()
+        needs = bulk.needs if set(methods or bulk.rows) & set(bulk.rows) else ()
+        data.check(datasets, needs=needs, counts=False)
+        for name in datasets:
+            Cells(load_all(name), *self.response)
+
+    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
+        """Do the runs that are missing in both tables, and write their pages and pictures."""
+        bulk = bulk_to_cells.benchmark()
+        self.labelled.run(datasets, n_seeds, out, methods)
+        bulk.run(bulk.datasets, n_seeds, out, methods)
+
+
+def benchmark(response: tuple[str, str] = RESPONSE) -> Sensitivity:
+    """What the command line runs; another response than the default has files of its own."""
+    response = tuple(response)
+    rows = ROWS | bulk_to_cells.ROWS
+    return Sensitivity(datasets=DATASETS, rows=rows, labelled=labelled_table(response), response=response)
+
+
+def labelled_table(response: tuple[str, str]) -> Table:
+    """A classifier on 80 % or on 5 % of the cells."""
+    name = "celllm_drug_sc" if response == RESPONSE else f"celllm_drug_sc_{'_'.join(response)}".replace("/", "_")
+    title = f"{{1:.0%}} of the cells of {{0}} labelled, {N_DRAWS} draws a seed"
+    claims = ", ".join(f"{method} {value:.3f}" for method, value in PUBLISHED.items())
+    printed = f"\nAs published, F1 with 5 % of the labels, mean of two other data sets, of which class is not known: {claims}."
+    measures, by = [*MEASURES, "seconds"], ["dataset", "train_rate"]
+    return Table(
+        name=name,
+        command="celllm --task drug_sc",
+        datasets=DATASETS,
+        rows=ROWS,
+        varied={"train_rate": TRAIN_RATES, "draw": range(N_DRAWS)},
+        keys=("dataset", "train_rate", "method", "seed", "draw"),
+        order=("dataset", "seed", "train_rate", "method", "draw"),
+        prepare=lambda dataset: Cells(load_all(dataset), *response),
+        shared_by=("dataset",),
+        fit=lambda row, cells, this: row(cells, labelled_cells(cells, this), this["seed"]),
+        evaluate=score_others,
+        lines=lambda runs: [*by_dataset(runs, measures, by=by, title=title), printed],
+        draw=lambda runs, path: bars_by_measure(
+            runs, MEASURES, path, by="train_rate", title="{:.0%} of the cells labelled"
+        ),
+    )
+
+
+def labelled_cells(cells: Cells, this: Run) -> np.ndarray:
+    """Positions of the labelled cells of a run."""
+    return draw_train(cells.resistant_n, this["train_rate"], this["seed"] * N_DRAWS + this["draw"])
+
+
+def score_others(score_n: np.ndarray, cells: Cells, this: Run) -> dict[str, float]:
+    """Scores of the cells that were not labelled."""
+    test = np.setdiff1d(np.arange(len(score_n)), labelled_cells(cells, this))
+    return score(cells.resistant_n[test], score_n[test])
 
 
 def draw_train(resistant_n: np.ndarray, rate: float, seed: int) -> np.ndarray:

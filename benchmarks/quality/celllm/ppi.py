@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,25 +11,23 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
+from benchmarks.quality.data import resource
+from benchmarks.quality.figures import bars_by_measure
+from benchmarks.quality.page import by_dataset
+from benchmarks.quality.table import Table
 from sc_ssl.data import program_members, read_programs
 from sc_ssl.pp import ppi_gene_embeddings
 from sc_ssl.pp.ppi_gene_embeddings import adjacency_svd, read_graph
 
-from ._bars import draw_bars
-from ._data import resource
-from ._runs import Runs, every, page
-
-#: no data sets: the graphs are files among the resources
-DATASETS: tuple[str, ...] = ()
+#: files among the resources, in place of data sets
 GRAPHS = ("ppi_string850_tgsa706_human", "ppi_string_highconf_cellchat_human")
 REACTOME = "msigdb_c2.cp.reactome.v7.0.symbols.gmt"
-KEYS = ("dataset", "method", "seed")
 #: files that are read beside the data sets
 NEEDS = (*(f"{graph}.tsv.gz" for graph in GRAPHS), REACTOME)
 MEASURES = ("edge_auroc", "edge_auroc_matched", "reactome_enrichment")
 HELD_OUT_RATE = 0.1
 N_NEIGHBORS = 10
-#: larger pathways say little about two genes
+#: two genes of a larger pathway need have little in common
 MAX_PATHWAY = 100
 N_DIMS = 512
 
@@ -70,20 +67,48 @@ ROWS: dict[str, Vectors] = {
 }
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Of all graphs, whatever ``names``: do the runs that are missing in ``out/celllm_ppi.csv`` and write its page and picture."""
-    runs = Runs(out / "celllm_ppi.csv", KEYS)
-    for this in runs.missing(every(GRAPHS, n_seeds, ROWS, methods)):
-        genes, edge_2e = read_graph(resource(f"{this['dataset']}.tsv.gz"))
-        train_2e, held_2e = hold_out(edge_2e, this["seed"])
-        start = time.perf_counter()
-        vectors = ROWS[this["method"]](genes, train_2e, this["seed"])
-        seconds = round(time.perf_counter() - start, 1)
-        scores = score(vectors, genes, edge_2e, held_2e, this["seed"])
-        runs.add(this | {name: round(value, 4) for name, value in scores.items()} | {"seconds": seconds})
-    table = runs.table()
-    (out / "celllm_ppi.md").write_text(page(table, "celllm --task ppi", [*MEASURES, "seconds"]))
-    draw_bars(table, MEASURES, out / "celllm_ppi.png")
+@dataclass(frozen=True)
+class Interactions:
+    """A graph of genes, its edges in both directions (2, e), those to train on and those held out."""
+
+    genes: pd.Index
+    edge_2e: np.ndarray
+    train_2e: np.ndarray
+    held_2e: np.ndarray
+
+
+def interactions(graph: str, seed: int) -> Interactions:
+    """A graph from its file, a tenth of its edges held out."""
+    genes, edge_2e = read_graph(resource(f"{graph}.tsv.gz"))
+    return Interactions(genes, edge_2e, *hold_out(edge_2e, seed))
+
+
+class InteractionTable(Table):
+    """The data sets are graphs."""
+
+    def check(self, datasets: Sequence[str], methods: Sequence[str] | None) -> None:
+        """An error unless these are the graphs, and all files are there."""
+        unknown = sorted(set(datasets) - set(GRAPHS))
+        if unknown:
+            raise ValueError(f"the task ppi has graphs of its own, {', '.join(GRAPHS)}; found {', '.join(unknown)}.")
+        super().check((), methods)
+
+
+def benchmark() -> InteractionTable:
+    """What the command line runs."""
+    measures = [*MEASURES, "seconds"]
+    return InteractionTable(
+        name="celllm_ppi",
+        command="celllm --task ppi",
+        datasets=GRAPHS,
+        rows=ROWS,
+        needs=NEEDS,
+        prepare=interactions,
+        fit=lambda row, graph, this: row(graph.genes, graph.train_2e, this["seed"]),
+        evaluate=lambda vectors, graph, this: score(vectors, graph.genes, graph.edge_2e, graph.held_2e, this["seed"]),
+        lines=lambda runs: by_dataset(runs, measures),
+        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path),
+    )
 
 
 def hold_out(edge_2e: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Cell lines and drugs of a screen, and what simple predictors make of it."""
+"""Cell lines and drugs of a screen, and simple predictors of the responses."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from anndata import AnnData
 from scipy.linalg import solve
 from sklearn.model_selection import KFold
 
-from sc_ssl.data.molecules import drug_features
+from benchmarks.quality.data import load_all, resource
 from sc_ssl.train import seeded
 
-from . import _deepcdr
-from ._data import load_all, resource
+from . import deepcdr as deepcdr_network
 
 #: penalties that are tried, and folds of cells over which they are
 PENALTIES, N_FOLDS = (300.0, 1000.0, 3000.0, 10000.0), 3
-#: noise of a drug beside what its structure says, in units of its variance
+#: noise of a drug beside what its structure explains, in units of its variance
 DRUG_NOISE = 1.0
 
 
@@ -57,8 +56,13 @@ class Screen:
         return AnnData(self.x_ng.astype(np.float32), obsm={"ln_ic50": self.y_nm})
 
     def fingerprints(self) -> np.ndarray:
-        """(m, 2048)."""
-        return drug_features(dict(self.smiles_m))
+        """Morgan fingerprints of radius 2, (m, 2048)."""
+        from rdkit.Chem import MolFromSmiles
+        from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+
+        generator = GetMorganGenerator(radius=2, fpSize=2048)
+        bits = [generator.GetFingerprintAsNumPy(MolFromSmiles(smiles)) for smiles in self.smiles_m]
+        return np.stack(bits).astype(np.float32)
 
 
 #: a screen and a seed → predictions for all its lines and drugs, (n, m)
@@ -102,7 +106,9 @@ def ridge(screen: Screen, seed: int) -> np.ndarray:
 def deepcdr(screen: Screen, seed: int) -> np.ndarray:
     """A network in DeepCDR's style."""
     with seeded(seed):
-        return _deepcdr.train(screen.x_ng.to_numpy(np.float32), screen.fingerprints(), screen.y_nm.to_numpy(np.float32))
+        return deepcdr_network.train(
+            screen.x_ng.to_numpy(np.float32), screen.fingerprints(), screen.y_nm.to_numpy(np.float32)
+        )
 
 
 def _cross_validated(linear_nn: np.ndarray, y_nk: np.ndarray, penalty: float, seed: int) -> float:

@@ -1,4 +1,4 @@
-"""Candidates for choosing the number of clusters: what each says of every number, and which number it takes."""
+"""Candidate criteria for the number of clusters: the score of every number, and which number each takes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scanpy as sc
+import torch
+from anndata import AnnData
 from scipy.sparse.csgraph import laplacian
 from scipy.stats import rankdata
 from sklearn.cluster import KMeans
-from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
+from sklearn.metrics import adjusted_rand_score, calinski_harabasz_score, davies_bouldin_score, silhouette_score
 from sklearn.mixture import GaussianMixture
 
 from sc_ssl.metrics import kmeans
-from sc_ssl.tl._n_clusters import judge, modularity
-from sc_ssl.tl._partitions import Leiden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
+    from scipy.sparse import spmatrix
 
 #: reference sets of the gap statistic, and splits of the prediction strength
 N_REFERENCES = 3
 N_SPLITS = 3
+#: draws of cells of which the stability is the mean, and the share of cells in each
+N_DRAWS, DRAWN = 5, 0.8
+N_NEIGHBORS = 15
 
 
 @dataclass
 class Judged:
-    """Cells of an embedding, (n, d), and all that the candidates say of K-means with k clusters of them."""
+    """Cells of an embedding, (n, d), and every score of K-means with k clusters of them."""
 
     space_nd: np.ndarray
     seed: int
@@ -37,32 +42,47 @@ class Judged:
     def at(self, k: int) -> dict[str, float]:
         """Every measure for one number of clusters."""
         z_nd, label_n = self.space_nd, kmeans(self.space_nd, k, random_state=self.seed)
-        curve = judge(z_nd, "kmeans", [k], self.seed)
         mixture = GaussianMixture(k, covariance_type="diag", max_iter=500, random_state=self.seed)
         gap, gap_se = self._gap(k)
         return {
             "silhouette": float(silhouette_score(z_nd, label_n)),
             "calinski_harabasz": float(calinski_harabasz_score(z_nd, label_n)),
             "davies_bouldin": float(davies_bouldin_score(z_nd, label_n)),
-            "stability": float(curve.stability[0]),
-            "modularity": modularity(self.graph.cells.obsp["connectivities"], label_n),
+            "stability": self._stability(label_n, k),
+            "modularity": modularity(self.graph_nn, label_n),
             "gap": gap,
             "gap_se": gap_se,
             "bic": float(mixture.fit(z_nd.astype(float)).bic(z_nd.astype(float))),
             "prediction_strength": self._prediction_strength(k),
             "eigengap": float(self.eigenvalues[k] - self.eigenvalues[k - 1]) if k < len(z_nd) else np.nan,
-            "n_leiden": len(np.unique(self.graph.at(0.0))),
+            "n_leiden": self.n_leiden,
         }
 
     @cached_property
-    def graph(self) -> Leiden:
-        """The graph of nearest neighbours, and Leiden's clusters at resolution 1 = 10 ** 0."""
-        return Leiden(self.space_nd, self.seed)
+    def cells(self) -> AnnData:
+        """The cells with scanpy's graph of nearest neighbours and Leiden's clusters at resolution 1."""
+        cells = AnnData(obsm={"space": self.space_nd})
+        n_threads = torch.get_num_threads()  # scanpy's numba kernels set it for the whole process
+        n_neighbors = min(N_NEIGHBORS, len(self.space_nd) - 1)
+        sc.pp.neighbors(cells, n_neighbors=n_neighbors, use_rep="space", random_state=self.seed)
+        sc.tl.leiden(cells, resolution=1, flavor="igraph", n_iterations=2, directed=False, random_state=self.seed)
+        torch.set_num_threads(n_threads)
+        return cells
+
+    @property
+    def graph_nn(self) -> spmatrix:
+        """Weights of the graph of nearest neighbours, in [0, 1]."""
+        return self.cells.obsp["connectivities"]
+
+    @property
+    def n_leiden(self) -> int:
+        """Number of Leiden's clusters at resolution 1."""
+        return self.cells.obs["leiden"].nunique()
 
     @cached_property
     def eigenvalues(self) -> np.ndarray:
         """Eigenvalues of the graph's normalised Laplacian, rising (von Luxburg 2007)."""
-        return np.linalg.eigvalsh(laplacian(self.graph.cells.obsp["connectivities"], normed=True).toarray())
+        return np.linalg.eigvalsh(laplacian(self.graph_nn, normed=True).toarray())
 
     @cached_property
     def references(self) -> list[np.ndarray]:
@@ -72,6 +92,14 @@ class Judged:
         axes = np.linalg.svd(self.space_nd - mean, full_matrices=False)[2]
         turned = (self.space_nd - mean) @ axes.T
         return [rng.uniform(turned.min(axis=0), turned.max(axis=0), turned.shape) for _ in range(N_REFERENCES)]
+
+    def _stability(self, label_n: np.ndarray, k: int) -> float:
+        """Mean ARI, over draws of 80 % of the cells, between their clusters and those of all cells; as `tl.cluster`."""
+        rng = np.random.default_rng(self.seed)
+        n, at_least = len(self.space_nd), max(round(DRAWN * len(self.space_nd)), 2)
+        draws = [rng.choice(n, at_least, replace=False) for _ in range(N_DRAWS)]
+        again = [kmeans(self.space_nd[draw], k, random_state=self.seed) for draw in draws]
+        return float(np.mean([adjusted_rand_score(label_n[a], b) for a, b in zip(draws, again, strict=True)]))
 
     def _gap(self, k: int) -> tuple[float, float]:
         def log_within(x_nd: np.ndarray) -> float:
@@ -97,6 +125,15 @@ class Judged:
             pairs = (together * (together - 1)).sum(axis=1)
             strengths.append(min((p / (n * (n - 1)) for p, n in zip(pairs, size, strict=True) if n > 1), default=0.0))
         return float(np.mean(strengths))
+
+
+def modularity(graph_nn: spmatrix, label_n: np.ndarray) -> float:
+    """Share of the graph's weight inside clusters, less that expected from the cells' own (Newman 2006, eq. 1)."""
+    degree_n = np.ravel(graph_nn.sum(axis=1))
+    total = degree_n.sum()
+    inside = sum(graph_nn[label_n == k][:, label_n == k].sum() for k in np.unique(label_n))
+    expected_k = np.bincount(label_n, weights=degree_n) / total
+    return float(inside / total - np.square(expected_k).sum())
 
 
 def _first_gap(curve: pd.DataFrame) -> int:

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from benchmarks.quality.cells import subset
+from benchmarks.quality.data import load
+from benchmarks.quality.runs import Runs, kept
 from sc_ssl.metrics import pca_space
-from sc_ssl.tl.cluster import draw
 
-from ._data import load
-from ._rows import METHODS, ON_DEMAND
-from ._runs import Runs, kept
+from . import methods
 
 KEYS = ("dataset", "method", "seed")
-#: cells of a data set that a quick run looks at, and epochs of MaskSC's variants there
+#: cells of a data set in a quick run, and epochs of MaskSC's variants there
 QUICK_CELLS = 1_000
 QUICK_EPOCHS = 10
 
@@ -28,7 +28,7 @@ class Folder:
     path
         The folder.
     quick
-        Look at 1,000 cells of each data set, drawn once, and train variants of MaskSC for 10 epochs.
+        Take 1,000 cells of each data set, drawn once, and train variants of MaskSC for 10 epochs.
     """
 
     def __init__(self, path: Path, *, quick: bool = False) -> None:
@@ -59,12 +59,12 @@ class Folder:
         return picture.exists() and picture.stat().st_mtime >= runs.stat().st_mtime
 
     def kept_at(self, file: str) -> Path:
-        """Where an array is kept that is not to be made twice."""
+        """Where an array is kept that is not to be computed twice."""
         return self.path / f"embeddings{self._suffix}" / file
 
     def embedding(self, name: str, method: str, seed: int) -> np.ndarray:
         """A row's embedding, from its file if there is one."""
-        make = (METHODS | ON_DEMAND)[method]
+        make = (methods.METHODS | methods.ON_DEMAND)[method]
         return kept(self._embedding_file(name, method, seed), lambda: make(self.cells(name), seed))
 
     def keep(self, name: str, method: str, seed: int, embedding: np.ndarray) -> None:
@@ -82,4 +82,4 @@ class Folder:
         adata = load(name)
         if not self.quick:
             return adata
-        return adata[draw(adata.n_obs, QUICK_CELLS, np.random.default_rng(0))].copy()
+        return adata[subset(adata.n_obs, QUICK_CELLS, 0)].copy()

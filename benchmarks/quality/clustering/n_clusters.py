@@ -1,19 +1,24 @@
-"""The number of clusters without labels: candidate criteria, chosen on some data sets and judged on others."""
+"""The number of clusters without labels: candidate criteria, selected on some data sets and tested on others."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from sklearn.metrics import adjusted_rand_score
 
+from benchmarks.quality.cells import subset
+from benchmarks.quality.data import load
+from benchmarks.quality.figures import DPI
+from benchmarks.quality.page import markdown, write_page
+from benchmarks.quality.runs import Run, Runs, chosen, grid, kept
+from benchmarks.quality.table import Benchmark
 from sc_ssl.metrics import kmeans
-from sc_ssl.tl.cluster import MAX_JUDGED, default_range, draw
 
-from ._criteria import CRITERIA, Judged
-from ._data import load
-from ._rows import METHODS
-from ._runs import Runs, kept, markdown, provenance
+from .criteria import CRITERIA, Judged
+from .methods import METHODS
 
 KEYS = ("dataset", "embedding", "seed", "n_clusters")
 EMBEDDINGS = ("pca_cosine", "contrastive_sc", "masksc")
@@ -37,36 +42,48 @@ DATASETS = (
 )
 #: cells drawn of data sets that are used to choose
 MAX_CELLS = 2_000
+#: as `tl.cluster`: cells on which numbers of clusters are compared, the largest number, cells for each
+MAX_JUDGED, MAX_CLUSTERS, MIN_CELLS_PER_CLUSTER = 2_000, 25, 10
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing in ``out/n_clusters.csv`` and write ``n_clusters.md`` and ``n_clusters.png``.
+class NClusters(Benchmark):
+    """Every criterion for every number of clusters; ``--methods`` names embeddings."""
 
-    Embeddings are kept in ``out/embeddings``, from where a later start takes them.
-    """
-    runs = Runs(out / "n_clusters.csv", KEYS)
-    wanted = [
-        {"dataset": name, "embedding": method, "seed": seed, "n_clusters": k}
-        for seed in range(n_seeds)
-        for method in methods or EMBEDDINGS
-        for name in names
-        for k in default_range(_cells(name).n_obs)
-    ]
-    for this in runs.missing(wanted):
-        judged, space_nd = _judged(this["dataset"], this["embedding"], this["seed"], out)
-        labels = _cells(this["dataset"]).obs["cell_type"]
-        clusters = kmeans(space_nd, this["n_clusters"], random_state=this["seed"])
-        ari = adjusted_rand_score(labels, clusters)
-        runs.add(this | {"annotated": labels.nunique(), "ari": ari} | judged.at(this["n_clusters"]))
-    choices = choose(runs.table())
-    (out / "n_clusters.md").write_text(_page(choices, references(runs.table())))
-    _figure(choices, out / "n_clusters.png")
-    print(_means(choices).to_string())
+    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
+        """Do the runs that are missing in ``out/n_clusters.csv`` and write ``n_clusters.md`` and ``n_clusters.png``.
+
+        Embeddings are kept in ``out/embeddings``, from where a later start takes them.
+        """
+        values = {"dataset": datasets, "embedding": chosen(self.rows, self.on_demand, methods), "seed": range(n_seeds)}
+        wanted = [
+            this | {"n_clusters": k}
+            for this in grid(values, ("seed", "embedding", "dataset"))
+            for k in default_range(_cells(this["dataset"]).n_obs)
+        ]
+        runs = Runs(out / "n_clusters.csv", KEYS).fill(wanted, lambda this: _score(this, out))
+        choices = choose(runs)
+        write_page(out / "n_clusters.md", "n_clusters", _lines(choices, references(runs)), runs)
+        _figure(choices, out / "n_clusters.png")
 
 
-def rows() -> tuple[str, ...]:
-    """What ``--methods`` takes."""
-    return tuple(METHODS)
+def benchmark() -> NClusters:
+    """What the command line runs."""
+    rows = {name: embed for name, embed in METHODS.items() if name in EMBEDDINGS}
+    return NClusters(datasets=DATASETS, rows=rows, on_demand=METHODS)
+
+
+def default_range(n_cells: int) -> range:
+    """Numbers of clusters that `tl.cluster` chooses from: 2 to 25, with at least ten cells each on average."""
+    return range(2, max(min(MAX_CLUSTERS, n_cells // MIN_CELLS_PER_CLUSTER), 2) + 1)
+
+
+def _score(this: Run, out: Path) -> dict[str, float]:
+    """The ARI with a number of clusters, and every criterion."""
+    name, seed, k = this["dataset"], this["seed"], this["n_clusters"]
+    judged, space_nd = _judged(name, this["embedding"], seed, out)
+    labels = _cells(name).obs["cell_type"]
+    ari = adjusted_rand_score(labels, kmeans(space_nd, k, random_state=seed))
+    return {"annotated": labels.nunique(), "ari": ari} | judged.at(k)
 
 
 def choose(runs: pd.DataFrame) -> pd.DataFrame:
@@ -108,11 +125,9 @@ def references(runs: pd.DataFrame) -> dict[str, float]:
 
 
 @cache
-def _cells(name: str):
+def _cells(name: str) -> AnnData:
     adata = load(name)
-    if name in REPORT or adata.n_obs <= MAX_CELLS:
-        return adata
-    return adata[draw(adata.n_obs, MAX_CELLS, np.random.default_rng(0))].copy()
+    return adata if name in REPORT else adata[subset(adata.n_obs, MAX_CELLS, 0)].copy()
 
 
 @cache
@@ -120,7 +135,7 @@ def _judged(name: str, method: str, seed: int, out: Path) -> tuple[Judged, np.nd
     """The cells that are judged, as many as ``tl.cluster`` judges, and the whole embedding."""
     path = out / "embeddings" / f"{name}.{method}.{seed}.npy"
     space_nd = kept(path, lambda: METHODS[method](_cells(name).copy(), seed))
-    return Judged(space_nd[draw(len(space_nd), MAX_JUDGED, np.random.default_rng(seed))], seed), space_nd
+    return Judged(space_nd[subset(len(space_nd), MAX_JUDGED, seed)], seed), space_nd
 
 
 def _development(choices: pd.DataFrame) -> pd.DataFrame:
@@ -140,11 +155,10 @@ def _means(choices: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("ARI", ascending=False)
 
 
-def _page(choices: pd.DataFrame, by_label: dict[str, float]) -> str:
+def _lines(choices: pd.DataFrame, by_label: dict[str, float]) -> list[str]:
     means, held = _means(choices), left_out(choices)
     best = means.index[0]
-    lines = [f"<!-- written by python -m sc_ssl.benchmark n_clusters -->\n{provenance()}.\n"]
-    lines += markdown(means, "criterion")
+    lines = markdown(means, "criterion")
     lines += [
         f"\nLeft out in turn, a data set is best served by what is best on the others with a mean ARI of "
         f"{held['ari'].mean():.3f}; chosen: "
@@ -159,7 +173,7 @@ def _page(choices: pd.DataFrame, by_label: dict[str, float]) -> str:
     )
     lines += [f"\nEach data set with {best}; {' and '.join(REPORT)} were never used to choose:\n"]
     lines += markdown(each.set_index("dataset"), "data set")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _figure(choices: pd.DataFrame, path: Path) -> None:
@@ -181,4 +195,4 @@ def _figure(choices: pd.DataFrame, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("chosen number of clusters")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=DPI)

@@ -16,7 +16,7 @@ N_EPOCHS, BATCH_SIZE, LR = 80, 256, 1e-3
 
 
 class ScMAE(nn.Module):
-    """An encoder of z-scored genes, a head that tells swapped genes, and a decoder that sees both."""
+    """An encoder of z-scored genes, a head that detects swapped genes, and a decoder of both."""
 
     def __init__(self, n_genes: int, *, n_hidden: int = 256, n_latent: int = 128) -> None:
         super().__init__()
@@ -29,18 +29,18 @@ class ScMAE(nn.Module):
             nn.Mish(),
             nn.Linear(n_latent, n_latent),
         )
-        self.tell_swapped = nn.Linear(n_latent, n_genes)
+        self.detect_swapped = nn.Linear(n_latent, n_genes)
         self.decoder = nn.Linear(n_latent + n_genes, n_genes)
 
     def loss(self, x_ng: Tensor) -> Tensor:
         """Weighted squared error of all genes, and cross-entropy of which were swapped."""
         shown_ng, swapped_ng = swap(x_ng)
         z_nd = self.encoder(shown_ng)
-        logit_ng = self.tell_swapped(z_nd)
+        logit_ng = self.detect_swapped(z_nd)
         error_ng = (self.decoder(torch.cat([z_nd, logit_ng], dim=1)) - x_ng).square()
         weight_ng = torch.where(swapped_ng, SWAPPED_WEIGHT, 1 - SWAPPED_WEIGHT)
-        told = F.binary_cross_entropy_with_logits(logit_ng, swapped_ng.to(x_ng.dtype))
-        return RECONSTRUCTION_WEIGHT * (weight_ng * error_ng).mean() + (1 - RECONSTRUCTION_WEIGHT) * told
+        detection = F.binary_cross_entropy_with_logits(logit_ng, swapped_ng.to(x_ng.dtype))
+        return RECONSTRUCTION_WEIGHT * (weight_ng * error_ng).mean() + (1 - RECONSTRUCTION_WEIGHT) * detection
 
 
 def swap(x_ng: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,39 +1,38 @@
 """Scores of clusterings: run, and gathered over seeds."""
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.quality.embeddings import Embed
+from benchmarks.quality.page import mean_sd
+from benchmarks.quality.runs import Run, grid, timed
 from sc_ssl.metrics import clustering, kmeans
 
-from ._folder import Folder
-from ._rows import BY_LARGEST, Embed
-from ._runs import mean_sd
+from .folder import Folder
+from .methods import BY_LARGEST
 
 MEASURES = ("ari", "nmi", "silhouette", "silhouette_common", "seconds")
 
 
 def measure(folder: Folder, table: str, rows: dict[str, dict[str, Embed]], n_seeds: int, *, keep: bool = False) -> None:
     """Do the runs that are missing in a table, ``rows[dataset][method]`` with each seed; ``keep`` the first embeddings."""
-    runs = folder.runs(table)
-    wanted = [
-        {"dataset": name, "method": method, "seed": seed}
-        for seed in range(n_seeds)
-        for name, methods in rows.items()
-        for method in methods
-    ]
-    for this in runs.missing(wanted):
+
+    def run(this: Run) -> dict[str, float]:
         name, seed = this["dataset"], this["seed"]
-        adata = folder.cells(name)
-        start = time.perf_counter()
-        embedding = rows[name][this["method"]](adata, seed)
-        seconds = time.perf_counter() - start
+        embedding, taken = timed(rows[name][this["method"]], folder.cells(name), seed)
         if keep and seed == 0:
             folder.keep(name, this["method"], seed, embedding)
         clusters = embedding.argmax(axis=1) if this["method"] in BY_LARGEST else None
-        runs.add(this | score(embedding, folder, name, seed, clusters) | {"seconds": seconds})
+        return score(embedding, folder, name, seed, clusters) | {"seconds": taken["seconds"]}
+
+    wanted = [
+        this
+        for name, methods in rows.items()
+        for this in grid({"dataset": [name], "method": methods, "seed": range(n_seeds)})
+    ]
+    folder.runs(table).fill(sorted(wanted, key=lambda this: this["seed"]), run)  # the first seed of all comes first
 
 
 def score(
@@ -45,12 +44,6 @@ def score(
         clusters = kmeans(embedding, labels.nunique(), random_state=seed)
     scores = clustering(embedding, labels, clusters=clusters, common_space=space)
     return {measure: float(scores[measure]) for measure in MEASURES if measure in scores}
-
-
-def seeds(runs: pd.DataFrame) -> str:
-    """The seeds of runs, in words."""
-    found = sorted(runs["seed"].unique())
-    return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
 
 
 @dataclass
@@ -89,7 +82,7 @@ class Scores:
     def text(self, runs: pd.DataFrame, name: str) -> pd.DataFrame:
         """One data set's rows × measures as ``mean ± sd``, a published number in brackets beside.
 
-        A row with fewer seeds than others says so.
+        The number of seeds stands beside a row that has fewer than others.
         """
         cells = {}
         for measure in MEASURES:

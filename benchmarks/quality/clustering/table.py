@@ -1,5 +1,6 @@
 """Clustering with the annotated number of clusters: our defaults beside the paper's numbers and strong baselines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -9,13 +10,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.model_selection import cross_val_predict
 
+from benchmarks.quality.page import markdown, write_page
+from benchmarks.quality.runs import chosen, grid
+from benchmarks.quality.table import Benchmark
 from sc_ssl import pl
 
-from ._folder import Folder
-from ._published import TABLE_1
-from ._rows import METHODS, ON_DEMAND, pca_grid
-from ._runs import markdown, provenance
-from ._scores import Scores, measure, score, seeds
+from . import methods
+from .folder import Folder
+from .published import TABLE_1
+from .scores import Scores, measure, score
 
 DATASETS = ("pbmc4k", "worm_neuron")
 TABLE = "clustering"
@@ -23,43 +26,49 @@ TABLE = "clustering"
 MANY = 3
 #: measures that are averaged over data sets
 MEANS = ("ari", "nmi")
-#: the methods that are ranked among each other, and the one that none should be far below
+#: the methods that are ranked among each other, and the baseline that none should be far below
 RIVALS = ("masksc", "contrastive_sc", "scdeepcluster", "sczidesk", "pca_cosine", "nmf", "scmae", "mae", "scvi")
 FLOOR = "pca_cosine"
 #: measures in the figure, and their names there
 SHOWN = {"ari": "ARI", "nmi": "NMI", "silhouette": "silhouette", "silhouette_common": "silhouette,\none space"}
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing in ``out/clustering.csv`` and write ``clustering.md`` and ``clustering.png``."""
-    folder = Folder(out)
-    fill(folder, names, n_seeds, methods)
-    lines = [
-        f"<!-- written by python -m sc_ssl.benchmark clustering -->\n{provenance()}; {seeds(folder.table(TABLE))}.\n"
-    ]
-    (out / "clustering.md").write_text("\n".join([*lines, *overall(folder), *tables(folder)]) + "\n")
-    draw(folder, out / "clustering.png")
+class Clustering(Benchmark):
+    """The table on each data set, means over data sets, and a heat table."""
+
+    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
+        """Do the runs that are missing in ``out/clustering.csv`` and write ``clustering.md`` and ``clustering.png``."""
+        folder = Folder(out)
+        fill(folder, datasets, n_seeds, methods)
+        lines = [*overall(folder), *tables(folder)]
+        write_page(out / "clustering.md", "clustering", lines, folder.table(TABLE))
+        draw(folder, out / "clustering.png")
 
 
-def fill(folder: Folder, names: list[str], n_seeds: int, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing: every row by default, or those named."""
-    wanted = METHODS if methods is None else METHODS | ON_DEMAND
-    wanted = {row: embed for row, embed in wanted.items() if methods is None or row in methods}
-    measure(folder, TABLE, dict.fromkeys(names, wanted), n_seeds, keep=True)
-    runs = folder.runs(TABLE)
-    references = [row for row in REFERENCES if methods is None or row in methods]
-    for this in runs.missing([{"dataset": name, "method": row, "seed": 0} for name in names for row in references]):
-        runs.add(this | REFERENCES[this["method"]](folder, this["dataset"]))
+def benchmark() -> Clustering:
+    """What the command line runs."""
+    return Clustering(datasets=DATASETS, rows=methods.METHODS, on_demand=methods.ON_DEMAND | REFERENCES)
 
 
-def rows() -> tuple[str, ...]:
-    """What ``--methods`` takes, in the order of the table."""
-    return (*METHODS, *ON_DEMAND, *REFERENCES)
+def fill(folder: Folder, datasets: Sequence[str], n_seeds: int, named: Sequence[str] | None = None) -> None:
+    """Do the runs that are missing: every row by default, or those named; references once."""
+    wanted = chosen(methods.METHODS, methods.ON_DEMAND, named)
+    measure(folder, TABLE, dict.fromkeys(datasets, wanted), n_seeds, keep=True)
+    references = chosen(REFERENCES, {}, named)
+    folder.runs(TABLE).fill(
+        grid({"dataset": datasets, "method": references, "seed": [0]}),
+        lambda this: references[this["method"]](folder, this["dataset"]),
+    )
+
+
+def order() -> list[str]:
+    """All rows, in the order of the table."""
+    return [*methods.METHODS, *methods.ON_DEMAND, *REFERENCES]
 
 
 def scores(folder: Folder) -> Scores:
     """All rows that were run, and those that the paper has."""
-    return Scores.of(folder.table(TABLE), list(rows()), TABLE_1)
+    return Scores.of(folder.table(TABLE), order(), TABLE_1)
 
 
 def tables(folder: Folder) -> list[str]:
@@ -111,12 +120,12 @@ def draw(folder: Folder, path: Path) -> None:
 
 
 def _pca_best_by_label(folder: Folder, name: str) -> dict[str, float]:
-    found = [score(z, folder, name, 0) for z in pca_grid(folder.cells(name)).values()]
+    found = [score(z, folder, name, 0) for z in methods.pca_grid(folder.cells(name)).values()]
     return max(found, key=lambda scores: scores["ari"]) | {"seconds": float("nan")}
 
 
 def _supervised(folder: Folder, name: str) -> dict[str, float]:
-    """Out-of-fold predictions of a logistic regression: how far these labels can be reached at all."""
+    """Out-of-fold predictions of a logistic regression: how well these labels can be predicted at all."""
     labels = folder.cells(name).obs["cell_type"].astype(str)
     predicted = cross_val_predict(LogisticRegression(max_iter=2000), folder.common_space(name), labels, cv=5)
     return {
@@ -128,5 +137,5 @@ def _supervised(folder: Folder, name: str) -> dict[str, float]:
     }
 
 
-#: rows that use labels, to say how much there is to be had; one run a data set
+#: rows that use labels: how high these scores can be at all; one run a data set
 REFERENCES = {"pca_best_by_label": _pca_best_by_label, "supervised": _supervised}

@@ -2,9 +2,10 @@
 
 import matplotlib.pyplot as plt
 
+from benchmarks.quality.clustering.folder import Folder
+from benchmarks.quality.figures import DPI
+from benchmarks.quality.runs import Run, grid
 from sc_ssl import pl
-
-from ._folder import Folder
 
 TABLE = "masksc_figure_4"
 ROWS = ("pca_raw", "pca_standard", "nmf", "scdeepcluster", "sczidesk", "contrastive_sc", "masksc")
@@ -12,9 +13,11 @@ ROWS = ("pca_raw", "pca_standard", "nmf", "scdeepcluster", "sczidesk", "contrast
 
 def fill(folder: Folder, names: list[str], n_seeds: int) -> None:
     """Make the embeddings that are missing, with the first seed; ``n_seeds`` changes nothing."""
-    runs = folder.runs(TABLE)
-    for this in runs.missing([{"dataset": name, "method": row, "seed": 0} for name in names for row in ROWS]):
-        runs.add(this | {"n_dims": folder.embedding(this["dataset"], this["method"], 0).shape[1]})
+
+    def n_dims(this: Run) -> dict[str, int]:
+        return {"n_dims": folder.embedding(this["dataset"], this["method"], 0).shape[1]}
+
+    folder.runs(TABLE).fill(grid({"dataset": names, "method": ROWS, "seed": [0]}), n_dims)
 
 
 def section(folder: Folder) -> list[str]:
@@ -36,5 +39,5 @@ def _draw(folder: Folder, name: str, keys: list[str], file: str) -> None:
     for method in keys:
         adata.obsm[method] = folder.embedding(name, method, 0)
     figure = pl.embedding_compare(adata, keys, color="cell_type", return_fig=True)
-    figure.savefig(folder.path / file, dpi=120)
+    figure.savefig(folder.path / file, dpi=DPI)
     plt.close(figure)

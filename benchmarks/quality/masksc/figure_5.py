@@ -1,4 +1,4 @@
-"""Figure 5 of the mask-sc paper: the size of the matrix and the share of it that is hidden."""
+"""Figure 5 of the mask-sc paper: the size of the matrix and the share of it that is masked."""
 
 import re
 from itertools import product
@@ -6,12 +6,12 @@ from itertools import product
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from benchmarks.quality.clustering.folder import Folder
+from benchmarks.quality.clustering.scores import measure
+from benchmarks.quality.embeddings import Embed, ours
+from benchmarks.quality.figures import DPI
+from benchmarks.quality.page import markdown, seeds
 from sc_ssl import pl
-
-from ._folder import Folder
-from ._rows import Embed, ours
-from ._runs import markdown
-from ._scores import measure, seeds
 
 TABLE = "masksc_figure_5"
 #: edges of the matrix; PBMC 4k has 2,000 genes
@@ -41,7 +41,7 @@ def rows(name: str, folder: Folder) -> dict[str, Embed]:
 
 
 def section(folder: Folder) -> list[str]:
-    """The grid, and what it says, in Markdown; draws the figure."""
+    """The grid and its best and worst settings, in Markdown; draws the figure."""
     runs = folder.table(TABLE)
     parsed = runs["method"].map(lambda method: re.fullmatch(r"side=(\d+) mask_rate=([\d.]+)", method).groups())
     runs = runs.assign(side=[int(s) for s, _ in parsed], rate=[100 * float(rate) for _, rate in parsed])
@@ -50,12 +50,12 @@ def section(folder: Folder) -> list[str]:
         "`MaskSC` with its defaults, on the most variable genes that fill the matrix; mean over "
         f"{seeds(runs)}. The paper has the best numbers at 64 × 64 and 75 %, and a fall of the "
         "silhouette with larger matrices.\n",
-        "![ARI, NMI and silhouette by size of the matrix and share hidden](masksc_figure_5.png)",
+        "![ARI, NMI and silhouette by size of the matrix and share masked](masksc_figure_5.png)",
     ]
     for name in names:
         here = runs[runs["dataset"] == name]
         ari = _grid(here, "ari")
-        columns = ari.rename(columns=lambda rate: f"{rate:.0f} % hidden").map(
+        columns = ari.rename(columns=lambda rate: f"{rate:.0f} % masked").map(
             lambda v: "" if pd.isna(v) else f"{v:.3f}"
         )
         lines += [f"\n### {name}: ARI\n", *markdown(columns.rename(index=lambda s: f"{s} × {s}"), "matrix")]
@@ -66,7 +66,7 @@ def section(folder: Folder) -> list[str]:
 
 def _grid(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     grid = runs.pivot_table(column, "side", "rate")
-    return grid.rename_axis(index="edge of the matrix", columns="genes hidden (%)")
+    return grid.rename_axis(index="edge of the matrix", columns="genes masked (%)")
 
 
 def _findings(runs: pd.DataFrame, ari: pd.DataFrame) -> list[str]:
@@ -80,7 +80,7 @@ def _findings(runs: pd.DataFrame, ari: pd.DataFrame) -> list[str]:
     if len(sizes) > 1:
         silhouette = _grid(runs, "silhouette")[100 * RATE].dropna()
         lines += [
-            f"- From {sizes.index[0]} to {sizes.index[-1]} with {RATE:.0%} hidden, ARI goes from {sizes.iloc[0]:.3f} to "
+            f"- From {sizes.index[0]} to {sizes.index[-1]} with {RATE:.0%} masked, ARI goes from {sizes.iloc[0]:.3f} to "
             f"{sizes.iloc[-1]:.3f} and the silhouette from {silhouette.iloc[0]:.3f} to {silhouette.iloc[-1]:.3f}."
         ]
     return lines
@@ -95,5 +95,5 @@ def _draw(folder: Folder, runs: pd.DataFrame, names: list[str]) -> None:
         for ax, (column, label) in zip(row, measures.items(), strict=True):
             pl.sweep(_grid(runs[runs["dataset"] == name], column), measure=label, ax=ax, show=False)
             ax.set_title(name, fontsize=10)
-    figure.savefig(folder.path / f"{TABLE}.png", dpi=120)
+    figure.savefig(folder.path / f"{TABLE}.png", dpi=DPI)
     plt.close(figure)

@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
-from sc_ssl import models, pl
+from benchmarks.quality.clustering.folder import Folder
+from benchmarks.quality.embeddings import QUIET, built
+from benchmarks.quality.figures import DPI
+from benchmarks.quality.page import markdown, seeds
+from benchmarks.quality.runs import Run, grid, kept
+from sc_ssl import pl
 from sc_ssl.metrics import kmeans
-
-from ._folder import Folder
-from ._rows import QUIET, built
-from ._runs import every, kept, markdown
-from ._scores import seeds
 
 TABLE = "masksc_figure_6"
 MODELS = ("trained", "untrained")
@@ -21,19 +21,22 @@ N_TYPES = N_SHOWN = 6
 
 def fill(folder: Folder, names: list[str], n_seeds: int) -> None:
     """Do the runs that are missing."""
-    runs = folder.runs(TABLE)
-    for this in runs.missing(every(names, n_seeds, MODELS)):
+
+    def score(this: Run) -> dict[str, float]:
         name, seed = this["dataset"], this["seed"]
         attention_nt = _maps(folder, name, this["method"], seed)
         labels = folder.cells(name).obs["cell_type"]
         clusters = kmeans(attention_nt, labels.nunique(), random_state=seed)
-        runs.add(this | likeness(attention_nt, labels) | {"ari": adjusted_rand_score(labels, clusters)})
+        return likeness(attention_nt, labels) | {"ari": adjusted_rand_score(labels, clusters)}
+
+    values = {"dataset": names, "method": MODELS, "seed": range(n_seeds)}
+    folder.runs(TABLE).fill(grid(values, ("seed", "dataset", "method")), score)
 
 
 def likeness(attention_nt: np.ndarray, labels: pd.Series) -> dict[str, float]:
     """Mean cosine of the attention maps of two cells of the same type, of two types, and the difference.
 
-    ``centred`` is the difference for maps less their mean over all cells: what all cells attend to says nothing.
+    ``centred`` is the difference for maps less their mean over all cells: what all cells attend to does not distinguish them.
     """
 
     def mean_cosines(map_nt: np.ndarray) -> tuple[float, float]:
@@ -51,7 +54,7 @@ def likeness(attention_nt: np.ndarray, labels: pd.Series) -> dict[str, float]:
 
 
 def section(folder: Folder) -> list[str]:
-    """The table, and what it says, in Markdown; draws a figure for each data set that has none since its last run."""
+    """The table and what training changes, in Markdown; draws a figure for each data set that has none since its last run."""
     runs = folder.table(TABLE)
     means = runs.drop(columns="seed").groupby(["dataset", "method"], sort=False).mean()
     lines = [
@@ -88,7 +91,7 @@ def _maps(folder: Folder, name: str, method: str, seed: int) -> np.ndarray:
     """Cells × patches."""
 
     def make() -> np.ndarray:
-        with built(models.MaskSC, folder.cells(name), seed) as model:
+        with built("masksc", folder.cells(name), seed) as model:
             if method == "trained":
                 model.train(folder.max_epochs, **QUIET)
             model.is_trained_ = True
@@ -104,7 +107,7 @@ def _draw(folder: Folder, name: str, file: str) -> None:
     shown = np.concatenate(
         [rng.choice(np.flatnonzero(types == t), N_SHOWN, replace=False) for t in types.value_counts().index[:N_TYPES]]
     )
-    with built(models.MaskSC, adata, 0) as model:  # the matrix is the same before and after training
+    with built("masksc", adata, 0) as model:  # the matrix is the same before and after training
         model.is_trained_ = True
         figure = pl.attention(
             _maps(folder, name, "trained", 0)[shown],
@@ -114,5 +117,5 @@ def _draw(folder: Folder, name: str, file: str) -> None:
             patch_shape=model.patch_shape,
             return_fig=True,
         )
-    figure.savefig(folder.path / file, dpi=120)
+    figure.savefig(folder.path / file, dpi=DPI)
     plt.close(figure)

@@ -1,14 +1,15 @@
-"""Table 1 of the mask-sc paper: the rows of ``clustering``, the paper's numbers beside them, and what they say."""
+"""Table 1 of the mask-sc paper: the rows of ``clustering``, the paper's numbers beside them, and how they compare."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from . import clustering
-from ._folder import Folder
-from ._published import ROWS
-from ._scores import Scores, seeds
+from benchmarks.quality.clustering import table as clustering
+from benchmarks.quality.clustering.folder import Folder
+from benchmarks.quality.clustering.published import ROWS
+from benchmarks.quality.clustering.scores import Scores
+from benchmarks.quality.page import seeds
 
 TABLE = clustering.TABLE
 #: rows of ours that need labels, or that repeat what the paper did wrong
@@ -17,13 +18,13 @@ NO_RIVALS = ("masksc", *clustering.REFERENCES, "pca_raw", "nmf_raw", "random_enc
 LEVEL = 0.01
 
 
-def fill(folder: Folder, names: list[str], n_seeds: int, methods: list[str] | None = None) -> None:
+def fill(folder: Folder, names: Sequence[str], n_seeds: int, methods: Sequence[str] | None = None) -> None:
     """Do the runs that are missing in ``clustering.csv``."""
     clustering.fill(folder, names, n_seeds, methods)
 
 
 def section(folder: Folder) -> list[str]:
-    """The tables, and what they say, in Markdown; draws the figure."""
+    """The tables and how rows compare, in Markdown; draws the figure."""
     clustering.draw(folder, folder.path / "masksc_table_1.png")
     scores, runs = clustering.scores(folder), folder.table(TABLE)
     lines = [
@@ -52,12 +53,12 @@ def _claims(scores: Scores, name: str) -> list[str]:
     ours = scores.mean.loc["masksc", name][claimed.index]
     if ours.isna().any() or not len(claimed):
         return []
-    said = [
+    compared = [
         f"{measure} {'reached' if ours[measure] >= claimed[measure] else 'not reached'} ({ours[measure]:.3f}, claimed "
         f"{claimed[measure]:.3f})"
         for measure in claimed.index
     ]
-    return [f"- {name}: of the paper's claims for mask-sc, {', '.join(said)}."]
+    return [f"- {name}: of the paper's claims for mask-sc, {', '.join(compared)}."]
 
 
 def _rivals(scores: Scores, name: str) -> list[str]:
@@ -108,8 +109,8 @@ def _raw(scores: Scores, name: str) -> list[str]:
 
 
 def _list(scores: Scores, name: str, rows: Iterable[str]) -> str:
-    def said(row: str) -> str:
+    def text(row: str) -> str:
         seeds = ", one seed" if scores.n.loc[row, (name, "ari")] == 1 else ""
         return f"`{row}` ({scores.mean.loc[row, (name, 'ari')]:.3f}{seeds})"
 
-    return ", ".join(map(said, rows))
+    return ", ".join(map(text, rows))

@@ -1,4 +1,4 @@
-"""Cell types of cells that nothing has seen, by labels of the others: supervised, pretrained and fine-tuned, zero-shot."""
+"""Cell types of held-out cells, by labels of the others: supervised, pretrained and fine-tuned, zero-shot."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from sc_ssl.benchmark._data import load
-from sc_ssl.benchmark._rows import trained_scvi
+from benchmarks.quality.cells import labelled, split, types, variable_genes, z_scores
+from benchmarks.quality.data import load
+from benchmarks.quality.embeddings import model_of, trained_scvi
+from benchmarks.quality.table import Table
 from sc_ssl.models import SSLModel
 
-from ._cells import labelled, split, types, variable_genes, z_scores
-from ._encoders import SCRATCH, embed, encoder, predict_fine_tuned
-from ._task import Row, Task
+from .encoders import SCRATCH, embed, predict_fine_tuned
+from .task import Row, task
 
 MAX_CELLS = 2000
 N_NEIGHBORS = 15
@@ -51,7 +52,7 @@ class Study:
         """A model of the training cells."""
         key = method, trained
         if key not in self._encoders:
-            self._encoders[key] = encoder(method, self.train, seed, trained=trained)
+            self._encoders[key] = model_of(method, self.train, seed, trained=trained)
         return self._encoders[key]
 
     def score(self, predicted: np.ndarray) -> dict[str, float]:
@@ -117,21 +118,26 @@ ROWS |= {
     "hvg, logistic": on_genes(lambda: LogisticRegression(C=0.01, max_iter=1000)),
     "scvi, neighbours": scvi,
 }
-TASK = Task(
-    datasets=(
-        "pbmc_zheng_facs",
-        "pancreas_baron_mouse",
-        "pbmc_3tech_symphony",
-        "pbmc4k",
-        "worm_neuron",
-        "cbmc_cite_top2000",
-        "celllines_mixology",
-        "pbmc_kang_muscat",
-    ),
-    prepare=study,
-    rows=ROWS,
-    measures=("macro_f1", "micro_f1"),
-    published=PUBLISHED,
-    note="with labels of all training cells, scored on 164 types",
-    base="supervised",
-)
+
+
+def benchmark() -> Table:
+    """What the command line runs."""
+    return task(
+        "annotation",
+        datasets=(
+            "pbmc_zheng_facs",
+            "pancreas_baron_mouse",
+            "pbmc_3tech_symphony",
+            "pbmc4k",
+            "worm_neuron",
+            "cbmc_cite_top2000",
+            "celllines_mixology",
+            "pbmc_kang_muscat",
+        ),
+        prepare=study,
+        rows=ROWS,
+        measures=("macro_f1", "micro_f1"),
+        published=PUBLISHED,
+        note="with labels of all training cells, scored on 164 types",
+        base="supervised",
+    )

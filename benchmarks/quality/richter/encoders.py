@@ -1,4 +1,4 @@
-"""Models of this package that have seen some cells, as encoders for what follows."""
+"""Models of this package as encoders for what follows, and the gene programmes of their masks."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
-from sc_ssl import models, tl
-from sc_ssl._keys import METHODS
-from sc_ssl.benchmark._rows import QUIET
+from benchmarks.quality.data import resource
+from benchmarks.quality.embeddings import QUIET
+from sc_ssl import tl
 from sc_ssl.models import CellClassifier, SSLModel
-from sc_ssl.pp import select_genes
-from sc_ssl.tl._cells import find, private_cells, registered
-from sc_ssl.tl.embed import N_TOP_GENES
+from sc_ssl.pp import read_gmt
 from sc_ssl.train import seeded
 
 #: a classifier without pretraining: all of it from the first epoch on, at one rate
 SCRATCH = {"lr_encoder": 1e-3}
+#: gene programmes and regulons of MSigDB
+PROGRAMS, REGULONS = "msigdb_c2.cp.reactome.v7.0.symbols.gmt", "msigdb_c3.tft.v7.0.symbols.gmt"
+#: mask of the masked autoencoder → its programmes, and further arguments
+MASKS: dict[str, tuple[str, dict[str, bool]]] = {
+    "gene_programs": (PROGRAMS, {}),
+    "one_program": (PROGRAMS, {}),
+    "program_to_regulator": (REGULONS, {"leave_out_regulons": True}),
+}
 
 
-def encoder(method: str, adata: AnnData, seed: int, *, trained: bool = True, **options: Any) -> SSLModel:
-    """A model of these cells, their labels unseen; the same weights at the start whether it is trained or not."""
-    model_class = getattr(models, METHODS[method])
-    cells = private_cells(adata, find(adata, None), select_genes(adata, N_TOP_GENES))
-    with seeded(seed), registered(model_class, cells):
-        model = model_class(cells, **options)
-        if trained:
-            model.train(**QUIET)
-        model.is_trained_ = True
-    return model
+def mask_options(mask: str) -> dict[str, object]:
+    """What the masked autoencoder takes for this mask."""
+    filename, options = MASKS[mask]
+    return {"mask": mask, "programs": read_gmt(resource(filename)), **options}
 
 
 def embed(model: SSLModel, adata: AnnData) -> np.ndarray:

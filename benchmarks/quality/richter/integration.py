@@ -1,4 +1,4 @@
-"""Batches: what an embedding that is told them keeps of the types and leaves of the batches, by scIB."""
+"""Integration of batches, given as ``batch_key``: scIB's scores of cell types kept and batches mixed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from types import ModuleType
 import numpy as np
 from anndata import AnnData
 
-from sc_ssl.benchmark._data import load
-from sc_ssl.benchmark._rows import Embed, ours, pca_standard, scvi
+from benchmarks.quality.cells import labelled
+from benchmarks.quality.data import load
+from benchmarks.quality.embeddings import Embed, ours, pca_standard, scvi
+from benchmarks.quality.table import Table
 from sc_ssl.metrics import pca_space
 
-from ._cells import labelled
-from ._task import Row, Task
+from .task import Row, task
 
 MAX_CELLS = 2000
 BATCH = "batch"
@@ -43,7 +44,7 @@ def cells(name: str, seed: int) -> AnnData:
 
 
 def integrated(embed: Embed) -> Row:
-    """The embedding, which was told the batches but not the types."""
+    """The embedding, which takes the batches but not the types."""
 
     def row(adata: AnnData, seed: int) -> dict[str, float]:
         return scib(adata, embed(adata.copy(), seed))
@@ -73,19 +74,22 @@ def scib(adata: AnnData, embedding: np.ndarray) -> dict[str, float]:
 
 
 def _scib() -> ModuleType:
-    """scib-metrics, which is asked for before anything is trained."""
+    """scib-metrics; its absence is an error before anything is trained."""
     try:
         from scib_metrics import benchmark
     except ImportError as error:
-        raise ImportError('scores of integration need scib-metrics: pip install "sc_ssl[scib]".') from error
+        raise ImportError("scores of integration need scib-metrics: pip install --group benchmarks.") from error
     return benchmark
 
 
-TASK = Task(
-    datasets=("pbmc_kang_muscat", "pbmc_3tech_symphony", "celllines_mixology"),
-    prepare=cells,
-    rows={name: integrated(embed) for name, embed in EMBEDDINGS.items()},
-    measures=tuple(SCORES),
-    published=PUBLISHED,
-    note="three atlases of the lung, scored with other versions of the metrics",
-)
+def benchmark() -> Table:
+    """What the command line runs."""
+    return task(
+        "integration",
+        datasets=("pbmc_kang_muscat", "pbmc_3tech_symphony", "celllines_mixology"),
+        prepare=cells,
+        rows={name: integrated(embed) for name, embed in EMBEDDINGS.items()},
+        measures=tuple(SCORES),
+        published=PUBLISHED,
+        note="three atlases of the lung, scored with other versions of the metrics",
+    )

@@ -7,21 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 
+from benchmarks.quality.cells import TEST_SIZE, draw_cells, variable_genes, z_scores
+from benchmarks.quality.data import load_all
+from benchmarks.quality.embeddings import QUIET
+from benchmarks.quality.table import Table
 from sc_ssl import tl
-from sc_ssl.benchmark._data import load_all
-from sc_ssl.benchmark._rows import QUIET
 from sc_ssl.metrics import pca_space, pearson
-from sc_ssl.models.regressor import modality_values
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-from ._cells import TEST_SIZE, draw_cells, variable_genes, z_scores
-from ._task import Row, Task
+from .task import Row, task
 
 MAX_CELLS = 3000
 #: standardised proteins and counts of them, in ``obsm``
@@ -42,11 +43,16 @@ def with_proteins(name: str, seed: int) -> AnnData:
     key = next((key for key in (NORMALIZED, COUNTS) if key in adata.obsm), None)
     if key is None:
         raise KeyError(f"{name} has no obsm[{NORMALIZED!r}] or obsm[{COUNTS!r}], found {', '.join(adata.obsm)}.")
-    values = modality_values(adata, key)
+    values = proteins_of(adata, key)
     adata.obsm["truth"] = np.log1p(values) if key == COUNTS else values
     adata.obs["test"] = np.random.default_rng(seed).permutation(adata.n_obs) < int(TEST_SIZE * adata.n_obs)
     adata.obsm["protein"] = adata.obsm["truth"].mask(adata.obs["test"])
     return adata
+
+
+def proteins_of(adata: AnnData, key: str) -> pd.DataFrame:
+    """Cells × proteins."""
+    return pd.DataFrame(adata.obsm[key], index=adata.obs_names).add_prefix("protein_").astype(np.float32)
 
 
 def regressor(encoder: str | None, **options: Any) -> Row:
@@ -82,7 +88,7 @@ def totalvi(adata: AnnData, seed: int) -> dict[str, float]:
     test = adata.obs["test"].to_numpy()
     genes = select_genes(adata, 2000)
     cells = AnnData(sparse.csr_matrix(adata.X), obs=adata.obs[[]], var=adata.var[[]])[:, genes].copy()
-    cells.obsm["protein"] = modality_values(adata, COUNTS).mask(adata.obs["test"], 0)
+    cells.obsm["protein"] = proteins_of(adata, COUNTS).mask(adata.obs["test"], 0)
     cells.obs["batch"] = np.where(test, "test", "train")
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the proteins of a batch are missing is what is wanted
@@ -101,20 +107,23 @@ def correlate(adata: AnnData, predicted: np.ndarray) -> dict[str, float]:
     return pearson(adata.obsm["truth"].to_numpy()[test], predicted[test])
 
 
-TASK = Task(
-    datasets=("cbmc_cite_top2000",),
-    prepare=with_proteins,
-    rows={
-        "mae": regressor("mae"),
-        "byol": regressor("byol"),
-        "barlow_twins": regressor("barlow_twins"),
-        "mae, frozen": regressor("mae", freeze_encoder=True),
-        "from scratch": regressor(None),
-        "linear": ridge_on(lambda adata: variable_genes(adata)[0]),
-        "ridge on pca": ridge_on(lambda adata: pca_space(adata.X)),
-    },
-    on_demand={"totalvi": totalvi},
-    measures=("per_feature", "per_cell", "flattened", "seconds"),
-    published=PUBLISHED,
-    note="scored on 134 proteins of bone marrow",
-)
+def benchmark() -> Table:
+    """What the command line runs."""
+    return task(
+        "protein",
+        datasets=("cbmc_cite_top2000",),
+        prepare=with_proteins,
+        rows={
+            "mae": regressor("mae"),
+            "byol": regressor("byol"),
+            "barlow_twins": regressor("barlow_twins"),
+            "mae, frozen": regressor("mae", freeze_encoder=True),
+            "from scratch": regressor(None),
+            "linear": ridge_on(lambda adata: variable_genes(adata)[0]),
+            "ridge on pca": ridge_on(lambda adata: pca_space(adata.X)),
+        },
+        on_demand={"totalvi": totalvi},
+        measures=("per_feature", "per_cell", "flattened", "seconds"),
+        published=PUBLISHED,
+        note="scored on 134 proteins of bone marrow",
+    )

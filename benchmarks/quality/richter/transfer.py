@@ -13,18 +13,19 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sc_ssl.benchmark import scpretrain
-from sc_ssl.benchmark._data import load, load_all
-from sc_ssl.benchmark._rows import QUIET
+from benchmarks.quality.cells import draw_cells, types, variable_genes, z_scores
+from benchmarks.quality.data import load, load_all
+from benchmarks.quality.embeddings import QUIET, registered
+from benchmarks.quality.scpretrain import studies
+from benchmarks.quality.scpretrain.annotation import split
+from benchmarks.quality.table import Table
 from sc_ssl.data import describe_names
 from sc_ssl.models import MaskedAutoencoder, SSLModel
-from sc_ssl.models._studies import DATASET, join_studies
-from sc_ssl.tl._cells import registered
+from sc_ssl.models._studies import join_studies  # private: sc_ssl.pp.join_studies once that is public
 from sc_ssl.train import seeded
 
-from ._cells import draw_cells, types, variable_genes, z_scores
-from ._encoders import SCRATCH, predict_fine_tuned
-from ._task import Row, Task
+from .encoders import SCRATCH, predict_fine_tuned
+from .task import Row, task
 
 #: of the study that is to be annotated and of each of the others; genes that vary most in some study
 MAX_CELLS, MAX_CELLS_OTHERS, N_GENES = 1000, 500, 2000
@@ -35,6 +36,8 @@ MACRO_F1 = {n: f"macro_f1 with {n} labels" for n in N_LABELS}
 #: types with fewer test cells do not count
 MIN_SUPPORT = 10
 TARGET = "target"
+#: columns of `obs` that :func:`join_studies` writes
+DATASET, LIBRARY_SIZE = "dataset", "sc_ssl_size_factor"
 #: as printed: 28 types of blood, fine-tuned on all training cells of that atlas
 PUBLISHED = {"from scratch": {MACRO_F1[100]: 0.703}, "other studies": {MACRO_F1[100]: 0.747}}
 
@@ -79,8 +82,9 @@ class Study:
         return self._made[seen, seed]
 
     def _untrained(self, seed: int) -> SSLModel:
-        with seeded(seed), registered(MaskedAutoencoder, self.joined, batch_key=DATASET):
-            model = MaskedAutoencoder(self.joined)
+        setup = {"size_factor_key": LIBRARY_SIZE, "batch_key": DATASET}
+        with seeded(seed), registered(MaskedAutoencoder, self.joined, **setup) as build:
+            model = build()
             model.is_trained_ = True
         return model
 
@@ -90,14 +94,12 @@ def study(name: str, seed: int) -> Study:
     target = _drawn(load(name), seed, MAX_CELLS)
     species = describe_names(target.var_names).species
     others = {}
-    for other in (*scpretrain.DATASETS, *scpretrain.UNLABELLED):
-        if other == name or other in scpretrain.RELATED.get(name, ()):
-            continue
+    for other in studies.others(name):
         adata = load_all(other)
         if adata.n_vars >= MIN_GENES and describe_names(adata.var_names).species == species:
             others[other] = _drawn(adata, seed, MAX_CELLS_OTHERS)
-    studies = {TARGET: target} | others
-    return Study(target, join_studies(studies, min_datasets=len(studies), n_top_genes=N_GENES))
+    joined = {TARGET: target} | others
+    return Study(target, join_studies(joined, min_datasets=len(joined), n_top_genes=N_GENES))
 
 
 def _drawn(adata: AnnData, seed: int, max_cells: int) -> AnnData:
@@ -111,7 +113,7 @@ def fine_tuned(seen: str, **train_options: Any) -> Row:
         model, cells = study.encoder(seen, seed), study.cells
         found = {}
         for n_labels in N_LABELS:
-            train = scpretrain.split(types(study.target), n_labels, seed)
+            train = split(types(study.target), n_labels, seed)
             cells.obs["known"] = np.where(np.isin(np.arange(cells.n_obs), train), types(study.target), "Unknown")
             predicted = predict_fine_tuned(model, cells, cells, "known", seed, **train_options)
             found[MACRO_F1[n_labels]] = supported_f1(types(study.target), predicted, train)
@@ -136,7 +138,7 @@ def components(study: Study, seed: int) -> dict[str, float]:
 def _logistic(space_nd: np.ndarray, study: Study, seed: int) -> dict[str, float]:
     found, labels = {}, types(study.target)
     for n_labels in N_LABELS:
-        train = scpretrain.split(labels, n_labels, seed)
+        train = split(labels, n_labels, seed)
         classifier = LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced")
         predicted = classifier.fit(space_nd[train], labels[train]).predict(space_nd)
         found[MACRO_F1[n_labels]] = supported_f1(labels, predicted, train)
@@ -150,19 +152,22 @@ def supported_f1(labels: np.ndarray, predicted: np.ndarray, train: np.ndarray) -
     return f1_score(labels[test], predicted[test], labels=names[n >= MIN_SUPPORT], average="macro", zero_division=0)
 
 
-TASK = Task(
-    datasets=scpretrain.DATASETS,
-    prepare=study,
-    rows={
-        "from scratch": fine_tuned("none", **SCRATCH),
-        "other studies": fine_tuned("others"),
-        "own cells": fine_tuned("target"),
-        "own cells, logistic": own_latent,
-        "own cells and other studies": fine_tuned("all"),
-        "pca, logistic": components,
-    },
-    measures=tuple(MACRO_F1[n] for n in reversed(N_LABELS)),
-    published=PUBLISHED,
-    note="then fine-tuned on all training cells of an atlas of blood with 28 types, small ones counted",
-    base="from scratch",
-)
+def benchmark() -> Table:
+    """What the command line runs."""
+    return task(
+        "transfer",
+        datasets=studies.DATASETS,
+        prepare=study,
+        rows={
+            "from scratch": fine_tuned("none", **SCRATCH),
+            "other studies": fine_tuned("others"),
+            "own cells": fine_tuned("target"),
+            "own cells, logistic": own_latent,
+            "own cells and other studies": fine_tuned("all"),
+            "pca, logistic": components,
+        },
+        measures=tuple(MACRO_F1[n] for n in reversed(N_LABELS)),
+        published=PUBLISHED,
+        note="then fine-tuned on all training cells of an atlas of blood with 28 types, small ones counted",
+        base="from scratch",
+    )

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sc_ssl.datasets._fetch import find_local
-from sc_ssl.metrics import classification, paired_compare
+from benchmarks.quality.data import load, load_all, resource
+from benchmarks.quality.figures import DPI
+from benchmarks.quality.page import difference, markdown
+from benchmarks.quality.runs import Run
+from benchmarks.quality.table import Table
+from sc_ssl.metrics import classification
 
-from ._annotation_rows import ON_DEMAND, ROWS, Target
-from ._data import load, load_all
-from ._runs import Runs, provenance
+from . import studies
+from .rows import ON_DEMAND, ROWS, Predicted, Target
 
-#: labelled data sets whose genes have names; each is left out in turn
-DATASETS = (
-    "gut_mca_mouse",
-    "pollen",
-    "bonemarrow_matsushita_mouse",
-    "ipsc_cm",
-    "pancreas_baron_mouse",
-    "celllines_mixology",
-    "pbmc_zheng_facs",
-    "brain_zeisel_mouse_subset",
-    "pbmc_kang_muscat",
-    "pbmc_3tech_symphony",
-    "pbmc68k_reduced",
-)
-#: data sets to pretrain on that are never left out
-UNLABELLED = ("pbmc_donorA_mudan", "pbmc_kang_harmony_ctrlstim", "intestine_grun_mouse", "pc9_erlotinib_day11_reps")
-#: data sets that share cells or donors with another one, and are not pretrained on when that is left out
-RELATED = {
-    "pbmc_kang_muscat": ("pbmc_kang_harmony_ctrlstim",),
-    "pbmc68k_reduced": ("pbmc_donorA_mudan", "pbmc_zheng_facs"),
-    "pbmc_zheng_facs": ("pbmc68k_reduced", "pbmc_donorA_mudan"),
-}
 ORTHOLOGS = "orthologs_human_mouse_one2one.csv"
-KEYS = ("dataset", "n_labels", "method", "seed")
 MEASURES = ("accuracy", "kappa", "macro_f1", "auprc", "auroc")
 #: of these the paper counts on how many data sets pretraining is ahead
 RANKING = ("auprc", "auroc")
@@ -52,50 +31,44 @@ PUBLISHED = {
 BASE = "no pretraining"
 
 
-def rows() -> tuple[str, ...]:
-    """What ``--methods`` takes."""
-    return (*ROWS, *ON_DEMAND)
+def benchmark() -> Table:
+    """What the command line runs."""
+    return Table(
+        name="scpretrain",
+        command="scpretrain",
+        datasets=studies.DATASETS,
+        rows=ROWS,
+        on_demand=ON_DEMAND,
+        needs=(ORTHOLOGS,),
+        varied={"n_labels": N_LABELS},
+        keys=("dataset", "n_labels", "method", "seed"),
+        order=("dataset", "seed", "n_labels", "method"),
+        prepare=left_out,
+        shared_by=("dataset",),
+        fit=lambda row, target, this: row(target, labelled_cells(target, this), this["seed"]),
+        evaluate=score_others,
+        lines=lines,
+        draw=draw,
+    )
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Do the runs that are missing in ``out/scpretrain.csv`` and write ``scpretrain.md`` and ``scpretrain.png``."""
-    runs = Runs(out / "scpretrain.csv", KEYS)
-    wanted_rows = ROWS | {method: row for method, row in ON_DEMAND.items() if method in (methods or ())}
-    wanted = [
-        {"dataset": name, "n_labels": n, "method": method, "seed": seed}
-        for name in names
-        for seed in range(n_seeds)
-        for n in N_LABELS
-        for method in wanted_rows
-        if methods is None or method in methods
-    ]
-    target, of = None, None
-    for this in runs.missing(wanted):
-        if of != this["dataset"]:
-            of, target = this["dataset"], left_out(this["dataset"])
-        start = time.perf_counter()
-        train = split(target.labels, this["n_labels"], this["seed"])
-        proba_nk, classes = wanted_rows[this["method"]](target, train, this["seed"])
-        test = np.setdiff1d(np.arange(len(target.labels)), train)
-        score = classification(target.labels[test], proba_nk[test], classes)
-        seconds = time.perf_counter() - start
-        runs.add(this | {name: float(value) for name, value in score.items()} | {"seconds": seconds})
-    table = runs.table()
-    (out / "scpretrain.md").write_text(page(table))
-    draw(table, out / "scpretrain.png")
+def labelled_cells(target: Target, this: Run) -> np.ndarray:
+    """Positions of the labelled cells of a run."""
+    return split(target.labels, this["n_labels"], this["seed"])
+
+
+def score_others(predicted: Predicted, target: Target, this: Run) -> dict[str, float]:
+    """Scores of the cells that were not labelled."""
+    proba_nk, classes = predicted
+    test = np.setdiff1d(np.arange(len(target.labels)), labelled_cells(target, this))
+    found = classification(target.labels[test], proba_nk[test], classes)
+    return {name: float(value) for name, value in found.items()}
 
 
 def left_out(name: str) -> Target:
     """A data set, and the others without labels; what shares cells with it is not among them."""
-    orthologs = find_local(ORTHOLOGS)
-    if orthologs is None:
-        raise FileNotFoundError(f"{ORTHOLOGS} is in none of the folders that SC_SSL_DATA names.")
-    others = {
-        other: load_all(other)
-        for other in (*DATASETS, *UNLABELLED)
-        if other != name and other not in RELATED.get(name, ())
-    }
-    return Target(load(name), others, orthologs)
+    others = {other: load_all(other) for other in studies.others(name)}
+    return Target(load(name), others, resource(ORTHOLOGS))
 
 
 def split(labels: np.ndarray, n_labels: int, seed: int) -> np.ndarray:
@@ -107,43 +80,48 @@ def split(labels: np.ndarray, n_labels: int, seed: int) -> np.ndarray:
     return np.sort(order[: min(max(n, len(first)), int(0.8 * len(labels)))])
 
 
-def page(runs: pd.DataFrame) -> str:
+def lines(runs: pd.DataFrame) -> list[str]:
     """Means over data sets, each row against the network without pretraining, and every data set's macro F1."""
-    seeds = ", ".join(map(str, sorted(runs["seed"].unique())))
-    names = list(dict.fromkeys(runs["dataset"]))
-    runs = runs.sort_values("method", key=lambda method: method.map(rows().index), kind="stable")
-    lines = ["<!-- written by python -m sc_ssl.benchmark scpretrain -->", f"{provenance()}; seeds {seeds}."]
-    lines += [f"Data sets: {', '.join(names)}."]
     means = runs.groupby(["n_labels", "method", "dataset"], sort=False)[list(MEASURES)].mean().reset_index()
+    found = [f"Data sets: {', '.join(dict.fromkeys(runs['dataset']))}."]
     for n in sorted(means["n_labels"].unique(), key=lambda n: n or np.inf):
         part = means[means["n_labels"] == n]
-        lines += ["", f"### {n or 'min(1000, 60 %)'} labelled cells", ""]
-        against = " | ".join(f"{measure.upper()} against {BASE} | p | won" for measure in RANKING)
-        lines += [f"| row | {' | '.join(MEASURES)} | {against} | data sets |", "|---" * 13 + "|"]
-        base = part[part["method"] == BASE].set_index("dataset")
-        for method, group in part.groupby("method", sort=False):
-            numbers = " | ".join(f"{group[measure].mean():.3f}" for measure in MEASURES)
-            compared = " | ".join(_against(group, base, measure) for measure in RANKING)
-            lines.append(f"| {method} | {numbers} | {compared} | {group['dataset'].nunique()} |")
-        if n == 0:
-            lines += [
-                f"| {name} | {' | '.join('' if x is None else f'{x:.3f}' for x in numbers)} | | | | | | | 60 |"
-                for name, numbers in PUBLISHED.items()
-            ]
         wide = part.pivot(index="method", columns="dataset", values="macro_f1").reindex(part["method"].unique())
-        lines += ["", "Macro F1:", "", f"| row | {' | '.join(wide)} |", "|---" * (1 + wide.shape[1]) + "|"]
-        for row, values in wide.iterrows():  # a row that takes hours may not have been run on all
-            lines.append(f"| {row} | {' | '.join('' if np.isnan(x) else f'{x:.3f}' for x in values)} |")
-    return "\n".join(lines) + "\n"
+        found += ["", f"### {_n_labels(n)}", "", *markdown(_summary(part, published=n == 0), "row")]
+        found += ["", "Macro F1:", "", *markdown(wide, "row")]  # a row that takes hours may not have been run on all
+    return found
 
 
-def _against(group: pd.DataFrame, base: pd.DataFrame, measure: str) -> str:
+def _n_labels(n: int) -> str:
+    return f"{n or 'min(1000, 60 %)'} labelled cells"
+
+
+def _summary(means: pd.DataFrame, *, published: bool) -> pd.DataFrame:
+    """Rows × mean scores, differences to the network without pretraining, and number of data sets; the paper's below."""
+    base = means[means["method"] == BASE].set_index("dataset")
+    rows = {}
+    for method, group in means.groupby("method", sort=False):
+        compared = {column: text for measure in RANKING for column, text in _against(group, base, measure).items()}
+        rows[method] = {m: group[m].mean() for m in MEASURES} | compared | {"data sets": group["dataset"].nunique()}
+    if published:
+        rows |= {
+            name: dict(zip(MEASURES, scores, strict=True)) | {"data sets": 60} for name, scores in PUBLISHED.items()
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").astype(dict.fromkeys(MEASURES, float))
+    return table[[*table.columns.drop("data sets"), "data sets"]]
+
+
+def _against(group: pd.DataFrame, base: pd.DataFrame, measure: str) -> dict[str, str]:
     """Mean difference with its interval, Wilcoxon's p and the share of data sets won."""
     both = group.set_index("dataset")[measure].to_frame("ours").join(base[measure].rename("base"), how="inner").dropna()
-    if group["method"].iloc[0] == BASE or both.empty:
-        return " | | "
-    found = paired_compare(both["ours"], both["base"])
-    return f"{found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}) | {found['p_value']:.2g} | {found['won']:.0%}"
+    known = group["method"].iloc[0] != BASE and len(both)
+    found = difference(both["ours"], both["base"]) if known else dict.fromkeys(("difference", "p", "won"), "")
+    columns = {
+        "difference": f"{measure.upper()} against {BASE}",
+        "p": f"p, {measure.upper()}",
+        "won": f"won, {measure.upper()}",
+    }
+    return {column: found[name] for name, column in columns.items()}
 
 
 def draw(runs: pd.DataFrame, path: Path) -> None:
@@ -171,4 +149,4 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
             axes.set(xlim=(low, 1.01), ylim=(low, 1.01))
             axes.spines[["top", "right"]].set_visible(False)
     axes_row[0].legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=DPI)

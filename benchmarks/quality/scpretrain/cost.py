@@ -9,20 +9,22 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import torch
 from anndata import AnnData
 
+from benchmarks.quality.data import load
+from benchmarks.quality.embeddings import QUIET
+from benchmarks.quality.page import markdown
+from benchmarks.quality.runs import Run
+from benchmarks.quality.table import Table
 from sc_ssl.models import ScPretrain
 from sc_ssl.tl import embed
 from sc_ssl.train import seeded
-
-from ._data import load
-from ._rows import QUIET
-from ._runs import Runs, markdown, provenance
 
 DATASETS = ("pbmc_zheng_facs",)
 KEYS = ("dataset", "method", "times", "seed")
@@ -35,30 +37,36 @@ N_EPOCHS = 4
 N_EMBEDDED = 20_000
 
 
-def run(names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None) -> None:
-    """Measure what is missing in ``out/scpretrain_cost.csv`` and write ``scpretrain_cost.md``; one seed is enough."""
-    runs = Runs(out / "scpretrain_cost.csv", KEYS)
-    wanted = [
-        {"dataset": name, "method": method, "times": times, "seed": seed}
-        for name in names
-        for method in methods or ROWS
-        for times in (TIMES if method != "shipped encoder" else (1,))
-        for seed in range(n_seeds)
-    ]
-    for this in runs.missing(wanted):
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            found = process.apply(ROWS[this["method"]], (this["dataset"], this["times"], this["seed"]))
-        runs.add(this | found | {"threads": torch.get_num_threads()})
-    table = runs.table()
-    shown = table.groupby(list(KEYS[:3]), sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
+def benchmark() -> Table:
+    """What the command line runs; one seed is enough."""
+    return Table(
+        name="scpretrain_cost",
+        command="scpretrain_cost",
+        datasets=DATASETS,
+        rows=ROWS,
+        varied={"times": TIMES},
+        keys=KEYS,
+        order=("dataset", "method", "times", "seed"),
+        is_wanted=lambda this: this["method"] != "shipped encoder" or this["times"] == 1,
+        prepare=lambda dataset: dataset,
+        shared_by=("dataset",),
+        fit=in_own_process,
+        clocks=(),
+        lines=lines,
+    )
+
+
+def in_own_process(row: Callable[..., dict[str, float]], name: str, this: Run) -> dict[str, float]:
+    """Measure in a process whose memory nothing else has touched."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(row, (name, this["times"], this["seed"])) | {"threads": torch.get_num_threads()}
+
+
+def lines(runs: pd.DataFrame) -> list[str]:
+    """Means over seeds."""
+    shown = runs.groupby(list(KEYS[:3]), sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
     shown = shown.astype(dict.fromkeys(("cells", "threads"), int)).set_index("dataset")
-    lines = ["<!-- written by python -m sc_ssl.benchmark scpretrain_cost -->", f"{provenance()}.", ""]
-    (out / "scpretrain_cost.md").write_text("\n".join([*lines, *markdown(shown, "data set")]) + "\n")
-
-
-def rows() -> tuple[str, ...]:
-    """What ``--methods`` takes."""
-    return tuple(ROWS)
+    return markdown(shown, "data set")
 
 
 def more_cells(name: str, times: int, seed: int) -> dict[str, float]:

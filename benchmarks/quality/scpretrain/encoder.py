@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,18 +13,17 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
+from benchmarks.quality.data import load_all, resource
+from benchmarks.quality.embeddings import QUIET
+from benchmarks.quality.page import COMMAND, mean_sd, provenance
+from benchmarks.quality.richter import neighbours
+from benchmarks.quality.runs import Run
+from benchmarks.quality.table import Benchmark, Table
 from sc_ssl.data import evenly_spread
-from sc_ssl.datasets._fetch import find_local
 from sc_ssl.metrics import pca_space
 from sc_ssl.models import ScPretrain
-from sc_ssl.models._shipped import gene_names, load_renamed
-from sc_ssl.models._shipped import ship as write_encoder
+from sc_ssl.models._shipped import gene_names, load_renamed, ship  # private: how shipped encoders are read and written
 from sc_ssl.train import seeded
-
-from ._data import load_all
-from ._rows import QUIET
-from ._runs import Runs, every, mean_sd, provenance
-from .richter import neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,42 +70,55 @@ DATASETS = (
 RELATED = {"pbmc_zheng_facs": ("pbmc68k_reduced",), "pancreas_baron_mouse": ("pancreas_baron_hs_mm_cider",)}
 #: the most variable genes, of those that five sources measured, so that few are missing elsewhere
 N_GENES, MIN_DATASETS = 4096, 5
-#: how far the variances of its axes are brought to each other, and cells of each source that say them. Of 0.5, 0.75 and 1
+#: how far the variances of its axes are brought to each other, and cells of each source from which they are taken. Of 0.5, 0.75 and 1
 #: this keeps most of the neighbours that cells of left-out data have in their own principal components; no label is read
 EQUALISED, N_CELLS = 0.75, 300
 SEED = 0
 ORTHOLOGS, ENSEMBL = "orthologs_human_mouse_one2one.csv", "ensembl2symbol_gencode44.csv.gz"
-KEYS = ("dataset", "method", "seed")
 ROWS = ("encoder", "untrained encoder", "PCA-50")
 
 
-def rows() -> tuple[str, ...]:
-    """What ``--methods`` takes."""
-    return ROWS
+@dataclass(frozen=True, kw_only=True)
+class ShippedEncoder(Benchmark):
+    """The table, and with ``ship`` the encoder of all sources in this folder, with its card."""
+
+    ship: Path | None = None
+
+    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
+        """Do the runs that are missing in ``out/encoder.csv`` and write ``encoder.md``; with ``ship`` also the encoder."""
+        scored(out).run(datasets, n_seeds, out, methods)
+        if self.ship is not None:
+            folder = self.ship / "scpretrain"
+            shutil.copytree(_equalised(out, tuple(SOURCES)), folder, dirs_exist_ok=True)
+            scores = "\n".join(table(pd.read_csv(out / "encoder.csv")))
+            (folder / "README.md").write_text(card(folder, scores))
 
 
-def run(
-    names: list[str], n_seeds: int, out: Path, methods: list[str] | None = None, *, ship: Path | None = None
-) -> None:
-    """Do the runs that are missing in ``out/encoder.csv`` and write ``encoder.md``; with ``ship`` also the encoder."""
-    runs = Runs(out / "encoder.csv", KEYS)
-    for this in runs.missing(every(names, n_seeds, ROWS, methods)):
-        start = time.perf_counter()
-        adata = neighbours.cells(this["dataset"], this["seed"])
-        score = neighbours.by_neighbours(lambda cells, _, this=this: _embedding(this, cells, out))(adata, this["seed"])
-        runs.add(this | {"cells": adata.n_obs} | score | {"seconds": time.perf_counter() - start})
-    scores = "\n".join(table(runs.table()))
-    (out / "encoder.md").write_text(
-        f"<!-- written by python -m sc_ssl.benchmark encoder -->\n{provenance()}.\n\n{scores}\n"
+def benchmark(*, ship: Path | None = None) -> ShippedEncoder:
+    """What the command line runs."""
+    return ShippedEncoder(datasets=DATASETS, rows=dict.fromkeys(ROWS), ship=ship)
+
+
+def scored(out: Path) -> Table:
+    """Types by neighbours in each row's embedding; encoders are kept in the folder."""
+
+    def fit(row: None, adata: AnnData, this: Run) -> dict[str, float]:
+        return neighbours.by_neighbours(lambda cells, _: _embedding(this, cells, out))(adata, this["seed"])
+
+    return Table(
+        name="encoder",
+        command="encoder",
+        datasets=DATASETS,
+        rows=dict.fromkeys(ROWS),
+        prepare=neighbours.cells,
+        fit=fit,
+        evaluate=lambda score, adata, this: {"cells": adata.n_obs} | score,
+        lines=table,
     )
-    if ship is not None:
-        folder = ship / "scpretrain"
-        shutil.copytree(_equalised(out, tuple(SOURCES)), folder, dirs_exist_ok=True)
-        (folder / "README.md").write_text(card(folder, scores))
 
 
 def _embedding(this: dict[str, object], adata: AnnData, out: Path) -> np.ndarray:
-    """The cells as a row of the table sees them; encoders are kept."""
+    """The cells embedded as a row of the table does; encoders are kept."""
     if this["method"] == "PCA-50":
         return pca_space(adata.X)
     name = str(this["dataset"])
@@ -132,7 +144,7 @@ def _equalised(out: Path, sources: tuple[str, ...]) -> Path:
     names = pd.read_csv(trained / "genes.csv", keep_default_na=False)
     model = load_renamed(trained, names["human_symbol"], species="human")
     equalise(model.module.encoder, latent)
-    write_encoder(model, folder, names)
+    ship(model, folder, names)
     return folder
 
 
@@ -171,10 +183,7 @@ def _kept(out: Path, sources: tuple[str, ...], *, trained: bool = True) -> Path:
 
 def train(folder: Path, sources: tuple[str, ...], max_epochs: int | None = None) -> None:
     """Train on these sources and write the encoder; 0 epochs give one with random weights."""
-    tables = {file: find_local(file) for file in (ORTHOLOGS, ENSEMBL)}
-    missing = [file for file, path in tables.items() if path is None]
-    if missing:
-        raise FileNotFoundError(f"{missing[0]} is in none of the folders that SC_SSL_DATA names.")
+    orthologs, ensembl = (resource(file) for file in (ORTHOLOGS, ENSEMBL))
     with seeded(SEED):
         model = ScPretrain.from_adatas(
             {name: load_all(name) for name in sources},
@@ -186,8 +195,8 @@ def train(folder: Path, sources: tuple[str, ...], max_epochs: int | None = None)
             model.is_trained_ = True
         else:
             model.train(max_epochs, accelerator="cpu", **QUIET)
-    ensembl = pd.read_csv(tables[ENSEMBL], names=["human_ensembl", "human_symbol"])
-    write_encoder(model, folder, gene_names(model.var_names, pd.read_csv(tables[ORTHOLOGS]), ensembl))
+    identifiers = pd.read_csv(ensembl, names=["human_ensembl", "human_symbol"])
+    ship(model, folder, gene_names(model.var_names, pd.read_csv(orthologs), identifiers))
 
 
 def table(runs: pd.DataFrame) -> list[str]:
@@ -201,26 +210,17 @@ def table(runs: pd.DataFrame) -> list[str]:
     return [*lines, f"| mean | | {' | '.join(f'{means[method]:.3f}' for method in shown)} |"]
 
 
-def card(folder: Path, scores: str) -> str:
-    """The model card, in Markdown."""
-    names = pd.read_csv(folder / "genes.csv", keep_default_na=False)
-    config = json.loads((folder / "model.json").read_text())
-    mega = sum(path.stat().st_size for path in folder.iterdir() if path.name != "README.md") / 1e6
-    epochs = len(config["history"]["train_loss"])
-    used = "\n".join(f"| {name} | {load_all(name).n_obs} | {licence} |" for name, licence in SOURCES.items())
-    unused = ", ".join(f"{name} ({licence})" for name, licence in LEFT_OUT.items())
-    counts = ", ".join(f"{(names[column] != '').sum()} {column.replace('_', ' ')}s" for column in names)
-    return f"""# ScPretrain encoder, human and mouse
+CARD = """# ScPretrain encoder, human and mouse
 
-Written by `python -m sc_ssl.benchmark encoder --ship`. {provenance()}. Seed {SEED}, {epochs} epochs.
+Written by `{command} encoder --ship`. {provenance}. Seed {seed}, {epochs} epochs.
 
-A linear map of log1p counts per 10,000 of {len(names)} genes to 200 dimensions, {mega:.1f} MB in half precision, trained
-by `ScPretrain` with its defaults to tell apart the clusters of each source. No label was read. Its output is then turned
-to the principal axes of the sources' cells, an axis of standard deviation s divided by s to the power of {EQUALISED}, so that
+A linear map of log1p counts per 10,000 of {n_named} genes to 200 dimensions, {mega:.1f} MB in half precision, trained
+by `ScPretrain` with its defaults to classify the clusters of each source. No label was read. Its output is then turned
+to the principal axes of the sources' cells, an axis of standard deviation s divided by s to the power of {equalised}, so that
 the clusters of the sources do not outweigh all else; the heads of the training are of no more use.
 `sc_ssl.tl.embed(adata, method="scpretrain", pretrained=True)` embeds cells with it, and `sc_ssl.models.pretrained` loads it.
 
-Genes are the {N_GENES} most variable of those that at least {MIN_DATASETS} sources measured. Their names: {counts}.
+Genes are the {n_genes} most variable of those that at least {min_datasets} sources measured. Their names: {counts}.
 
 ## Data
 
@@ -247,3 +247,28 @@ on the data set.
 - Mouse genes are those with a one-to-one ortholog. Ensembl ids are human only.
 - Half of its genes must be there. Not for clinical use.
 """
+
+
+def card(folder: Path, scores: str) -> str:
+    """The model card, in Markdown."""
+    names = pd.read_csv(folder / "genes.csv", keep_default_na=False)
+    config = json.loads((folder / "model.json").read_text())
+    mega = sum(path.stat().st_size for path in folder.iterdir() if path.name != "README.md") / 1e6
+    used = "\n".join(f"| {name} | {load_all(name).n_obs} | {licence} |" for name, licence in SOURCES.items())
+    unused = ", ".join(f"{name} ({licence})" for name, licence in LEFT_OUT.items())
+    counts = ", ".join(f"{(names[column] != '').sum()} {column.replace('_', ' ')}s" for column in names)
+    return CARD.format(
+        command=COMMAND,
+        provenance=provenance(),
+        seed=SEED,
+        epochs=len(config["history"]["train_loss"]),
+        n_named=len(names),
+        mega=mega,
+        equalised=EQUALISED,
+        n_genes=N_GENES,
+        min_datasets=MIN_DATASETS,
+        counts=counts,
+        used=used,
+        unused=unused,
+        scores=scores,
+    )

@@ -15,14 +15,14 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sc_ssl.data import describe_names, log_expression, to_csr
+from benchmarks.quality.cells import variable_genes
+from benchmarks.quality.classifiers import predict_proba
+from benchmarks.quality.embeddings import QUIET, scvi
+from sc_ssl.data import describe_names
 from sc_ssl.metrics import pca_space
 from sc_ssl.models import CellClassifier, ScPretrain
-from sc_ssl.pp import map_orthologs, select_genes
-from sc_ssl.tl._off_the_shelf import predict_off_the_shelf
+from sc_ssl.pp import map_orthologs
 from sc_ssl.train import seeded
-
-from ._rows import QUIET, scvi
 
 #: genes of pretraining, those that vary most over its data sets, and cells of each of them, evenly spread
 N_GENES, MAX_CELLS = 2000, 500
@@ -54,7 +54,7 @@ class Target:
     _made: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What ``make`` gives, made the first time."""
+        """The result of ``make``, computed the first time."""
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
@@ -65,7 +65,7 @@ class Target:
         return self.adata.obs["cell_type"].astype(str).to_numpy()
 
     def encoder(self, *, trained: bool = True, with_target: bool = False, **options: Any) -> ScPretrain:
-        """A model of the other data sets, and of the target's cells only when that is said; never of labels."""
+        """A model of the other data sets, with ``with_target`` also of the target's cells; never of labels."""
         key = "encoder", trained, with_target, str(options)
         return self.once(key, lambda: self._pretrain(trained, with_target, options))
 
@@ -97,11 +97,7 @@ class Target:
         return self.once(("log", variable), lambda: self._log_counts(variable))
 
     def _log_counts(self, variable: bool) -> np.ndarray:
-        counts = to_csr(self.adata.X)
-        size = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1)
-        logged = log_expression(counts, size, 1e4).astype(np.float32)
-        genes = select_genes(self.adata, 2000) if variable else self.adata.var_names
-        return logged[:, self.adata.var_names.get_indexer(genes)].toarray()
+        return variable_genes(self.adata, n_genes=2000 if variable else None, target_sum=1e4)[0]
 
     def components(self) -> np.ndarray:
         """50 principal components of all cells, over their overall standard deviation."""
@@ -124,7 +120,7 @@ def shelf(
     def predict(target: Target, train: np.ndarray, seed: int) -> Predicted:
         x = space(target)
         labels = target.labels[train]
-        return predict_off_the_shelf(name, x[train], labels, x, random_state=seed, standardize=standardize)
+        return predict_proba(name, x[train], labels, x, seed, standardize=standardize)
 
     return predict
 
@@ -185,7 +181,7 @@ ROWS: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "HVG + logistic": shelf(lambda target: target.log_counts(variable=True), "logistic"),
     "CellTypist-style": celltypist_style,
 }
-#: rows that take minutes a data set and hours in all, run when they are named
+#: rows that take minutes a data set and hours in all, run only when they are named
 ON_DEMAND: dict[str, Callable[[Target, np.ndarray, int], Predicted]] = {
     "scPretrain (published)": network(published, **SCRATCH),
     "scVI + logistic": shelf(Target.scvi, "logistic"),
