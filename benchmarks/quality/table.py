@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from . import data
-from .page import write_page
+from .figures import bars_by_measure
+from .page import by_dataset, write_page
 from .runs import Run, Runs, chosen, grid, timed
 
 #: decimals of seconds in the CSV
@@ -80,8 +81,8 @@ class Table(Benchmark):
         What follows ``python -m benchmarks.quality``, for the page.
     prepare
         The values of ``shared_by`` → what rows take.
-    lines
-        All runs, rows in their order → the page in Markdown.
+    measures
+        Scores on the page and in the picture; a table without any brings lines of its own and has no picture.
     shared_by
         Keys whose values decide what is prepared.
     fit
@@ -98,8 +99,12 @@ class Table(Benchmark):
         The same, the one that varies slowest first.
     clocks
         ``"seconds"``, ``"processor_seconds"``: columns for the time of ``fit``.
-    draw
-        All runs and a file → a picture there.
+    by
+        Columns whose values have a section each on the page; the last one's, a line of panels in the picture.
+    title, figure_title
+        Headings of these, from the values.
+    below
+        Further lines of the page.
     note
         Further text after date and versions on the page.
     """
@@ -107,7 +112,7 @@ class Table(Benchmark):
     name: str
     command: str
     prepare: Callable[..., Any]
-    lines: Callable[[pd.DataFrame], Sequence[str]]
+    measures: tuple[str, ...] = ()
     shared_by: tuple[str, ...] = ("dataset", "seed")
     fit: Callable[[Any, Any, Run], Any] = fit_by_seed
     evaluate: Callable[[Any, Any, Run], Mapping[str, Any]] = as_returned
@@ -116,7 +121,10 @@ class Table(Benchmark):
     keys: tuple[str, ...] = ("dataset", "method", "seed")
     order: tuple[str, ...] = ("seed", "dataset", "method")
     clocks: tuple[str, ...] = ("seconds",)
-    draw: Callable[[pd.DataFrame, Path], None] | None = None
+    by: tuple[str, ...] = ("dataset",)
+    title: str = "{0}"
+    figure_title: str = "{}"
+    below: tuple[str, ...] = ()
     note: str = ""
 
     def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
@@ -140,5 +148,13 @@ class Table(Benchmark):
         """Write the page and the picture, rows in the order of the table."""
         runs = runs.sort_values("method", key=pd.Index(self.names).get_indexer_for, kind="stable")
         write_page(out / f"{self.name}.md", self.command, self.lines(runs), runs, note=self.note)
-        if self.draw is not None:
+        if self.measures:
             self.draw(runs, out / f"{self.name}.png")
+
+    def lines(self, runs: pd.DataFrame) -> list[str]:
+        """The page in Markdown."""
+        return [*by_dataset(runs, [*self.measures, *self.clocks], by=list(self.by), title=self.title), *self.below]
+
+    def draw(self, runs: pd.DataFrame, path: Path) -> None:
+        """The picture."""
+        bars_by_measure(runs, self.measures, path, by=self.by[-1], title=self.figure_title)

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_ssl.benchmark import _folder, clustering
-from sc_ssl.benchmark.__main__ import main
-from sc_ssl.benchmark._data import load
-from sc_ssl.benchmark._runs import Runs, kept, markdown, mean_sd
+from benchmarks.quality.__main__ import main
+from benchmarks.quality.data import load
+from benchmarks.quality.page import markdown, mean_sd
+from benchmarks.quality.runs import Runs, chosen, grid, kept
 
 
 def test_finished_runs_are_not_done_again(tmp_path):
@@ -25,6 +25,27 @@ def test_the_bar_says_which_run_is_on_and_what_is_left(tmp_path, capsys):
     assert "slow 3" in said and "1/1" in said
     assert list(runs.missing([{"method": "slow", "seed": 3}])) == []
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_is_appended_under_the_columns_of_the_file(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("seconds,seed,method,ari\n1.5,0,a,0.5\n")
+    runs = Runs(path, ("method", "seed")).fill(grid({"method": "ab", "seed": [0]}), lambda this: {"ari": 0.7})
+    assert runs.loc[1, ["method", "seed", "ari"]].tolist() == ["b", 0, 0.7] and np.isnan(runs.loc[1, "seconds"])
+    with pytest.raises(ValueError, match="has the columns seconds, seed, method, ari, but the run has 'nmi' too"):
+        Runs(path, ("method", "seed")).add({"method": "c", "seed": 0, "nmi": 1})
+
+
+def test_a_grid_varies_along_its_order_and_keeps_its_columns():
+    found = grid({"method": "ab", "seed": [0, 1]}, ("seed", "method"))
+    assert [tuple(run.items()) for run in found] == [
+        (("method", method), ("seed", seed)) for seed in (0, 1) for method in "ab"
+    ]
+
+
+def test_rows_on_demand_are_run_when_they_are_named():
+    assert list(chosen({"a": 1, "b": 2}, {"slow": 3}, None)) == ["a", "b"]
+    assert list(chosen({"a": 1, "b": 2}, {"slow": 3}, ["slow", "b"])) == ["b", "slow"]
 
 
 def test_a_kept_array_is_made_once(tmp_path):
@@ -78,54 +99,3 @@ def test_what_cannot_be_run_is_one_error_before_anything_is_trained(arguments, s
     assert error.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_the_table_holds_every_row_and_goes_on_where_it_stopped(build_counts, tmp_path, monkeypatch):
-    counts = build_counts(n_cells=90, n_genes=120)
-    done = []
-
-    def embed(adata, seed):
-        done.append(seed)
-        return np.log1p(adata.X.toarray()) + seed
-
-    monkeypatch.setattr("sc_ssl.benchmark._data.load", lambda name: counts)
-    monkeypatch.setattr(_folder, "load", lambda name: counts)
-    monkeypatch.setattr(clustering, "METHODS", {"masksc": embed})
-    arguments = ["clustering", "--datasets", "pbmc4k", "--out", str(tmp_path)]
-    assert main([*arguments, "--seeds", "1"]) == 0
-    assert main([*arguments, "--seeds", "2"]) == 0
-    assert done == [0, 1]
-    page = (tmp_path / "clustering.md").read_text()
-    for row in ("masksc", "pca_best_by_label, 1 of 2 seeds", "supervised, 1 of 2 seeds"):
-        assert f"| {row} |" in page
-    assert "(0.806)" in page and "seeds 0, 1" in page
-    assert (tmp_path / "clustering.png").stat().st_size > 5000
-
-
-def test_means_and_ranks_over_data_sets(tmp_path):
-    ari = {"a": {"masksc": 0.9, "pca_cosine": 0.5, "pca_standard": 0.7}, "b": {"masksc": 0.4, "pca_cosine": 0.6,
-           "pca_standard": 0.5}, "c": {"masksc": 0.8, "pca_cosine": 0.7, "pca_standard": 0.1}}  # fmt: skip
-    runs = Runs(tmp_path / "clustering.csv", ("dataset", "method", "seed"))
-    scores = {"nmi": 0.5, "silhouette": 0.1, "silhouette_common": 0.1, "seconds": 1.0}
-    for name, rows in ari.items():
-        for row, value in (rows | {"supervised": 1.0}).items():
-            runs.add({"dataset": name, "method": row, "seed": 0, "ari": value} | scores)
-    runs.add({"dataset": "a", "method": "nmf", "seed": 0, "ari": 0.95} | scores)  # not on the others: not ranked
-    lines = clustering.overall(_folder.Folder(tmp_path))
-    assert "among masksc, pca_cosine;" in lines[1]
-    table = {line.split(" | ")[0].strip("| "): line.strip(" |").split(" | ")[1:] for line in lines[4:]}
-    assert list(table) == ["masksc", "pca_cosine", "pca_standard"]
-    # masksc is 1st, 3rd and 1st of all, 1st, 2nd and 1st of the methods; at worst 0.4 against 0.6
-    assert [float(x) for x in table["masksc"]] == [0.7, 0.5, 1.667, 1.333, -0.2]
-    assert float(table["pca_standard"][0]) == 0.433 and table["pca_standard"][3] == ""
-
-
-def test_two_data_sets_are_not_averaged(tmp_path):
-    runs = Runs(tmp_path / "clustering.csv", ("dataset", "method", "seed"))
-    for name in ("a", "b"):
-        for row in ("masksc", "nmf"):
-            runs.add(
-                {"dataset": name, "method": row, "seed": 0}
-                | dict.fromkeys(("ari", "nmi", "silhouette", "silhouette_common", "seconds"), 0.5)
-            )
-    assert clustering.overall(_folder.Folder(tmp_path)) == []

@@ -17,8 +17,7 @@ from sklearn.pipeline import make_pipeline
 from benchmarks.quality.cells import labelled, types, variable_genes, z_scores
 from benchmarks.quality.data import load
 from benchmarks.quality.embeddings import QUIET, Embed, model_of, pca_standard, scvi
-from benchmarks.quality.figures import bars_by_measure
-from benchmarks.quality.page import by_dataset, markdown
+from benchmarks.quality.page import markdown
 from benchmarks.quality.richter.neighbours import N_NEIGHBORS
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Table
@@ -121,7 +120,6 @@ ROWS: dict[str, Predict] = {
 
 def benchmark() -> Table:
     """What the command line runs."""
-    measures = [*MEASURES, "processor_seconds"]
     return Table(
         name="celllm_annotation",
         command="celllm --task annotation",
@@ -131,8 +129,8 @@ def benchmark() -> Table:
         fit=lambda row, adata, this: row(adata, divide(adata, this["seed"])[1], this["seed"]),
         evaluate=score,
         clocks=("processor_seconds",),
-        lines=lambda runs: [*by_dataset(runs, measures), "\n### What the paper prints\n", *markdown(PUBLISHED, "task")],
-        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path),
+        measures=MEASURES,
+        below=("\n### What the paper prints\n", *markdown(PUBLISHED, "task")),
     )
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from benchmarks.quality.data import load, load_all, resource
-from benchmarks.quality.figures import bars_by_measure
 from benchmarks.quality.page import markdown, mean_sd
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Table
@@ -61,9 +60,24 @@ ROWS: dict[str, Callable[[Screen, int], pd.DataFrame]] = {
 }
 
 
-def benchmark() -> Table:
+class RankedLines(Table):
+    """Ranks of lines, and the predictions for one drug."""
+
+    def lines(self, runs: pd.DataFrame) -> list[str]:
+        """Both tables."""
+        by_row = runs.groupby("method", sort=False)
+        gefitinib = by_row[[f"gefitinib_{line}" for line in LINES]].mean().set_axis(list(LINES), axis=1)
+        gefitinib.loc["measured"] = measured(Screen.read(BULK))["Gefitinib"]
+        return [
+            *markdown(by_row[[*MEASURES, "seconds"]].agg(mean_sd), "row"),
+            "\nln IC50 of gefitinib (µM), as predicted and as measured:\n",
+            *markdown(gefitinib, "row"),
+        ]
+
+
+def benchmark() -> RankedLines:
     """The second table of ``--task drug_sc``."""
-    return Table(
+    return RankedLines(
         name="celllm_bulk_to_cells",
         command="celllm --task drug_sc",
         datasets=(CELLS,),
@@ -72,8 +86,7 @@ def benchmark() -> Table:
         prepare=shared_screen,
         shared_by=("dataset",),
         evaluate=score_lines,
-        lines=lines,
-        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path),
+        measures=MEASURES,
     )
 
 
@@ -156,15 +169,3 @@ def _with(screen: Screen, x_ng: pd.DataFrame) -> Screen:
     """The screen with further lines of which no response is known."""
     y_nm = pd.DataFrame(np.nan, x_ng.index, screen.y_nm.columns)
     return replace(screen, x_ng=pd.concat([screen.x_ng, x_ng]), y_nm=pd.concat([screen.y_nm, y_nm.astype(np.float32)]))
-
-
-def lines(runs: pd.DataFrame) -> list[str]:
-    """A table of ranks, and the predictions for one drug."""
-    by_row = runs.groupby("method", sort=False)
-    gefitinib = by_row[[f"gefitinib_{line}" for line in LINES]].mean().set_axis(list(LINES), axis=1)
-    gefitinib.loc["measured"] = measured(Screen.read(BULK))["Gefitinib"]
-    return [
-        *markdown(by_row[[*MEASURES, "seconds"]].agg(mean_sd), "row"),
-        "\nln IC50 of gefitinib (µM), as predicted and as measured:\n",
-        *markdown(gefitinib, "row"),
-    ]

@@ -21,8 +21,6 @@ from benchmarks.quality import data
 from benchmarks.quality.classifiers import predict_proba
 from benchmarks.quality.data import load_all
 from benchmarks.quality.embeddings import QUIET
-from benchmarks.quality.figures import bars_by_measure
-from benchmarks.quality.page import by_dataset
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Benchmark, Table
 from sc_ssl.data import describe_matrix, library_size, log_expression, to_csr
@@ -179,10 +177,8 @@ def benchmark(response: tuple[str, str] = RESPONSE) -> Sensitivity:
 def labelled_table(response: tuple[str, str]) -> Table:
     """A classifier on 80 % or on 5 % of the cells."""
     name = "celllm_drug_sc" if response == RESPONSE else f"celllm_drug_sc_{'_'.join(response)}".replace("/", "_")
-    title = f"{{1:.0%}} of the cells of {{0}} labelled, {N_DRAWS} draws a seed"
     claims = ", ".join(f"{method} {value:.3f}" for method, value in PUBLISHED.items())
     printed = f"\nAs published, F1 with 5 % of the labels, mean of two other data sets, of which class is not known: {claims}."
-    measures, by = [*MEASURES, "seconds"], ["dataset", "train_rate"]
     return Table(
         name=name,
         command="celllm --task drug_sc",
@@ -195,10 +191,11 @@ def labelled_table(response: tuple[str, str]) -> Table:
         shared_by=("dataset",),
         fit=lambda row, cells, this: row(cells, labelled_cells(cells, this), this["seed"]),
         evaluate=score_others,
-        lines=lambda runs: [*by_dataset(runs, measures, by=by, title=title), printed],
-        draw=lambda runs, path: bars_by_measure(
-            runs, MEASURES, path, by="train_rate", title="{:.0%} of the cells labelled"
-        ),
+        measures=MEASURES,
+        by=("dataset", "train_rate"),
+        title=f"{{1:.0%}} of the cells of {{0}} labelled, {N_DRAWS} draws a seed",
+        figure_title="{:.0%} of the cells labelled",
+        below=(printed,),
     )
 
 

@@ -12,8 +12,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.quality.data import resource
-from benchmarks.quality.figures import bars_by_measure
-from benchmarks.quality.page import by_dataset
 from benchmarks.quality.table import Table
 from sc_ssl.data import program_members, read_programs
 from sc_ssl.pp import ppi_gene_embeddings
@@ -96,7 +94,6 @@ class InteractionTable(Table):
 
 def benchmark() -> InteractionTable:
     """What the command line runs."""
-    measures = [*MEASURES, "seconds"]
     return InteractionTable(
         name="celllm_ppi",
         command="celllm --task ppi",
@@ -106,8 +103,7 @@ def benchmark() -> InteractionTable:
         prepare=interactions,
         fit=lambda row, graph, this: row(graph.genes, graph.train_2e, this["seed"]),
         evaluate=lambda vectors, graph, this: score(vectors, graph.genes, graph.edge_2e, graph.held_2e, this["seed"]),
-        lines=lambda runs: by_dataset(runs, measures),
-        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path),
+        measures=MEASURES,
     )
 
 

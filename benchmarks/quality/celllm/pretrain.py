@@ -12,8 +12,6 @@ from anndata import AnnData
 from benchmarks.quality.cells import labelled
 from benchmarks.quality.data import load, resource
 from benchmarks.quality.embeddings import QUIET, Embed, ours, pca_standard, pca_weighed, scvi, untrained
-from benchmarks.quality.figures import bars_by_measure
-from benchmarks.quality.page import by_dataset
 from benchmarks.quality.richter.neighbours import by_neighbours, logistic
 from benchmarks.quality.table import Table
 from sc_ssl import models
@@ -74,7 +72,6 @@ ON_DEMAND = {
 
 def benchmark() -> Table:
     """What the command line runs."""
-    measures = [*MEASURES, "processor_seconds"]
     return Table(
         name="celllm_pretrain",
         command="celllm --task pretrain",
@@ -83,8 +80,7 @@ def benchmark() -> Table:
         on_demand=ON_DEMAND,
         prepare=cells,
         clocks=("processor_seconds",),
-        lines=lambda runs: by_dataset(runs, measures),
-        draw=lambda runs, path: bars_by_measure(runs, MEASURES, path),
+        measures=MEASURES,
     )
 
 

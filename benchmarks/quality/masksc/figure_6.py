@@ -58,7 +58,7 @@ def section(folder: Folder) -> list[str]:
     runs = folder.table(TABLE)
     means = runs.drop(columns="seed").groupby(["dataset", "method"], sort=False).mean()
     lines = [
-        "Attention that each patch receives in the encoder's last block, mean over heads. The paper says that cells of "
+        "Attention that each patch receives in the encoder's last block, mean over heads. According to the paper, cells of "
         "one type look alike; measured: the mean cosine between the maps of two cells of the same type, less that of two "
         "cells of different types. `centred`: the same difference after the mean map of all cells is taken away. `ari`: "
         f"K-means on the maps, with the annotated number. `untrained` is the same network before training; {seeds(runs)}.\n",

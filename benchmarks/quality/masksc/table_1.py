@@ -37,9 +37,9 @@ def section(folder: Folder) -> list[str]:
         + ".\n",
         "![Scores of all rows](masksc_table_1.png)",
         *clustering.tables(folder),
-        "\n### What the numbers say\n",
+        "\n### How the rows compare\n",
         "Two rows are level when their means differ by less than two standard errors, or than 0.01; of one seed the error "
-        "is not known. A silhouette in a method's own space says how compact its clusters are, not how right, and does not "
+        "is not known. A silhouette in a method's own space measures how compact its clusters are, not how right, and does not "
         "compare between methods.\n",
     ]
     for name in scores.names:

@@ -95,5 +95,5 @@ def _findings(scores: Scores, name: str) -> list[str]:
     lines = [f"- By ARI: {', '.join(f'`{row}` {ari[row]:.3f}' for row in order)}."]
     if {"both", "none"} <= set(ari.index) and len(paper):
         gain, claimed = ari["both"] - ari["none"], paper["both"] - paper["none"]
-        lines += [f"- Both parts change the ARI of contrastive-sc by {gain:+.3f}; the paper says {claimed:+.3f}."]
+        lines += [f"- Both parts change the ARI of contrastive-sc by {gain:+.3f}; in the paper by {claimed:+.3f}."]
     return lines

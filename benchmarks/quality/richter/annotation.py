@@ -18,11 +18,10 @@ from sklearn.pipeline import make_pipeline
 from benchmarks.quality.cells import labelled, split, types, variable_genes, z_scores
 from benchmarks.quality.data import load
 from benchmarks.quality.embeddings import model_of, trained_scvi
-from benchmarks.quality.table import Table
 from sc_ssl.models import SSLModel
 
 from .encoders import SCRATCH, embed, predict_fine_tuned
-from .task import Row, task
+from .task import Row, Task, task
 
 MAX_CELLS = 2000
 N_NEIGHBORS = 15
@@ -120,7 +119,7 @@ ROWS |= {
 }
 
 
-def benchmark() -> Table:
+def benchmark() -> Task:
     """What the command line runs."""
     return task(
         "annotation",

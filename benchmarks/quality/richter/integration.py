@@ -12,10 +12,9 @@ from anndata import AnnData
 from benchmarks.quality.cells import labelled
 from benchmarks.quality.data import load
 from benchmarks.quality.embeddings import Embed, ours, pca_standard, scvi
-from benchmarks.quality.table import Table
 from sc_ssl.metrics import pca_space
 
-from .task import Row, task
+from .task import Row, Task, task
 
 MAX_CELLS = 2000
 BATCH = "batch"
@@ -82,7 +81,7 @@ def _scib() -> ModuleType:
     return benchmark
 
 
-def benchmark() -> Table:
+def benchmark() -> Task:
     """What the command line runs."""
     return task(
         "integration",

@@ -15,10 +15,9 @@ from sklearn.pipeline import make_pipeline
 from benchmarks.quality.cells import labelled, types, variable_genes, z_scores
 from benchmarks.quality.data import load
 from benchmarks.quality.embeddings import Embed, ours, pca_standard, scvi, untrained
-from benchmarks.quality.table import Table
 
 from .encoders import MASKS, mask_options
-from .task import Row, task
+from .task import Row, Task, task
 
 MAX_CELLS = 3000
 N_FOLDS, N_NEIGHBORS = 5, 15
@@ -109,7 +108,7 @@ DATASETS = (
 )
 
 
-def benchmark() -> Table:
+def benchmark() -> Task:
     """What the command line runs."""
     return task(
         "knn",

@@ -16,13 +16,12 @@ from sklearn.pipeline import make_pipeline
 from benchmarks.quality.cells import TEST_SIZE, draw_cells, variable_genes, z_scores
 from benchmarks.quality.data import load_all
 from benchmarks.quality.embeddings import QUIET
-from benchmarks.quality.table import Table
 from sc_ssl import tl
 from sc_ssl.metrics import pca_space, pearson
 from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-from .task import Row, task
+from .task import Row, Task, task
 
 MAX_CELLS = 3000
 #: standardised proteins and counts of them, in ``obsm``
@@ -107,7 +106,7 @@ def correlate(adata: AnnData, predicted: np.ndarray) -> dict[str, float]:
     return pearson(adata.obsm["truth"].to_numpy()[test], predicted[test])
 
 
-def benchmark() -> Table:
+def benchmark() -> Task:
     """What the command line runs."""
     return task(
         "protein",

@@ -12,11 +12,10 @@ from sklearn.decomposition import PCA
 from benchmarks.quality.cells import draw_cells, split, variable_genes
 from benchmarks.quality.data import load_all
 from benchmarks.quality.embeddings import model_of
-from benchmarks.quality.table import Table
 from sc_ssl.metrics import explained_variance
 
 from .encoders import mask_options
-from .task import Row, task
+from .task import Row, Task, task
 
 MAX_CELLS = 2000
 N_GENES, N_COMPONENTS, MASK_RATE = 4096, 64, 0.5
@@ -77,7 +76,7 @@ def components(study: Study, seed: int) -> dict[str, float]:
     }
 
 
-def benchmark() -> Table:
+def benchmark() -> Task:
     """What the command line runs."""
     return task(
         "reconstruction",

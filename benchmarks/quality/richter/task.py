@@ -1,7 +1,11 @@
-"""What the tasks of Richter et al. (2024) share: the page beside the paper's numbers."""
+"""What the tasks of Richter et al. (2024) share: a page beside the paper's numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from benchmarks.quality.figures import bars_by_dataset
 from benchmarks.quality.page import by_measure
@@ -11,37 +15,31 @@ from benchmarks.quality.table import Table
 Row = Callable[[Any, int], dict[str, float]]
 
 
-def task(
-    name: str,
-    *,
-    measures: Sequence[str],
-    published: Mapping[str, Mapping[str, float]],
-    note: str,
-    base: str | None = None,
-    **options: Any,
-) -> Table:
-    """A table of a task of the paper.
+@dataclass(frozen=True, kw_only=True)
+class Task(Table):
+    """A task of the paper; the first of its measures is drawn.
 
-    Parameters
+    Attributes
     ----------
-    name
-        As ``--task`` takes it.
-    measures
-        Columns of the scores that the page shows; the first is drawn.
     published
         The paper's number by row and measure.
-    note
-        What the paper's numbers are of.
     base
         The row that the others are compared with over data sets and seeds, if there is one.
-    **options
-        Further attributes of :class:`Table`.
     """
-    return Table(
-        name=f"richter_{name}",
-        command=f"richter --task {name}",
-        lines=lambda runs: by_measure(runs, measures, published, base),
-        draw=lambda runs, path: bars_by_dataset(runs, measures[0], path),
-        note="The numbers under `paper` are of other data: encoders trained on 20 million cells, " + note + ".",
-        **options,
-    )
+
+    published: Mapping[str, Mapping[str, float]]
+    base: str | None = None
+
+    def lines(self, runs: pd.DataFrame) -> list[str]:
+        """A table for each measure."""
+        return by_measure(runs, self.measures, self.published, self.base)
+
+    def draw(self, runs: pd.DataFrame, path: Path) -> None:
+        """A panel for each data set."""
+        bars_by_dataset(runs, self.measures[0], path)
+
+
+def task(name: str, *, note: str, **options: Any) -> Task:
+    """A task as ``--task`` names it; ``note`` describes the data of the paper's numbers."""
+    note = f"The numbers under `paper` are of other data: encoders trained on 20 million cells, {note}."
+    return Task(name=f"richter_{name}", command=f"richter --task {name}", note=note, **options)

@@ -1,8 +1,7 @@
 """Tasks of Richter et al. (2024) on small data, one file each."""
 
-from benchmarks.quality.table import Table
-
 from . import annotation, integration, neighbours, proteins, reconstruction, transfer
+from .task import Task
 
 TASKS = {
     "knn": neighbours.benchmark,
@@ -14,6 +13,6 @@ TASKS = {
 }
 
 
-def benchmark(*, task: str) -> Table:
+def benchmark(*, task: str) -> Task:
     """What the command line runs."""
     return TASKS[task]()

@@ -18,14 +18,13 @@ from benchmarks.quality.data import load, load_all
 from benchmarks.quality.embeddings import QUIET, registered
 from benchmarks.quality.scpretrain import studies
 from benchmarks.quality.scpretrain.annotation import split
-from benchmarks.quality.table import Table
 from sc_ssl.data import describe_names
 from sc_ssl.models import MaskedAutoencoder, SSLModel
 from sc_ssl.models._studies import join_studies  # private: sc_ssl.pp.join_studies once that is public
 from sc_ssl.train import seeded
 
 from .encoders import SCRATCH, predict_fine_tuned
-from .task import Row, task
+from .task import Row, Task, task
 
 #: of the study that is to be annotated and of each of the others; genes that vary most in some study
 MAX_CELLS, MAX_CELLS_OTHERS, N_GENES = 1000, 500, 2000
@@ -152,7 +151,7 @@ def supported_f1(labels: np.ndarray, predicted: np.ndarray, train: np.ndarray) -
     return f1_score(labels[test], predicted[test], labels=names[n >= MIN_SUPPORT], average="macro", zero_division=0)
 
 
-def benchmark() -> Table:
+def benchmark() -> Task:
     """What the command line runs."""
     return task(
         "transfer",

@@ -99,13 +99,21 @@ def benchmark(*, ship: Path | None = None) -> ShippedEncoder:
     return ShippedEncoder(datasets=DATASETS, rows=dict.fromkeys(ROWS), ship=ship)
 
 
-def scored(out: Path) -> Table:
+class NeighbourTable(Table):
+    """Macro F1, a row a data set."""
+
+    def lines(self, runs: pd.DataFrame) -> list[str]:
+        """One table."""
+        return table(runs)
+
+
+def scored(out: Path) -> NeighbourTable:
     """Types by neighbours in each row's embedding; encoders are kept in the folder."""
 
     def fit(row: None, adata: AnnData, this: Run) -> dict[str, float]:
         return neighbours.by_neighbours(lambda cells, _: _embedding(this, cells, out))(adata, this["seed"])
 
-    return Table(
+    return NeighbourTable(
         name="encoder",
         command="encoder",
         datasets=DATASETS,
@@ -113,7 +121,6 @@ def scored(out: Path) -> Table:
         prepare=neighbours.cells,
         fit=fit,
         evaluate=lambda score, adata, this: {"cells": adata.n_obs} | score,
-        lines=table,
     )
 
 
@@ -157,7 +164,7 @@ def equalise(encoder: nn.Linear, latent: Sequence[np.ndarray]) -> None:
     """Turn a linear encoder's output to the principal axes of these latents and bring their variances nearer to each other.
 
     An axis of standard deviation s, within data sets, is divided by s to the power of 0.75; all are then scaled to a
-    mean variance of 1. The few axes that tell apart the clusters of the training data would otherwise outweigh the rest
+    mean variance of 1. The few axes that separate the clusters of the training data would otherwise outweigh the rest
     in the distances between other cells.
     """
     z_md = np.concatenate([z - z.mean(axis=0) for z in latent]).astype(np.float64)
@@ -241,7 +248,7 @@ on the data set.
 
 ## Limits
 
-- Where the table says that PCA of your own data does better, believe it: the encoder is for a common space without training.
+- Where PCA of your own data does better in the table, use it: the encoder is for a common space without training.
 - Blood, pancreas, and cancer and stem cell lines are what it knows. Other tissues are embedded by what they share with these.
 - Nothing corrects for platforms or species: the same type from two of them may lie apart.
 - Mouse genes are those with a one-to-one ortholog. Ensembl ids are human only.

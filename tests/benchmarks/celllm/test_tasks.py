@@ -6,21 +6,26 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.quality import data
+from benchmarks.quality.__main__ import CELLLM_TASKS, main
+from benchmarks.quality.celllm import annotation, cost, pretrain, tasks
 from sc_ssl import models
-from sc_ssl.benchmark import _celllm_annotation, _celllm_cost, _celllm_pretrain
-from sc_ssl.benchmark.__main__ import main
 
 
 @pytest.fixture
 def cells(build_counts, monkeypatch):
     counts = build_counts(n_cells=90, n_genes=120)
-    for module in ("_celllm_cost", "_celllm_pretrain", "_celllm_annotation", "_data"):
-        monkeypatch.setattr(f"sc_ssl.benchmark.{module}.load", lambda name: counts.copy())
+    for module in (cost, pretrain, annotation, data):
+        monkeypatch.setattr(module, "load", lambda name: counts.copy())
     return counts
 
 
 def run(task, out, seeds=1):
     return main(["celllm", "--task", task, "--datasets", "cells", "--seeds", str(seeds), "--out", str(out)])
+
+
+def test_the_command_knows_all_tasks():
+    assert set(CELLLM_TASKS) == set(tasks.TASKS)
 
 
 def test_pretraining_is_resumed_and_writes_its_page(cells, tmp_path, monkeypatch):
@@ -30,7 +35,7 @@ def test_pretraining_is_resumed_and_writes_its_page(cells, tmp_path, monkeypatch
         done.append(seed)
         return {"macro_f1": 0.5 + seed / 10, "accuracy": 0.5}
 
-    monkeypatch.setattr(_celllm_pretrain, "ROWS", {"ours": row})
+    monkeypatch.setattr(pretrain, "ROWS", {"ours": row})
     assert run("pretrain", tmp_path) == run("pretrain", tmp_path, seeds=2) == 0
     assert done == [0, 1]
     assert "| ours | 0.550 ± 0.050 |" in (tmp_path / "celllm_pretrain.md").read_text()
@@ -42,7 +47,7 @@ def test_annotation_scores_the_cells_whose_labels_were_not_given(cells, tmp_path
         truth = adata.obs["cell_type"].astype(str).to_numpy()
         return np.where(np.isin(np.arange(adata.n_obs), train), truth, "nothing")
 
-    monkeypatch.setattr(_celllm_annotation, "ROWS", {"memorised": memorised})
+    monkeypatch.setattr(annotation, "ROWS", {"memorised": memorised})
     assert run("annotation", tmp_path) == 0
     page = (tmp_path / "celllm_annotation.md").read_text()
     assert "| memorised | 0.000 | 0.000 |" in page
@@ -51,19 +56,19 @@ def test_annotation_scores_the_cells_whose_labels_were_not_given(cells, tmp_path
 
 def test_classifiers_on_celllm_name_cells(cells, monkeypatch):
     monkeypatch.setattr(models.CellLM, "training", models.TrainingDefaults(2, 40))
-    adata = _celllm_annotation.cells("cells", 0)
+    adata = annotation.cells("cells", 0)
     truth = adata.obs["cell_type"].astype(str).to_numpy()
-    predicted = _celllm_annotation.celllm(freeze_encoder=True)(adata, np.arange(0, 90, 2), 0)
+    predicted = annotation.celllm(freeze_encoder=True)(adata, np.arange(0, 90, 2), 0)
     assert np.mean(predicted[1::2] == truth[1::2]) > 0.7
 
 
 def test_a_step_takes_the_memory_and_time_of_its_parts(cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(_celllm_cost, "_alone", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(_celllm_cost, "step_cost", lambda name, way, n, seed: COSTS[way])
-    monkeypatch.setattr(_celllm_cost, "BATCH_SIZES", (256, 512))
-    monkeypatch.setattr(_celllm_cost, "N_TOKENS", (3, 5))
-    monkeypatch.setattr(_celllm_cost, "PADDED", 40)
-    monkeypatch.setattr(_celllm_cost, "WIDTHS", {"default": (8, 2, 4)})
+    monkeypatch.setattr(cost, "alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(cost, "step_cost", lambda name, way, n, seed: COSTS[way])
+    monkeypatch.setattr(cost, "BATCH_SIZES", (256, 512))
+    monkeypatch.setattr(cost, "N_TOKENS", (3, 5))
+    monkeypatch.setattr(cost, "PADDED", 40)
+    monkeypatch.setattr(cost, "WIDTHS", {"default": (8, 2, 4)})
     assert run("dnc", tmp_path) == 0
     page = (tmp_path / "celllm_dnc.md").read_text()
     assert "| divided | 512 | 200.000 | 10.000 | 0.0013 | 1.000 | 1.000 | 1.300 |" in page
@@ -77,9 +82,9 @@ COSTS = {
 }
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read where Linux tells it")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read where Linux keeps it")
 def test_memory_of_a_step_is_that_of_its_largest_tensor():
-    before = _celllm_cost._reset_peak()
+    before = cost._reset_peak()
     x = torch.ones(2**24)  # 64 MB
     del x
-    assert _celllm_cost._memory("VmHWM") - before == pytest.approx(64, abs=8)
+    assert cost._memory("VmHWM") - before == pytest.approx(64, abs=8)

@@ -1,10 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
-from sc_ssl.benchmark import n_clusters
-from sc_ssl.benchmark.__main__ import main
-from sc_ssl.benchmark._criteria import CRITERIA, Judged
+from benchmarks.quality import data
+from benchmarks.quality.__main__ import main
+from benchmarks.quality.clustering import n_clusters
+from benchmarks.quality.clustering.criteria import CRITERIA, Judged, modularity
+from sc_ssl import tl
+from sc_ssl.metrics import kmeans
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +29,24 @@ def test_every_criterion_counts_groups_that_lie_apart(curve, criterion):
     if criterion == "bic":  # here diagonal components cut up no group either
         assert curve["bic"].idxmin() == 4
     assert CRITERIA[criterion](curve) == 4
+
+
+def test_the_default_criterion_is_that_of_the_package(curve, groups):
+    cells = AnnData(obsm={"X_z": groups})
+    tl.cluster(cells, "X_z", k_range=curve.index)
+    ours = (curve["silhouette"] + curve["modularity"]) / 2
+    np.testing.assert_allclose(ours, cells.uns["z_cluster"]["curve"]["criterion"], atol=0.01)
+    np.testing.assert_allclose(curve["stability"], cells.uns["z_cluster"]["curve"]["stability"], atol=0.25)
+    assert list(n_clusters.default_range(160)) == list(range(2, 17))
+
+
+def test_modularity_is_the_weight_inside_less_the_expected(groups):
+    graph_nn, label_n = Judged(groups, 0).graph_nn, kmeans(groups, 4)
+    weight_nn = graph_nn.toarray()
+    degree_n, total = weight_nn.sum(axis=1), weight_nn.sum()
+    same_nn = label_n[:, None] == label_n
+    expected = ((weight_nn / total - np.outer(degree_n, degree_n) / total**2) * same_nn).sum()
+    np.testing.assert_allclose(modularity(graph_nn, label_n), expected, rtol=1e-5)
 
 
 def test_the_gap_statistic_takes_the_first_number_within_one_error_of_the_next():
@@ -59,7 +81,7 @@ def test_the_page_and_figure_are_written_and_runs_go_on(build_counts, tmp_path, 
 
     cells = {"some": build_counts(60, seed=1), "more": build_counts(50, seed=2), "pbmc4k": build_counts(70, seed=3)}
     monkeypatch.setattr(n_clusters, "_cells", cells.get)
-    monkeypatch.setattr("sc_ssl.benchmark._data.load", cells.__getitem__)
+    monkeypatch.setattr(data, "load", cells.__getitem__)
     monkeypatch.setattr(n_clusters, "METHODS", {"log counts": embed})
     arguments = ["n_clusters", "--datasets", *cells, "--seeds", "1", "--methods", "log counts", "--out", str(tmp_path)]
     assert main(arguments) == 0

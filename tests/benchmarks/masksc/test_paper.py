@@ -6,12 +6,15 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from sc_ssl.benchmark import _ablation, _attention_maps, _comparison, _folder, _panels, _rows, _scmae, _sweep, masksc
-from sc_ssl.benchmark.__main__ import main
-from sc_ssl.benchmark._folder import Folder
-from sc_ssl.benchmark._published import TABLE_1
-from sc_ssl.benchmark._scores import Scores, measure
+from benchmarks.quality import data
+from benchmarks.quality.__main__ import main
+from benchmarks.quality.clustering import folder, methods, scmae, scores
+from benchmarks.quality.clustering.folder import Folder
+from benchmarks.quality.clustering.published import TABLE_1
+from benchmarks.quality.clustering.scores import Scores, measure
+from benchmarks.quality.masksc import figure_4, figure_5, figure_6, table_1, table_2
 from sc_ssl.metrics import kmeans
+from sc_ssl.models import MaskSC
 
 
 def log_counts(adata, seed):
@@ -32,21 +35,20 @@ def runs_of(rows):
 @pytest.fixture
 def cells(build_counts, monkeypatch):
     """Two data sets, under the names of the paper's, and rows that train nothing."""
-    data = {"pbmc4k": build_counts(90, 120, seed=1), "worm_neuron": build_counts(80, 120, seed=2)}
-    monkeypatch.setattr("sc_ssl.benchmark._data.load", data.__getitem__)
-    monkeypatch.setattr(_folder, "load", data.__getitem__)
-    monkeypatch.setattr(_sweep, "SIDES", dict.fromkeys(data, (4, 6)))
-    for module in (_sweep, _ablation):
+    sets = {"pbmc4k": build_counts(90, 120, seed=1), "worm_neuron": build_counts(80, 120, seed=2)}
+    for module in (data, folder):
+        monkeypatch.setattr(module, "load", sets.__getitem__)
+    monkeypatch.setattr(figure_5, "SIDES", dict.fromkeys(sets, (4, 6)))
+    for module in (figure_5, table_2):
         monkeypatch.setattr(module, "ours", lambda method, **options: log_counts)
     rows = dict.fromkeys(("masksc", "contrastive_sc", "pca_standard", "pca_raw", "nmf", "nmf_raw"), log_counts)
-    for module in (masksc.clustering, _folder):
-        monkeypatch.setattr(module, "METHODS", rows)
-    monkeypatch.setattr(_panels, "ROWS", ("pca_standard", "masksc"))
-    return data
+    monkeypatch.setattr(methods, "METHODS", rows)
+    monkeypatch.setattr(figure_4, "ROWS", ("pca_standard", "masksc"))
+    return sets
 
 
 def test_every_table_and_figure_is_written_and_none_is_done_again(cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(_rows.models.MaskSC, "train", lambda model, *args, **options: None)
+    monkeypatch.setattr(MaskSC, "train", lambda model, *args, **options: None)
     arguments = ["masksc", "--datasets", *cells, "--quick", "--out", str(tmp_path)]
     assert main(arguments) == 0
     page = (tmp_path / "masksc.md").read_text()
@@ -57,8 +59,8 @@ def test_every_table_and_figure_is_written_and_none_is_done_again(cells, tmp_pat
     pictures = {file.name for file in tmp_path.glob("*.png")}
     assert pictures == {part.split(")")[0] for part in page.split("](")[1:]}
     before = {file: file.read_bytes() for file in tmp_path.glob("*.csv")}
-    monkeypatch.setattr("sc_ssl.benchmark._scores.score", lambda *args: pytest.fail("done again"))
-    for module in (_panels, _attention_maps):
+    monkeypatch.setattr(scores, "score", lambda *args: pytest.fail("done again"))
+    for module in (figure_4, figure_6):
         monkeypatch.setattr(module, "_draw", lambda *args: pytest.fail("drawn again"))
     assert main(arguments) == 0
     assert before == {file: file.read_bytes() for file in tmp_path.glob("*.csv")}
@@ -75,7 +77,7 @@ def test_what_is_asked_for_is_done_and_no_more(cells, tmp_path):
 
 
 def test_a_quick_run_has_cells_and_files_of_its_own(build_counts, tmp_path, monkeypatch):
-    monkeypatch.setattr(_folder, "load", lambda name: build_counts(1_200, 20))
+    monkeypatch.setattr(folder, "load", lambda name: build_counts(1_200, 20))
     whole, quick = Folder(tmp_path), Folder(tmp_path, quick=True)
     assert (whole.cells("any").n_obs, quick.cells("any").n_obs) == (1_200, 1_000)
     assert whole.runs("clustering").path != quick.runs("clustering").path
@@ -83,21 +85,19 @@ def test_a_quick_run_has_cells_and_files_of_its_own(build_counts, tmp_path, monk
 
 
 def test_cells_of_the_folder_are_not_changed_by_a_row(cells, tmp_path):
-    folder = Folder(tmp_path)
-    folder.cells("pbmc4k").X.data[:] = 7
-    assert folder.cells("pbmc4k").X.data.max() != 7
+    runs = Folder(tmp_path)
+    runs.cells("pbmc4k").X.data[:] = 7
+    assert runs.cells("pbmc4k").X.data.max() != 7
 
 
 def test_scores_gather_seeds_and_set_published_numbers_beside():
     runs = runs_of([("a", "ours", [0.2, 0.4]), ("a", "once", [0.5])])
-    scores = Scores.of(
-        runs, ["once", "ours", "theirs", "never"], {"a": {"ours": (0.9, 0.8, 0.7), "theirs": (0.1,) * 3}}
-    )
-    assert list(scores.mean.index) == ["once", "ours", "theirs"]
-    assert scores.mean.loc["ours", ("a", "ari")] == pytest.approx(0.3)
-    assert scores.sd.loc["ours", ("a", "ari")] == pytest.approx(0.1)
-    assert np.isnan(scores.sd.loc["once", ("a", "ari")]), "one seed has no spread"
-    text = scores.text(runs, "a")
+    found = Scores.of(runs, ["once", "ours", "theirs", "never"], {"a": {"ours": (0.9, 0.8, 0.7), "theirs": (0.1,) * 3}})
+    assert list(found.mean.index) == ["once", "ours", "theirs"]
+    assert found.mean.loc["ours", ("a", "ari")] == pytest.approx(0.3)
+    assert found.sd.loc["ours", ("a", "ari")] == pytest.approx(0.1)
+    assert np.isnan(found.sd.loc["once", ("a", "ari")]), "one seed has no spread"
+    text = found.text(runs, "a")
     assert text["ari"].tolist() == ["0.500", "0.300 ± 0.100 (0.900)", "(0.100)"]
     assert text.loc["ours", "silhouette_common"] == "0.100 ± 0.000"
     assert list(text.index) == ["once, 1 of 2 seeds", "ours", "theirs"]
@@ -108,21 +108,21 @@ def test_clusters_are_the_largest_coefficients_where_the_paper_takes_those(cells
     code_n = pd.factorize(cells["pbmc4k"].obs["cell_type"])[0]
     depth_n1 = rng.choice([1, 100, 1000], (len(code_n), 1))  # what K-means parts the cells by
     factor_nk = depth_n1 * np.eye(3)[code_n]
-    folder = Folder(tmp_path)
+    runs = Folder(tmp_path)
     rows = {"nmf_raw": lambda adata, seed: factor_nk, "other": lambda adata, seed: factor_nk}
-    measure(folder, "any", {"pbmc4k": rows}, 1)
-    ari = folder.table("any").set_index("method")["ari"]
+    measure(runs, "any", {"pbmc4k": rows}, 1)
+    ari = runs.table("any").set_index("method")["ari"]
     assert ari["nmf_raw"] == 1 > ari["other"]
 
 
 def findings(rows):
     runs = runs_of(rows)
-    scores = Scores.of(runs, [method for _, method, _ in rows], TABLE_1)
+    gathered = Scores.of(runs, [method for _, method, _ in rows], TABLE_1)
     return "\n".join(
         line
-        for name in scores.names
-        for part in (_comparison._claims, _comparison._rivals, _comparison._raw)
-        for line in part(scores, name)
+        for name in gathered.names
+        for part in (table_1._claims, table_1._rivals, table_1._raw)
+        for line in part(gathered, name)
     )
 
 
@@ -159,38 +159,37 @@ def test_likeness_of_attention_is_that_of_all_pairs():
     for i, j in itertools.combinations(range(7), 2):
         cosine = map_nt[i] @ map_nt[j] / np.linalg.norm(map_nt[i]) / np.linalg.norm(map_nt[j])
         (same if labels[i] == labels[j] else other).append(cosine)
-    found = _attention_maps.likeness(map_nt, labels)
+    found = figure_6.likeness(map_nt, labels)
     assert found["within"] == pytest.approx(np.mean(same))
     assert found["between"] == pytest.approx(np.mean(other))
     assert found["difference"] == pytest.approx(np.mean(same) - np.mean(other))
     one_map_each = np.eye(4)[[0, 0, 1, 1, 1, 0, 2]] + 5
     assert (
-        _attention_maps.likeness(one_map_each, labels)["centred"]
-        > 10 * _attention_maps.likeness(one_map_each, labels)["difference"]
+        figure_6.likeness(one_map_each, labels)["centred"] > 10 * figure_6.likeness(one_map_each, labels)["difference"]
     ), "what all cells share hides the difference"
 
 
 @pytest.mark.parametrize(("n_genes", "side"), [(120, 8), (17, 4), (5_000, 64)])
 def test_the_matrix_of_the_ablation_is_full_of_genes(build_counts, n_genes, side):
-    assert _ablation.side(build_counts(60, n_genes)) == side
+    assert table_2.side(build_counts(60, n_genes)) == side
 
 
 def test_the_rows_of_the_ablation_are_models_that_train(build_counts):
     adata = build_counts(60, 70)
-    embeddings = {row: embed(adata.copy(), 0) for row, embed in _ablation.rows(8, 1).items()}
-    assert list(embeddings) == list(_ablation.ROWS)
+    embeddings = {row: embed(adata.copy(), 0) for row, embed in table_2.rows(8, 1).items()}
+    assert list(embeddings) == list(table_2.ROWS)
     for a, b in itertools.combinations(embeddings.values(), 2):
         assert a.shape != b.shape or not np.allclose(a, b)
 
 
 def test_the_sweep_begins_with_what_the_paper_shows(tmp_path):
-    rows = list(_sweep.rows("worm_neuron", Folder(tmp_path)))
+    rows = list(figure_5.rows("worm_neuron", Folder(tmp_path)))
     assert len(rows) == 20
     assert all("side=64" in row or "mask_rate=0.75" in row for row in rows[:8])
-    assert set(_sweep.rows("worm_neuron", Folder(tmp_path, quick=True))) == set(rows[:8])
+    assert set(figure_5.rows("worm_neuron", Folder(tmp_path, quick=True))) == set(rows[:8])
 
 
-@pytest.mark.parametrize("row", [_rows.pca_raw, _rows.nmf_raw])
+@pytest.mark.parametrize("row", [methods.pca_raw, methods.nmf_raw])
 def test_raw_rows_see_counts_that_nothing_was_done_to(build_counts, row):
     adata = build_counts(40, 30)
     before = adata.X.copy()
@@ -203,7 +202,7 @@ def test_raw_rows_see_counts_that_nothing_was_done_to(build_counts, row):
 def test_scmae_swaps_genes_between_cells_and_knows_which():
     torch.manual_seed(0)
     x_ng = torch.rand(50, 400)
-    shown_ng, swapped_ng = _scmae.swap(x_ng)
+    shown_ng, swapped_ng = scmae.swap(x_ng)
     assert torch.equal(shown_ng[~swapped_ng], x_ng[~swapped_ng])
     assert (shown_ng != x_ng).equal(swapped_ng)
     assert 0.37 < swapped_ng.float().mean() < 0.41  # less than 0.4: a cell may be dealt to itself
@@ -213,8 +212,8 @@ def test_scmae_swaps_genes_between_cells_and_knows_which():
 
 def test_scmae_tells_types_and_follows_the_seed(build_counts):
     adata = build_counts(90, 60)
-    embedding = _rows.scmae(adata, 0)
+    embedding = methods.scmae(adata, 0)
     assert embedding.shape == (90, 128)
     assert adjusted_rand_score(adata.obs["cell_type"], kmeans(embedding, 3)) > 0.9
-    np.testing.assert_array_equal(embedding, _rows.scmae(adata, 0))
-    assert not np.allclose(embedding, _rows.scmae(adata, 1))
+    np.testing.assert_array_equal(embedding, methods.scmae(adata, 0))
+    assert not np.allclose(embedding, methods.scmae(adata, 1))

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.quality.cells import split, types
+from benchmarks.quality.richter import annotation
 from sc_ssl import models
-from sc_ssl.benchmark.richter import annotation
-from sc_ssl.benchmark.richter._cells import split, types
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import builtins
 import numpy as np
 import pytest
 
-from sc_ssl.benchmark.richter import integration
+from benchmarks.quality.richter import integration
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_cells_without_batches_are_named(build_counts, monkeypatch):
         integration.cells("x", 0)
 
 
-def test_without_scib_metrics_the_extra_is_named_before_anything_is_read(monkeypatch):
+def test_without_scib_metrics_the_group_is_named_before_anything_is_read(monkeypatch):
     def refuse(name, *args, **kwargs):
         if name.startswith("scib_metrics"):
             raise ImportError
@@ -31,11 +31,11 @@ def test_without_scib_metrics_the_extra_is_named_before_anything_is_read(monkeyp
 
     imported = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ImportError, match=r'pip install "sc_ssl\[scib\]"'):
+    with pytest.raises(ImportError, match="pip install --group benchmarks"):
         integration.cells("x", 0)
 
 
-def test_every_row_of_ours_is_told_the_batches_and_gets_cells_of_its_own(batches, monkeypatch):
+def test_every_row_of_ours_takes_the_batches_and_gets_cells_of_its_own(batches, monkeypatch):
     seen = []
     monkeypatch.setattr(integration, "scib", lambda adata, embedding: {"total": float(embedding.mean())})
 

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from sc_ssl.benchmark.richter import neighbours
-from sc_ssl.benchmark.richter._cells import labelled, split, types, variable_genes
+from benchmarks.quality.cells import labelled, split, types, variable_genes
+from benchmarks.quality.richter import neighbours
 
 
 def test_neighbours_of_a_perfect_and_of_an_empty_embedding(cite):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sc_ssl.benchmark.richter import proteins
-from sc_ssl.benchmark.richter._cells import variable_genes
+from benchmarks.quality.cells import variable_genes
+from benchmarks.quality.richter import proteins
 
 
 def test_proteins_of_test_cells_are_hidden_and_they_alone_are_scored(cite, monkeypatch):

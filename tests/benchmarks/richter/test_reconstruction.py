@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from sc_ssl.benchmark.richter import _programs, neighbours, reconstruction
-from sc_ssl.benchmark.richter._cells import split
+from benchmarks.quality.cells import split
+from benchmarks.quality.richter import encoders, neighbours, reconstruction
 from sc_ssl.models import MaskedAutoencoder
 
 
@@ -19,7 +19,7 @@ def sets(tmp_path, monkeypatch):
     lines = (f"set_{i}\tx\t" + "\t".join(genes[i * 16 : i * 16 + 16]) for i in range(6))
     (tmp_path / "sets.gmt").write_text("\n".join(lines))
     monkeypatch.setenv("SC_SSL_DATA", str(tmp_path))
-    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("sets.gmt", {}))
+    monkeypatch.setitem(encoders.MASKS, "gene_programs", ("sets.gmt", {}))
 
 
 def test_every_score_is_the_one_that_its_name_says(study, monkeypatch):
@@ -28,7 +28,7 @@ def test_every_score_is_the_one_that_its_name_says(study, monkeypatch):
             assert cells is study.test and random_state == 3
             return {(True, True): 1, (True, False): 2, (False, True): 3, (False, False): 4}[masked, weighted]
 
-    monkeypatch.setattr(reconstruction, "encoder", lambda *_: Model())
+    monkeypatch.setattr(reconstruction, "model_of", lambda *_: Model())
     assert reconstruction.autoencoder()(study, 3) == {
         "hidden, weighted": 1,
         "hidden, uniform": 2,
@@ -49,13 +49,13 @@ def test_the_parts_of_types_are_explained_and_no_more_when_hidden(study):
 def test_programmes_are_read_from_the_folders(study, sets, monkeypatch):
     scores = reconstruction.autoencoder("gene_programs")(study, 0)
     assert scores["hidden, weighted"] > 0.05
-    monkeypatch.setitem(_programs.MASKS, "gene_programs", ("none.gmt", {}))
+    monkeypatch.setitem(encoders.MASKS, "gene_programs", ("none.gmt", {}))
     with pytest.raises(FileNotFoundError, match=r"none\.gmt is in none of the folders"):
         reconstruction.autoencoder("gene_programs")(study, 0)
 
 
 def test_embeddings_by_masks_of_programmes_are_scored_by_neighbours(study, sets):
-    assert neighbours.TASK.on_demand["mae, gene_programs"](study.train, 0)["macro_f1"] > 0.8
+    assert neighbours.benchmark().on_demand["mae, gene_programs"](study.train, 0)["macro_f1"] > 0.8
 
 
 def test_components_explain_what_they_span(study, monkeypatch):

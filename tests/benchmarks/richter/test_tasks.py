@@ -6,26 +6,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_ssl.benchmark import _data, richter
-from sc_ssl.benchmark.__main__ import RICHTER_TASKS, main
-from sc_ssl.benchmark.richter import page
+from benchmarks.quality import data, page
+from benchmarks.quality.__main__ import RICHTER_TASKS, main
+from benchmarks.quality.richter import neighbours, tasks
 
 
 def test_the_command_knows_all_tasks():
-    assert set(RICHTER_TASKS) == set(richter.TASKS)
+    assert set(RICHTER_TASKS) == set(tasks.TASKS)
 
 
-@pytest.mark.parametrize("name", richter.TASKS)
+@pytest.mark.parametrize("name", tasks.TASKS)
 def test_a_task_is_resumed_and_writes_its_page(cite, tmp_path, monkeypatch, name):
-    done, task = [], richter.TASKS[name]
+    done, task = [], tasks.TASKS[name]()
 
     def row(prepared, seed):
         done.append(seed)
         return dict.fromkeys(task.measures[:-1], 0.5 + seed / 10) | {task.measures[-1]: 0.3}
 
-    monkeypatch.setattr(_data, "load", lambda name: cite)
+    monkeypatch.setattr(data, "load", lambda name: cite)
     rows = dict.fromkeys((*list(task.published)[:1], "ours", *filter(None, [task.base])), row)
-    monkeypatch.setitem(richter.TASKS, name, replace(task, prepare=lambda name, seed: cite, rows=rows))
+    quick = replace(task, prepare=lambda name, seed: cite, rows=rows)
+    monkeypatch.setitem(tasks.TASKS, name, lambda: quick)
     arguments = ["richter", "--task", name, "--datasets", "cells", "others", "--out", str(tmp_path)]
     assert main([*arguments, "--seeds", "1"]) == 0
     assert main([*arguments, "--seeds", "2"]) == 0
@@ -38,9 +39,8 @@ def test_a_task_is_resumed_and_writes_its_page(cite, tmp_path, monkeypatch, name
 
 
 def test_the_papers_numbers_stand_in_the_last_column():
-    task = replace(richter.TASKS["knn"], published={"mae": {"macro_f1": 0.123}}, measures=("macro_f1",))
     runs = pd.DataFrame({"dataset": "cells", "method": ["mae", "ours"], "seed": 0, "macro_f1": [0.5, None]})
-    text = page.text(runs, task, "knn")
+    text = "\n".join(page.by_measure(runs, ["macro_f1"], {"mae": {"macro_f1": 0.123}}))
     assert "| row | cells | paper |" in text and "| mae | 0.500 | 0.123 |" in text
     assert "| ours |" not in text  # nothing to show
 
@@ -49,7 +49,7 @@ def test_many_data_sets_are_lines_with_their_mean_over_them():
     scored = [(f"set_{i}", row, 0, i / 10) for row in ("mae", "ours") for i in range(8) if (row, i) != ("ours", 3)]
     columns = ["dataset", "method", "seed", "macro_f1"]
     runs = pd.DataFrame([*scored, ("unscored", "mae", 0, np.nan)], columns=columns)
-    text = page.text(runs, replace(richter.TASKS["knn"], measures=("macro_f1",)), "knn")
+    text = "\n".join(page.by_measure(runs, ["macro_f1"], neighbours.PUBLISHED))
     assert "| data set | mae | ours |" in text and "| set_2 | 0.200 | 0.200 |" in text and "unscored" not in text
     assert "| set_3 | 0.300 |  |" in text
     assert "| mean | 0.350 |  |" in text  # of rows that were run on all
@@ -69,10 +69,10 @@ def test_rows_are_compared_where_both_were_run():
         ],
         columns=["dataset", "method", "seed", "f1"],
     )
-    found = page._compared(runs, "f1", "base")
+    found = page.compare(runs, "f1", "base")
     assert found.loc["ours", ["won", "data sets"]].tolist() == ["50%", "2"]
-    assert page._compared(runs[runs["dataset"] == "a"], "f1", "base").empty
-    assert page._compared(runs, "f1", None).empty
+    assert page.compare(runs[runs["dataset"] == "a"], "f1", "base").empty
+    assert page.compare(runs, "f1", None).empty
     assert found.loc["ours", "difference"].startswith("+0.100 (-0.100 to +0.300)")
 
 

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sc_ssl.benchmark import scpretrain
-from sc_ssl.benchmark.richter import transfer
+from benchmarks.quality.richter import transfer
+from benchmarks.quality.scpretrain import studies
 from sc_ssl.models import MaskedAutoencoder
 
 
 @pytest.fixture
-def studies(build_counts, monkeypatch):
+def sets(build_counts, monkeypatch):
     data = {name: build_counts(130, seed=seed, depth=6.0) for seed, name in enumerate(("a", "b", "c"))}
     for adata in data.values():
         adata.var_names = [f"GENE{i}" for i in range(96)]
@@ -17,19 +17,19 @@ def studies(build_counts, monkeypatch):
     monkeypatch.setattr(transfer, "load", data.__getitem__)
     monkeypatch.setattr(transfer, "load_all", data.__getitem__)
     monkeypatch.setattr(transfer, "MIN_GENES", 60)
-    monkeypatch.setattr(scpretrain, "DATASETS", ("a", "b", "few genes"))
-    monkeypatch.setattr(scpretrain, "UNLABELLED", ("c",))
+    monkeypatch.setattr(studies, "DATASETS", ("a", "b", "few genes"))
+    monkeypatch.setattr(studies, "UNLABELLED", ("c",))
     monkeypatch.setattr(MaskedAutoencoder, "training", replace(MaskedAutoencoder.training, max_epochs=10, min_steps=10))
     return data
 
 
-def test_pretraining_takes_other_studies_with_enough_genes_and_without_relatives(studies, monkeypatch):
+def test_pretraining_takes_other_studies_with_enough_genes_and_without_relatives(sets, monkeypatch):
     assert set(transfer.study("a", 0).joined.obs["dataset"]) == {"target", "b", "c"}
-    monkeypatch.setattr(scpretrain, "RELATED", {"a": ("c",)})
+    monkeypatch.setattr(studies, "RELATED", {"a": ("c",)})
     assert set(transfer.study("a", 0).joined.obs["dataset"]) == {"target", "b"}
 
 
-def test_encoders_differ_by_what_they_saw_and_start_alike(studies):
+def test_encoders_differ_by_what_they_saw_and_start_alike(sets):
     study = transfer.study("a", 0)
     seen = []
     for name in ("others", "target", "all"):
@@ -47,8 +47,8 @@ def test_encoders_differ_by_what_they_saw_and_start_alike(studies):
 @pytest.mark.parametrize(
     "row", ["from scratch", "other studies", "own cells and other studies", "own cells, logistic", "pca, logistic"]
 )
-def test_rows_name_the_other_cells(studies, row):
-    scores = transfer.TASK.rows[row](transfer.study("a", 0), 0)
+def test_rows_name_the_other_cells(sets, row):
+    scores = transfer.benchmark().rows[row](transfer.study("a", 0), 0)
     assert list(scores) == [f"macro_f1 with {n} labels" for n in (20, 50, 100)]
     assert scores["macro_f1 with 100 labels"] > 0.75
 

@@ -4,58 +4,59 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_ssl.benchmark import _data, scpretrain
-from sc_ssl.benchmark.__main__ import main
-from sc_ssl.benchmark._annotation_rows import ROWS, Target
+from benchmarks.quality import data
+from benchmarks.quality.__main__ import main
+from benchmarks.quality.scpretrain import annotation, studies
+from benchmarks.quality.scpretrain.rows import ROWS, Target
 
 
 @pytest.fixture
-def studies(build_counts):
-    data = {name: build_counts(90, seed=seed, depth=6.0) for seed, name in enumerate(("a", "b", "c"))}
-    for adata in data.values():
+def sets(build_counts):
+    found = {name: build_counts(90, seed=seed, depth=6.0) for seed, name in enumerate(("a", "b", "c"))}
+    for adata in found.values():
         adata.var_names = [f"GENE{i}" for i in range(96)]
-    return data
+    return found
 
 
 @pytest.fixture
-def benchmark(studies, monkeypatch, tmp_path):
-    monkeypatch.setattr(scpretrain, "load", studies.__getitem__)
-    monkeypatch.setattr(_data, "load", studies.__getitem__)
-    monkeypatch.setattr(scpretrain, "load_all", studies.__getitem__)
-    monkeypatch.setattr(scpretrain, "find_local", lambda name: tmp_path / name)
-    monkeypatch.setattr(scpretrain, "DATASETS", ("a", "b"))
-    monkeypatch.setattr(scpretrain, "UNLABELLED", ("c",))
-    return scpretrain
+def benchmark(sets, monkeypatch, tmp_path):
+    for module in (annotation, data):
+        monkeypatch.setattr(module, "load", sets.__getitem__)
+        monkeypatch.setattr(module, "resource", lambda name: tmp_path / name)
+    monkeypatch.setattr(annotation, "load_all", sets.__getitem__)
+    monkeypatch.setattr(studies, "DATASETS", ("a", "b"))
+    monkeypatch.setattr(studies, "UNLABELLED", ("c",))
+    return annotation
 
 
 def test_the_target_and_its_relatives_are_not_pretrained_on(benchmark, monkeypatch):
     assert set(benchmark.left_out("a").others) == {"b", "c"}
-    monkeypatch.setattr(benchmark, "RELATED", {"a": ("c",)})
+    monkeypatch.setattr(studies, "RELATED", {"a": ("c",)})
     assert set(benchmark.left_out("a").others) == {"b"}
 
 
 def test_related_data_sets_exist():
-    known = {*scpretrain.DATASETS, *scpretrain.UNLABELLED}
-    assert set(scpretrain.RELATED) <= known
-    assert all(set(related) <= known for related in scpretrain.RELATED.values())
+    known = {*studies.DATASETS, *studies.UNLABELLED}
+    assert set(studies.RELATED) <= known
+    assert all(set(related) <= known for related in studies.RELATED.values())
 
 
 def test_splits_hold_every_type_and_the_papers_number():
     labels = np.repeat(["a", "b", "c"], [500, 40, 2])
     for n, expected in ((20, 20), (2, 3), (0, 325), (500, 433)):
-        train = scpretrain.split(labels, n, seed=1)
+        train = annotation.split(labels, n, seed=1)
         assert len(train) == len(set(train)) == expected
         assert set(labels[train]) == {"a", "b", "c"}
-    assert not np.array_equal(scpretrain.split(labels, 20, 0), scpretrain.split(labels, 20, 1))
+    assert not np.array_equal(annotation.split(labels, 20, 0), annotation.split(labels, 20, 1))
 
 
 @pytest.mark.parametrize("row", list(ROWS))
-def test_every_row_gives_probabilities_that_are_right(studies, row, monkeypatch):
+def test_every_row_gives_probabilities_that_are_right(sets, row, monkeypatch):
     from sc_ssl.models import ScPretrain, TrainingDefaults
 
     monkeypatch.setattr(ScPretrain, "training", TrainingDefaults(max_epochs=10, batch_size=64, plan={"lr": 1e-3}))
-    target = Target(studies["a"], {"b": studies["b"], "c": studies["c"]}, None)
-    train = scpretrain.split(target.labels, 60, seed=0)
+    target = Target(sets["a"], {"b": sets["b"], "c": sets["c"]}, None)
+    train = annotation.split(target.labels, 60, seed=0)
     proba, classes = ROWS[row](target, train, 0)
     test = np.setdiff1d(np.arange(90), train)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)

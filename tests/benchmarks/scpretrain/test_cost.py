@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sc_ssl.benchmark import scpretrain_cost as cost
+from benchmarks.quality.scpretrain import cost
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_table(monkeypatch, tmp_path):
     )
     found = {"cells": 5, "seconds": 1.0, "processor seconds": 2.0, "peak MiB": 3.0, "cells a second": 4.0}
     monkeypatch.setattr(cost, "ROWS", {"more cells": lambda *_: found, "shipped encoder": lambda *_: found})
-    cost.run(["a"], 1, tmp_path)
+    cost.benchmark().run(["a"], 1, tmp_path)
     runs = pd.read_csv(tmp_path / "scpretrain_cost.csv")
     assert runs[["method", "times"]].values.tolist() == [["more cells", t] for t in (1, 4, 16)] + [
         ["shipped encoder", 1]

@@ -6,21 +6,22 @@ import pytest
 import torch
 from torch import nn
 
-from sc_ssl.benchmark import _data, encoder, scpretrain
-from sc_ssl.benchmark.__main__ import main
-from sc_ssl.benchmark.richter import neighbours
+from benchmarks.quality import data
+from benchmarks.quality.__main__ import main
+from benchmarks.quality.richter import neighbours
+from benchmarks.quality.scpretrain import encoder, studies
 from sc_ssl.models import ScPretrain, TrainingDefaults
 
 
 @pytest.fixture
 def benchmark(build_counts, monkeypatch, tmp_path):
-    data = {name: build_counts(90, seed=seed, depth=6.0) for seed, name in enumerate("abc")}
-    for adata in data.values():
+    sets = {name: build_counts(90, seed=seed, depth=6.0) for seed, name in enumerate("abc")}
+    for adata in sets.values():
         adata.var_names = [f"GENE{i}" for i in range(96)]
-    for module in (_data, neighbours):
-        monkeypatch.setattr(module, "load", data.__getitem__)
-    monkeypatch.setattr(encoder, "load_all", data.__getitem__)
-    monkeypatch.setattr(encoder, "find_local", lambda file: tmp_path / file)
+    for module in (data, neighbours):
+        monkeypatch.setattr(module, "load", sets.__getitem__)
+    monkeypatch.setattr(encoder, "load_all", sets.__getitem__)
+    monkeypatch.setattr(encoder, "resource", lambda file: tmp_path / file)
     pd.DataFrame({"human_symbol": ["GENE1"], "mouse_symbol": ["Gene1"]}).to_csv(tmp_path / encoder.ORTHOLOGS)
     pd.DataFrame([["ENSG00000000001", "GENE1"]]).to_csv(tmp_path / encoder.ENSEMBL, header=False, index=False)
     monkeypatch.setattr(encoder, "SOURCES", {"a": "MIT", "b": "BSD-3-Clause"})
@@ -64,9 +65,9 @@ def test_untrained_and_trained_encoders_differ_in_weights_only(benchmark, tmp_pa
 def test_sources_are_known_and_permissively_licensed():
     assert not set(encoder.SOURCES) & set(encoder.LEFT_OUT)
     assert all(licence.startswith(("MIT", "BSD", "Apache")) for licence in encoder.SOURCES.values())
-    known = {*scpretrain.DATASETS, *scpretrain.UNLABELLED, "pbmc_cite_5k10k_subset", "pancreas_baron_hs_mm_cider"}
+    known = {*studies.DATASETS, *studies.UNLABELLED, "pbmc_cite_5k10k_subset", "pancreas_baron_hs_mm_cider"}
     assert {*encoder.SOURCES, *encoder.LEFT_OUT} == known
-    for name, related in scpretrain.RELATED.items():  # what shares donors there does so here
+    for name, related in studies.RELATED.items():  # what shares donors there does so here
         assert set(related) & set(encoder.SOURCES) <= set(encoder.RELATED.get(name, ())) or name not in encoder.DATASETS
 
 
