@@ -35,7 +35,7 @@ def test_the_default_criterion_is_that_of_the_package(curve, groups):
     cells = AnnData(obsm={"X_z": groups})
     tl.cluster(cells, "X_z", k_range=curve.index)
     ours = (curve["silhouette"] + curve["modularity"]) / 2
-    np.testing.assert_allclose(ours, cells.uns["z_cluster"]["curve"]["criterion"], atol=0.01)
+    np.testing.assert_allclose(ours, cells.uns["z_cluster"]["curve"]["criterion"], atol=0.03)
     np.testing.assert_allclose(curve["stability"], cells.uns["z_cluster"]["curve"]["stability"], atol=0.25)
     assert list(n_clusters.default_range(160)) == list(range(2, 17))
 
