@@ -5,6 +5,7 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
+from sc_ssl.data import CellLoader, Cells
 from sc_ssl.models import MaskedAutoencoder
 from sc_ssl.train import seeded
 from sc_ssl.views import GenePrograms, OneProgram, ProgramToRegulator, RandomGenes
@@ -30,7 +31,8 @@ class Epochs:
             MaskedAutoencoder.setup_anndata(cells)
             self.model = MaskedAutoencoder(cells)
             self.model.train(1, **QUIET)
-            minibatches = list(self.model._loader(self.model._own_cells(), batch_size=self.model.training.batch_size))
+            read, batch_size = Cells.from_anndata(cells, list(cells.var_names)), self.model.training.batch_size
+            minibatches = list(CellLoader(read, np.arange(read.n_cells), batch_size))
         with torch.no_grad():
             self.ready = [{"normalized": self.model.module.normalize(m)} | m for m in minibatches]
 

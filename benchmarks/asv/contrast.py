@@ -5,7 +5,7 @@ import torch
 from anndata import AnnData
 from scipy import sparse
 
-from sc_ssl.data import CellLoader
+from sc_ssl.data import CellLoader, Cells
 from sc_ssl.losses import nt_xent
 from sc_ssl.models import CellLM
 from sc_ssl.train import divide, divided_backward, end_to_end, seeded
@@ -35,7 +35,9 @@ class LogicalBatch:
             CellLM.setup_anndata(cells)
             model = CellLM(cells)
         self.module = model.module.train()
-        minibatch = next(iter(CellLoader(model._own_cells(), np.arange(n_cells), n_cells)))
+        minibatch = next(
+            iter(CellLoader(Cells.from_anndata(cells, list(cells.var_names)), np.arange(n_cells), n_cells))
+        )
         self.chunks = divide(self.module, minibatch, MICRO_BATCH_SIZE)
 
     def time_gradient(self, way: str, n_cells: int) -> None:

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from benchmarks.quality.data import load
-from benchmarks.quality.embeddings import built
+from benchmarks.quality.embeddings import LIBRARY_SIZE, built
 from benchmarks.quality.figures import DPI
 from benchmarks.quality.page import markdown, write_page
 from benchmarks.quality.runs import Runs, chosen, grid
 from benchmarks.quality.table import Benchmark
-from sc_ssl.data import CellLoader
+from sc_ssl.data import CellLoader, Cells
 from sc_ssl.nn import Transformer
 from sc_ssl.train import divide, divided_backward, end_to_end, seeded
 
@@ -77,7 +77,7 @@ def step_cost(name: str, way: str, n_cells: int, seed: int) -> dict[str, float]:
     The cells are those of a data set, drawn with replacement; one optimiser step's worth of gradient, no optimiser.
     """
     with built("celllm", load(name), seed) as model, seeded(seed):
-        cells = model._own_cells()  # private: the cells as minibatches are drawn from
+        cells = Cells.from_anndata(model.adata, list(model.var_names), size_factor_key=LIBRARY_SIZE)
         index = np.random.default_rng(seed).integers(cells.n_cells, size=n_cells)
         module = model.module.train()
         minibatch = next(iter(CellLoader(cells, index, n_cells)))

@@ -208,7 +208,7 @@ def train(folder: Path, sources: tuple[str, ...], max_epochs: int | None = None)
 
 def table(runs: pd.DataFrame) -> list[str]:
     """Macro F1 of neighbours, a row a data set."""
-    wide = runs.groupby(["dataset", "method"], sort=False)["macro_f1"].agg(mean_sd).unstack(sort=False)
+    wide = runs.groupby(["dataset", "method"])["macro_f1"].agg(mean_sd).unstack().loc[runs["dataset"].unique()]
     means = runs.groupby("method", sort=False)["macro_f1"].mean()
     shown = [method for method in ROWS if method in wide]
     n_cells = runs.groupby("dataset")["cells"].max()

@@ -48,6 +48,8 @@ def test_table_card_and_encoder(benchmark, tmp_path, monkeypatch):
     text = (tmp_path / "out" / "encoder.md").read_text()
     mean = runs.loc[runs["method"] == "encoder", "macro_f1"].mean()
     assert f"| mean | | {mean:.3f} |" in text
+    by_row = runs[runs["dataset"] == "c"].set_index("method")["macro_f1"]
+    assert f"| c | 90 | {' | '.join(f'{by_row[row]:.3f}' for row in encoder.ROWS)} |" in text
     card = (tmp_path / "shipped" / "scpretrain" / "README.md").read_text()
     assert "| a | 90 | MIT |" in card and "2 epochs" in card and "1 mouse symbols" in card
     assert main(arguments) == 0
