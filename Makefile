@@ -35,7 +35,7 @@ docs: $(VENV)/.installed-docs
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist docs/_build docs/api/generated docs/notebooks
 	rm -f demo.h5ad demo.png
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

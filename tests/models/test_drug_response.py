@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-
 from small_models import training_cells
 
 from sc_ssl import models

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from small_models import training_cells
 
 from sc_ssl import models

@@ -9,11 +9,10 @@ import torch
 from anndata import AnnData
 from lightning.pytorch import Callback
 from scipy import sparse
+from small_models import training_cells
 from small_studies import QUICK, build, studies
 from torch import nn
 from torch.nn import functional as F
-
-from small_models import training_cells
 
 from sc_ssl.data import CellLoader
 from sc_ssl.models.scpretrain.model import ScPretrain
