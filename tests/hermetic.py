@@ -16,14 +16,14 @@ import pytest
 
 FOLDERS_VARIABLE = "SC_SSL_DATA"
 LOCAL_NAMES = {"", "localhost", socket.gethostname()}
-#: what Python raises an audit event for when a connection is opened or a name is resolved, and where the host is
+INTERNET = (socket.AF_INET, socket.AF_INET6)
+#: Python's audit events for opening a connection and looking up a name, and the host in their arguments
 HOST_OF = {
-    "socket.connect": lambda connection, address: address[0] if connection.family != UNIX else "",
-    "socket.sendto": lambda connection, address: address[0] if connection.family != UNIX else "",
+    "socket.connect": lambda connection, address: address[0] if connection.family in INTERNET else "",
+    "socket.sendto": lambda connection, address: address[0] if connection.family in INTERNET else "",
     "socket.getaddrinfo": lambda host, *_: host,
     "socket.gethostbyname": lambda host: host,
 }
-UNIX = getattr(socket, "AF_UNIX", None)
 
 
 class Guard:
