@@ -182,7 +182,8 @@ def test_the_rows_of_the_ablation_are_models_that_train(build_counts):
         assert a.shape != b.shape or not np.allclose(a, b)
 
 
-def test_the_sweep_begins_with_what_the_paper_shows(tmp_path):
+def test_the_sweep_begins_with_what_the_paper_shows(build_counts, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "load", lambda name: build_counts(20, 10_000))  # enough for the largest matrix
     rows = list(figure_5.rows("worm_neuron", Folder(tmp_path)))
     assert len(rows) == 20
     assert all("side=64" in row or "mask_rate=0.75" in row for row in rows[:8])
