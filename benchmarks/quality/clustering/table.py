@@ -114,7 +114,7 @@ def draw(folder: Folder, path: Path) -> None:
         shown = [column for column in gathered.mean.columns if column[1] in SHOWN]
         tables = [table[shown].rename(columns=SHOWN, level=1) for table in tables]
     ours, sd, published = tables
-    figure = pl.benchmark_table(ours, sd=sd, published=published, return_fig=True)
+    figure = pl.score_table(ours, sd=sd, published=published, return_fig=True)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
 

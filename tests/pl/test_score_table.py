@@ -21,7 +21,7 @@ def texts(ax):
 
 
 def test_every_score_stands_in_its_cell_and_the_best_of_a_column_is_bold():
-    ax = pl.benchmark_table(SCORES, show=False)
+    ax = pl.score_table(SCORES, show=False)
     assert texts(ax) == {
         (row, col): [f"{SCORES.iloc[row, col]:.2f}"] for row, col in np.ndindex(2, 4) if (row, col) != (0, 3)
     }
@@ -32,41 +32,41 @@ def test_every_score_stands_in_its_cell_and_the_best_of_a_column_is_bold():
 
 
 def test_each_column_has_its_own_scale():
-    shade = pl.benchmark_table(SCORES, show=False).images[0].get_array()
+    shade = pl.score_table(SCORES, show=False).images[0].get_array()
     np.testing.assert_array_equal(shade.filled(-1), [[0, 1, 1, -1], [1, 0, 0, 1]])
 
 
 def test_spread_and_published_numbers_stand_beside_and_take_no_part_in_the_colours():
     published = pd.DataFrame({("worm", "ARI"): [0.99]}, index=["ours"])
-    ax = pl.benchmark_table(SCORES, sd=SCORES / 10, published=published, digits=3, show=False)
+    ax = pl.score_table(SCORES, sd=SCORES / 10, published=published, digits=3, show=False)
     assert texts(ax)[0, 2] == ["0.900 ± 0.090", "0.990"]
     assert texts(ax)[1, 2] == ["0.800 ± 0.080"]
     assert ax.images[0].get_array()[0, 2] == 1
 
 
 def test_columns_may_be_measures_alone():
-    ax = pl.benchmark_table(SCORES["blood"], show=False)
+    ax = pl.score_table(SCORES["blood"], show=False)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["ARI", "NMI"]
 
 
 def test_long_names_of_columns_do_not_run_into_each_other():
     scores = SCORES["blood"].set_axis(["a_long_name_of_a_data_set", "another_name_of_one"], axis=1)
-    figure = pl.benchmark_table(scores, return_fig=True)
+    figure = pl.score_table(scores, return_fig=True)
     figure.canvas.draw()
     first, second = figure.axes[0].get_xticklabels()
     assert first.get_rotation() == second.get_rotation() == 25
     # beside each other where the second begins: below it, the first has risen above a line
     height = first.get_window_extent().height * (second.get_window_extent().x0 - first.get_window_extent().x0)
     assert height / first.get_window_extent().width > first.get_fontsize() * figure.dpi / 72
-    short = pl.benchmark_table(SCORES["blood"], show=False)
+    short = pl.score_table(SCORES["blood"], show=False)
     assert {label.get_rotation() for label in short.get_xticklabels()} == {0}
 
 
 def test_given_axes_are_drawn_into_and_the_figure_is_returned():
     figure, ax = plt.subplots()
-    assert pl.benchmark_table(SCORES, ax=ax, show=False) is ax
+    assert pl.score_table(SCORES, ax=ax, show=False) is ax
     assert plt.get_fignums() == [figure.number]
-    assert isinstance(pl.benchmark_table(SCORES, return_fig=True), Figure)
+    assert isinstance(pl.score_table(SCORES, return_fig=True), Figure)
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ def test_given_axes_are_drawn_into_and_the_figure_is_returned():
 )
 def test_bad_tables(scores, others, said):
     with pytest.raises(ValueError, match=said):
-        pl.benchmark_table(scores, **others, show=False)
+        pl.score_table(scores, **others, show=False)
     assert not plt.get_fignums()

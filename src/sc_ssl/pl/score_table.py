@@ -17,7 +17,7 @@ AXES = {"rows": "index", "columns": "columns"}
 PUBLISHED = {"color": "0.15", "fontsize": 6.5, "style": "italic"}
 
 
-def benchmark_table(
+def score_table(
     scores: pd.DataFrame,
     *,
     sd: pd.DataFrame | None = None,
@@ -67,7 +67,7 @@ def benchmark_table(
     Examples
     --------
     >>> scores = pd.DataFrame({"ARI": [0.68, 0.74], "NMI": [0.75, 0.75]}, index=["masksc", "contrastive_sc"])
-    >>> sc_ssl.pl.benchmark_table(scores)  # doctest: +SKIP
+    >>> sc_ssl.pl.score_table(scores)  # doctest: +SKIP
     """
     _check(scores, sd=sd, published=published)
     sd, published = (_aligned(table, scores) for table in (sd, published))
