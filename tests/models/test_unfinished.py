@@ -11,12 +11,17 @@ from sc_ssl import models
 from sc_ssl.train import plan as plan_module
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
-SMALL = {"n_hidden": 16, "n_layers": 1, "n_heads": 2, "n_latent": 8, "patch_size": 16}
+SMALL = {
+    "n_hidden": 16,
+    "transformer": {"n_layers": 1, "n_heads": 2},
+    "decoder": {"n_latent": 8},
+    "patch_size": 16,
+}
 BUILDS = {
-    "celllm": (models.CellLM, {"n_hidden": 16, "n_layers": 1, "n_heads": 2}),
+    "celllm": (models.CellLM, {"n_hidden": 16, "transformer": {"n_layers": 1, "n_heads": 2}}),
     "contrastive_sc": (models.ContrastiveSC, {"n_hidden": [32], "n_latent": 8}),
     "masksc": (models.MaskSC, SMALL),
-    "teacher": (models.MaskSC, SMALL | {"target": "global", "teacher_kwargs": {"n_hidden": [16], "n_latent": 8}}),
+    "teacher": (models.MaskSC, SMALL | {"target": "global", "teacher": {"n_hidden": [16], "n_latent": 8}}),
     "scpretrain": (models.ScPretrain, {"n_latent": 8, "cells_per_cluster": [20, 40], "recluster_every": 2}),
     "scdeepcluster": (models.ScDeepCluster, {"n_clusters": 3, "n_hidden": [32], "n_latent": 8}),
 }

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sc_ssl._checks import check_choice
+from sc_ssl._checks import check_choice, check_count, check_rate
 
 #: added to every feature, so that none is 0
 FLOOR = 1e-4
@@ -48,6 +48,7 @@ class RandomFeatures(nn.Module):
         key_m = torch.exp(key_exponent - key_exponent.amax(dim=(-2, -1), keepdim=True)) + FLOOR
         if real is not None:
             key_m = key_m.masked_fill(~real, 0)
+        # keys and values are summed over tokens first, (m, k) a head: linear in their number
         normalizer = query_m @ key_m.sum(dim=-2).unsqueeze(-1)
         attended: Tensor = (query_m @ (key_m.transpose(-2, -1) @ value)) / normalizer
         return attended
@@ -101,10 +102,12 @@ class Attention(nn.Module):
 
     def _split(self, token_ntd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n, t, _ = token_ntd.shape
+        # (n, t, 3 · heads · k) → (n, t, 3, heads, k) → (3, n, heads, t, k)
         qkv = self.qkv(token_ntd).view(n, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         return qkv[0], qkv[1], qkv[2]
 
     def _merge(self, heads_nhtk: Tensor) -> Tensor:
+        # (n, heads, t, k) → (n, t, heads, k) → (n, t, heads · k)
         return self.out(heads_nhtk.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -167,6 +170,9 @@ class Transformer(nn.Module):
         attention: str = "exact",
     ) -> None:
         super().__init__()
+        check_count("n_layers", n_layers)
+        check_count("n_heads", n_heads)
+        check_rate("dropout_rate", dropout_rate)
         options: dict[str, Any] = {"dropout_rate": dropout_rate, "head_width": head_width, "attention": attention}
         self.blocks = nn.ModuleList(Block(width, n_heads, mlp_ratio, **options) for _ in range(n_layers))
         self.norm = nn.LayerNorm(width)
