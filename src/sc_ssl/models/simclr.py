@@ -34,7 +34,7 @@ class SimCLRModule(TwoViewContrast):
 
 
 class SimCLR(TwoViewModel):
-    """SimCLR: contrastive learning that tells two views of a cell from all other cells; key ``X_simclr``.
+    """SimCLR: contrastive learning of two views of a cell against all other cells; key ``X_simclr``.
 
     The embedding is the encoder's output; the contrast acts on a projection of it, so that the embedding may keep what
     the views change. :class:`ContrastiveSC` contrasts the embedding itself.

@@ -18,9 +18,13 @@ FLOOR = 1e-4
 class RandomFeatures(nn.Module):
     """Softmax attention approximated by positive random features; orthogonal directions, drawn once.
 
-    Departs from the code released with CellLM: padded keys are out of numerator and denominator (there they stay in the
-    denominator, so that the output says how long a cell is); the keys' exponent is shifted by a maximum for each cell
-    and head, not over the minibatch, so that no cell depends on another; directions are not drawn anew in training.
+    Differences from the code released with CellLM:
+
+    * Padded keys: left in the denominator there, so that the output depends on the length of the longest cell; here out
+      of both numerator and denominator.
+    * Shift of the keys' exponent: by a maximum over the minibatch there; here for each cell and head, so that no cell
+      depends on another.
+    * Directions: drawn again in training there; here once.
 
     Parameters
     ----------
@@ -186,7 +190,7 @@ class Transformer(nn.Module):
         return self.norm(self.unnormed(token_ntd, real_nt))  # type: ignore[no-any-return]
 
     def unnormed(self, token_ntd: Tensor, real_nt: Tensor | None = None) -> Tensor:
-        """What the blocks make of the tokens, (n, t, d), before the final norm, in which their lengths still differ."""
+        """The blocks' output (n, t, d) before the final norm, in which the tokens' lengths still differ."""
         for block in self.blocks:
             token_ntd = block(token_ntd, real_nt)
         return token_ntd

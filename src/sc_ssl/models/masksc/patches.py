@@ -98,8 +98,8 @@ def random_mask(n_cells: int, n_tokens: int, rate: float, device: torch.device |
 class LocalPatchEmbed(nn.Module):
     """A p × d matrix for each patch: every gene has its own vector, a patch is the sum of value × vector.
 
-    Departs from the paper, whose convolution shares one kernel over all patches: genes are not pixels, and slot j of
-    one patch has nothing to do with slot j of the next.
+    The paper's convolution shares one kernel over all patches; but genes are not pixels, and slot j of one patch has
+    nothing to do with slot j of the next.
     """
 
     def __init__(self, n_patches: int, patch_size: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""Clusters of cells as labels to learn from, made anew while a model trains."""
+"""Pseudo-labels: clusters of cells as labels to learn from, found again and again while a model trains."""
 
 from __future__ import annotations
 
@@ -147,6 +147,7 @@ def label_study(
 
 def label_cells(model: ScPretrain, *, on_latent: bool) -> None:
     """Cluster each data set by itself, in the latent space or for the first time, and start the heads again."""
+    # each data set in its own space: at first its components or counts, then the shared latent space
     cells, module = model._own_cells(), model.module
     latent_nd = model._map_cells(module.embed, None, None) if on_latent else None
     log_input = model.setup_arguments["input"] == "log1p"
@@ -171,7 +172,7 @@ def label_cells(model: ScPretrain, *, on_latent: bool) -> None:
 
 
 class Recluster(Callback):
-    """Every few epochs clusters the cells anew in the latent space, and starts the heads and their optimiser again.
+    """Every few epochs clusters the cells again in the latent space, and starts the heads and their optimiser again.
 
     The history gets, for each task (data set, mean cluster size), the accuracy in training, the agreement of the
     labels with those of the round before (0 in the first), and the entropy of the clusters' sizes.
