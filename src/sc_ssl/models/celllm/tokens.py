@@ -16,7 +16,7 @@ Values = Literal["continuous", "quantile", "log2"]
 ROUNDING = 1e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tokenizer:
     """Which of a cell's genes become tokens, and in which form their expression enters.
 

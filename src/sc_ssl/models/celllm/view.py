@@ -17,7 +17,7 @@ from .tokens import Tokens
 HIDDEN_RATE = 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellView:
     """What a view leaves out of a cell, and which expression is predicted from it.
 
