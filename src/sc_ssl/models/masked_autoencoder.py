@@ -64,7 +64,6 @@ class MaskedAutoencoderModule(SSLModule):
         self.decoder = decoder
         self.likelihood = likelihood
         self.n_batch = n_batch
-        self.reads_counts = likelihood != "mse"
         if isinstance(decoder, CountDecoder):
             decoder.start_at(torch.expm1(normalize.mean_bg[0]))
         else:  # every gene at its mean
@@ -161,6 +160,7 @@ class MaskedAutoencoder(SSLModel):
     Machine Intelligence 7:68.
     """
 
+    reads = {"programs": ("varm", "uns")}
     training = TrainingDefaults(
         max_epochs=60,
         batch_size=256,

@@ -46,7 +46,6 @@ class JointEmbeddingModule(SSLModule):
         self.augment = augment
         self.encoder = encoder
         self.projector = projector
-        self.reads_counts = augment.reads_counts
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """The encoder's output (n, n_latent), before the projector, of cells as they are."""
@@ -66,6 +65,7 @@ class JointEmbeddingModel(SSLModel):
     """A model of a :class:`JointEmbeddingModule`; its training is watched for collapse."""
 
     module: JointEmbeddingModule
+    reads = {"programs": ("varm", "uns")}
 
     def train(self, max_epochs: int | None = None, *, callbacks: Iterable[Callback] = (), **options: Any) -> None:
         """Train with the arguments that all models take; the history also gets ``embedding_spread`` and ``effective_rank``.

@@ -86,7 +86,7 @@ def fit(
         cells,
         batch_size,
         validation_size=validation_size,
-        normalize=None if module.reads_counts else module.normalize,
+        normalize=module.normalize,
         val_idx=unfinished.held_out.numpy() if unfinished else val_idx,
     )
     if early_stopping:

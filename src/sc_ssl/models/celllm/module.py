@@ -34,7 +34,6 @@ MAX_TOKENS = 2**15
 class CellLMModule(ContrastModule):
     """A transformer on the genes that a cell expresses; order means nothing, and padding is seen by no one."""
 
-    reads_counts = True
     priority_g: Tensor
 
     def __init__(
