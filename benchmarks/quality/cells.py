@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from anndata import AnnData
+from scipy import sparse
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sc_ssl.data import library_sizes, log_expression, to_csr
+from sc_ssl.data import log_expression, to_csr
 from sc_ssl.pp import select_genes
 
 #: types with fewer cells are left out: they could not be in every fold with neighbours left
@@ -59,7 +60,7 @@ def variable_genes(
     genes, found = adata.var_names if n_genes is None else select_genes(adata, n_genes), []
     for part in (adata, *others):
         counts = to_csr(part.X)
-        size_n = np.maximum(library_sizes(part, counts), 1)
+        size_n = np.maximum(library_sizes(counts), 1)
         target_sum = float(np.median(size_n)) if target_sum is None else target_sum
         logged_ng = log_expression(counts, size_n, target_sum)[:, part.var_names.get_indexer(genes)]
         found.append(logged_ng.toarray().astype(np.float32))
@@ -69,3 +70,8 @@ def variable_genes(
 def z_scores() -> tuple[StandardScaler, FunctionTransformer]:
     """Clipped at 10: a gene that hardly varies among the training cells may be anywhere in others."""
     return StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -10, "a_max": 10})
+
+
+def library_sizes(counts_ng: sparse.csr_matrix) -> np.ndarray:
+    """Counts per cell, (n,) float64."""
+    return np.asarray(counts_ng.sum(axis=1, dtype=np.float64)).ravel()

@@ -11,8 +11,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from benchmarks.quality.cells import library_sizes
 from sc_ssl import tl
-from sc_ssl.data import Cells, gene_weights, library_sizes, principal_components, to_csr
+from sc_ssl.data import Cells, gene_weights, principal_components, to_csr
 from sc_ssl.metrics import pca_space
 from sc_ssl.models import METHODS, SSLModel
 from sc_ssl.pp import select_genes
@@ -84,7 +85,7 @@ def trained_scvi(adata: AnnData, seed: int, *, batch_key: str | None = None) -> 
 def built(method: str, adata: AnnData, seed: int, **options: Any) -> Iterator[SSLModel]:
     """A model of this package on 4,096 genes as `tl.embed` builds it, not trained yet; the block's random numbers follow the seed."""
     genes, counts = select_genes(adata, N_TOP_GENES), to_csr(adata.X)
-    obs = pd.DataFrame({LIBRARY_SIZE: library_sizes(adata, counts)}, index=adata.obs_names)
+    obs = pd.DataFrame({LIBRARY_SIZE: library_sizes(counts)}, index=adata.obs_names)
     cells = AnnData(counts, obs=obs, var=adata.var[[]])[:, genes].copy()
     model_class = METHODS[method]
     with seeded(seed), registered(model_class, cells, library_size_key=LIBRARY_SIZE) as build:

@@ -1,8 +1,9 @@
+import anndata
 import numpy as np
 import pytest
 from scipy import sparse
 
-from sc_ssl.data import check_cells, check_kind, check_values, describe_matrix, find_counts, find_matrix
+from sc_ssl.data import LightAnnData, check_cells, describe_matrix, find_layer, read_counts
 
 
 def test_verdicts_on_counts_log_and_scaled(counts):
@@ -31,20 +32,41 @@ def test_verdict_draws_no_random_number(counts):
     assert np.array_equal(before, np.random.get_state()[1])
 
 
+# which matrix
+
+
 def test_counts_are_looked_for_in_the_layer_then_counts_then_x(counts):
     counts.raw = counts
-    assert find_counts(counts).name == "X"
+    assert read_counts(counts).name == "X"
     counts.layers["counts"], counts.layers["other"] = counts.X.copy(), counts.X.copy()
-    assert find_counts(counts).name == "layers['counts']"
-    assert find_counts(counts, "other").name == "layers['other']"
+    assert read_counts(counts).name == "layers['counts']"
+    assert read_counts(counts, "other").name == "layers['other']"
     with pytest.raises(KeyError, match="layer 'raw' is not in adata.layers, which has counts, other"):
-        find_counts(counts, "raw")
+        read_counts(counts, "raw")
+
+
+def test_the_layer_of_a_models_training_cells_need_not_be_there(counts):
+    assert find_layer(counts, "umis", registered=True) is None
+    counts.layers["counts"] = counts.X
+    assert find_layer(counts, "umis", registered=True) == "counts"
+    counts.layers["umis"] = counts.X
+    assert find_layer(counts, "umis", registered=True) == "umis"
+
+
+def test_what_is_not_raw_counts_is_not_looked_for_among_the_counts(counts):
+    counts.layers["counts"], counts.X = counts.X, counts.X.log1p()
+    assert read_counts(counts, input="log1p").name == "X"
+    assert read_counts(counts, input="scaled").name == "X"
+    assert read_counts(counts, input=None).name == "layers['counts']"
 
 
 def test_without_x_the_message_asks_for_a_layer(counts):
     counts.X = None
     with pytest.raises(ValueError, match="adata.X is empty; name the layer"):
-        find_matrix(counts)
+        read_counts(counts)
+
+
+# what is refused
 
 
 @pytest.mark.parametrize(
@@ -58,22 +80,27 @@ def test_without_x_the_message_asks_for_a_layer(counts):
 def test_what_is_no_count_is_refused_with_the_remedy(counts, transform, message):
     counts.X = transform(counts.X.toarray())
     with pytest.raises(ValueError, match=message):
-        check_kind(find_counts(counts), "counts")
+        read_counts(counts)
 
 
 def test_counts_passed_off_as_log_values_are_refused(counts):
     with pytest.raises(ValueError, match="leave out input='log1p'"):
-        check_kind(find_counts(counts), "log1p")
+        read_counts(counts, input="log1p")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -3.0])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -3.0])
 @pytest.mark.parametrize("dense", [True, False])
-def test_a_bad_value_is_named_with_its_cell_and_gene(counts, value, dense):
+@pytest.mark.parametrize("input", ["counts", "scaled"])
+def test_a_bad_value_is_named_with_its_cell_and_gene(build_counts, value, dense, input):
+    counts = build_counts(n_cells=2000)  # more than are looked at to describe the matrix
     x = counts.X.toarray()
-    x[17, 42] = value
+    x[1718, 42] = value
     counts.X = x if dense else sparse.csr_matrix(x)
-    with pytest.raises(ValueError, match=rf"found {value} in cell 'cell_17', gene 'gene_42'"):
-        check_values(find_counts(counts), counts)
+    if (input, value) == ("scaled", -3.0):
+        assert read_counts(counts, input="scaled").kind == "scaled"
+        return
+    with pytest.raises(ValueError, match=rf"found {value} in cell 'cell_1718', gene 'gene_42'"):
+        read_counts(counts, input=input)
 
 
 def test_cells_and_names_are_checked(counts):
@@ -86,3 +113,43 @@ def test_cells_and_names_are_checked(counts):
     counts.var_names = ["twice", "twice", *counts.var_names[2:]]
     with pytest.raises(ValueError, match="must be unique, found 1 more than once, for example 'twice'"):
         check_cells(counts)
+    assert read_counts(counts, unique_genes=False).n_obs == 120
+
+
+# what is handed on
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_library_sizes_are_over_all_genes_also_of_a_part(counts, tmp_path, backed):
+    x = counts.X.toarray()
+    expected, part = x.sum(axis=1), x[:, [7, 3]]
+    if backed:
+        counts.write_h5ad(tmp_path / "counts.h5ad")
+        counts = anndata.read_h5ad(tmp_path / "counts.h5ad", backed="r")
+    found = read_counts(counts)
+    np.testing.assert_array_equal(found.library_size, expected)
+    some = found.take_genes(["gene_7", "gene_3"])
+    np.testing.assert_array_equal(some.matrix.toarray(), part)
+    np.testing.assert_array_equal(some.library_size, expected)
+    assert list(some.var_names) == ["gene_7", "gene_3"]
+
+
+def test_cells_of_our_own_are_not_looked_at_again(counts, monkeypatch):
+    light = LightAnnData(read_counts(counts).take_genes(counts.var_names[:9]))
+    light.obs["batch"] = "a"
+    monkeypatch.setattr("sc_ssl.data.counts.describe_matrix", lambda matrix: pytest.fail("it was looked at"))
+    found = read_counts(light)
+    assert found.matrix is light.X
+    assert "batch" in found.obs and "batch" not in counts.obs
+    np.testing.assert_array_equal(found.library_size, counts.X.toarray().sum(axis=1))
+
+
+def test_cells_of_our_own_that_were_changed_are_looked_at_again(counts):
+    light = LightAnnData(read_counts(counts))
+    for changed in (light.copy(), light[:50], light[:, ::-1]):
+        np.testing.assert_array_equal(read_counts(changed).matrix.toarray(), changed.X.toarray())
+    light.X = light.X.log1p()
+    with pytest.raises(ValueError, match="found log-normalised values"):
+        read_counts(light)
+    with pytest.raises(ValueError, match="leave out input='log1p'"):
+        read_counts(LightAnnData(read_counts(counts)), input="log1p")

@@ -136,7 +136,7 @@ def test_mistakes_are_named_and_nothing_is_written(target, source, change, optio
 
 @pytest.mark.parametrize("options", [{"theta": 0.5}, {"labels_key": "cell_type"}])
 def test_options_of_a_source_need_one(counts, options):
-    with pytest.raises(ValueError, match="give source= too, or leave them out"):
+    with pytest.raises(ValueError, match="pass source= too, or leave them out"):
         nmf_transfer(counts, **options)
 
 

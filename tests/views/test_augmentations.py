@@ -55,8 +55,6 @@ def test_every_part_makes_another_view_of_each_cell_and_leaves_the_cells_alone(n
 def test_parts_act_in_the_order_counts_log_z():
     view = Augmentations([parts()[name] for name in ("dropout", "gaussian", "nb", "thinning")])
     assert [part.stage for part in view.parts] == ["counts", "counts", "log", "z"]
-    assert view.reads_counts
-    assert not Augmentations([parts()["dropout"], parts()["programs"]]).reads_counts
 
 
 def test_views_of_z_scores_take_what_was_normalised_before():

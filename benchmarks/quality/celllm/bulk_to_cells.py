@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from benchmarks.quality.cells import library_sizes
 from benchmarks.quality.data import load, load_all, resource
 from benchmarks.quality.page import markdown, mean_sd
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Table
-from sc_ssl.data import library_sizes, log_expression, to_csr
+from sc_ssl.data import log_expression, to_csr
 
 from .drug_lines import ours
 from .screen import Predict, Screen, drug_mean, ridge
@@ -126,7 +127,7 @@ def z_scored_cells(genes: pd.Index) -> tuple[pd.DataFrame, pd.Series]:
     """Single cells' log-expression of these genes, z-scored within their batch; and the line of each cell."""
     adata = load(CELLS)
     counts = to_csr(adata.X)
-    size_n = library_sizes(adata, counts)
+    size_n = library_sizes(counts)
     logged = pd.DataFrame(
         log_expression(counts, size_n, float(np.median(size_n)))[:, adata.var_names.get_indexer(genes)].toarray(),
         adata.obs_names,

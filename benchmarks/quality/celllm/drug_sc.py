@@ -18,12 +18,13 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from benchmarks.quality import data
+from benchmarks.quality.cells import library_sizes
 from benchmarks.quality.classifiers import predict_proba
 from benchmarks.quality.data import load_all
 from benchmarks.quality.embeddings import QUIET
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Benchmark, Table
-from sc_ssl.data import describe_matrix, library_sizes, log_expression, to_csr
+from sc_ssl.data import describe_matrix, log_expression, to_csr
 from sc_ssl.models import CellClassifier, CellLM
 from sc_ssl.train import seeded
 
@@ -74,7 +75,7 @@ class Cells:
         """Z-scores of log-expression over all cells, (n, g)."""
         x_ng = to_csr(self.adata.X)
         if describe_matrix(x_ng) == "counts":
-            size_n = library_sizes(self.adata, x_ng)
+            size_n = library_sizes(x_ng)
             x_ng = log_expression(x_ng, size_n, float(np.median(size_n)))
         x_ng = x_ng.toarray()
         return (x_ng - x_ng.mean(axis=0)) / np.maximum(x_ng.std(axis=0), 1e-6)

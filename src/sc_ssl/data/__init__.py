@@ -6,49 +6,39 @@ from .cells import (
     as_names,
     check_batches,
     check_coverage,
-    in_order,
-    library_sizes,
     match_genes,
     obs_categories,
 )
-from .counts import (
-    Source,
-    check_cells,
-    check_input,
-    check_kind,
-    check_values,
-    describe_matrix,
-    find_counts,
-    find_matrix,
-)
+from .counts import MIN_CELLS, Counts, LightAnnData, check_cells, describe_matrix, find_layer, layer_matrix, read_counts
 from .loader import CellDataModule, CellLoader
+from .minibatch import Minibatch
 from .neighbors import nearest_cells
 from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
-from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
+from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
 from .statistics import gene_statistics, gene_weights, log_expression
+from .variable_genes import variable_genes
 from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
 
 __all__ = [
+    "MIN_CELLS",
     "MIN_COVERAGE",
     "CellDataModule",
     "CellLoader",
     "Cells",
+    "Counts",
     "GeneNames",
     "GeneVocabulary",
-    "Source",
+    "LightAnnData",
+    "Minibatch",
     "as_names",
     "check_batches",
     "check_cells",
     "check_coverage",
-    "check_input",
-    "check_kind",
-    "check_values",
     "describe_matrix",
     "describe_names",
     "evenly_spread",
-    "find_counts",
-    "find_matrix",
+    "find_layer",
     "find_programs",
     "gene_loadings",
     "gene_statistics",
@@ -56,16 +46,18 @@ __all__ = [
     "in_order",
     "is_backed",
     "iter_chunks",
-    "library_sizes",
+    "layer_matrix",
     "log_expression",
     "match_genes",
     "nearest_cells",
     "obs_categories",
     "principal_components",
     "program_members",
+    "read_counts",
     "read_programs",
     "regulon_members",
     "take_rows",
     "to_csr",
+    "variable_genes",
     "without_version",
 ]

@@ -12,14 +12,14 @@ from scipy import sparse
 
 from sc_ssl._logging import logger
 
-from .counts import Kind, check_cells, check_input, find_matrix
-from .rows import evenly_spread, is_backed, iter_chunks, take_rows, to_csr
+from .counts import Counts, read_counts
+from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
 from .vocabulary import describe_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-_SAID = {"symbol": "symbols", "ensembl": "Ensembl ids"}
+    from .counts import Kind
 
 
 #: smallest share of a model's genes that cells must have to be embedded at all
@@ -68,20 +68,35 @@ class Cells:
     ) -> Self:
         """Read an AnnData for a model of ``genes`` and ``batches``, by name; nothing in it is changed.
 
-        The library size is ``obs[library_size_key]``; when the key is not there, the sum over all genes of ``adata``;
-        without a key, the sum over the model's genes.
+        The layer is the one that the model was registered with, see :func:`find_layer`. The library size is
+        ``obs[library_size_key]``; when the key is not there, the sum over all genes of ``adata``; without a key, the sum
+        over the model's genes.
         """
-        check_cells(adata, min_cells=1)
-        source = find_matrix(adata, layer)
-        check_input(source, adata, input, chosen=False)
-        column_g = match_genes(adata.var_names, genes, min_coverage=min_coverage)
-        matrix = source.matrix if is_backed(source.matrix) else in_order(to_csr(source.matrix), column_g)
-        library_size = library_sizes(adata, source.matrix, library_size_key) if library_size_key else None
+        counts = read_counts(adata, layer, input, chosen=False, registered=True)
+        library_size = None if library_size_key is None else given_library_sizes(counts, library_size_key)
+        cells = cls.from_counts(counts, genes, library_size=library_size, min_coverage=min_coverage)
+        return cells if batch_key is None else replace(cells, batch=_batch_codes(counts, batch_key, batches))
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Counts,
+        genes: Sequence[str],
+        *,
+        library_size: np.ndarray | None = None,
+        batch: np.ndarray | None = None,
+        min_coverage: float = 1.0,
+    ) -> Self:
+        """Cells of counts that were read before; by default their library size is the sum over ``genes``, and one batch."""
+        column_g = match_genes(counts.var_names, genes, min_coverage=min_coverage)
+        backed = is_backed(counts.matrix)
+        matrix = counts.matrix if backed else in_order(counts.matrix, column_g)
         if library_size is None:
-            library_size = _row_sums(in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix))
+            chunks = (in_order(chunk, column_g) if backed else chunk for _, chunk in iter_chunks(matrix))
+            library_size = np.concatenate([np.asarray(c.sum(axis=1, dtype=np.float64)).ravel() for c in chunks])
         # a cell without counts stays at zero whatever it is divided by
         library_size = np.where(library_size > 0, library_size, 1).astype(np.float32)
-        return cls(matrix, column_g, library_size, _batch_codes(adata, batch_key, batches))
+        return cls(matrix, column_g, library_size, np.zeros(counts.n_obs, np.int64) if batch is None else batch)
 
     @property
     def n_cells(self) -> int:
@@ -103,10 +118,14 @@ class Cells:
         return replace(self, extra={**self.extra, **extra})
 
     def take(self, index: np.ndarray) -> Self:
-        """Some of the cells, in memory, with nothing beside them."""
-        rows = to_csr(self.rows(index))
+        """Some of the cells, in memory, with what is beside them."""
         return replace(
-            self, matrix=rows, library_size=self.library_size[index], batch=self.batch[index], extra={}, weight=None
+            self,
+            matrix=to_csr(self.rows(index)),
+            library_size=self.library_size[index],
+            batch=self.batch[index],
+            extra={name: array[index] for name, array in self.extra.items()},
+            weight=None if self.weight is None else self.weight[index],
         )
 
     def spread(self, max_cells: int) -> Self:
@@ -146,7 +165,7 @@ def match_genes(names: pd.Index, genes: Sequence[str], *, min_coverage: float) -
 
 
 def check_coverage(names: pd.Index, genes: Sequence[str], min_coverage: float) -> None:
-    """An error when too few of a model's genes are among the names, which says how these are named."""
+    """An error when too few of a model's genes are among the names, with how both are named."""
     found_g = pd.Index(genes).isin(names)
     if found_g.mean() >= min_coverage:
         return
@@ -157,13 +176,16 @@ def check_coverage(names: pd.Index, genes: Sequence[str], min_coverage: float) -
     )
 
 
+_KIND = {"symbol": "symbols", "ensembl": "Ensembl ids"}
+
+
 def _remedy(names: pd.Index, genes: Sequence[str]) -> str:
     try:
         ours, theirs = describe_names(genes), describe_names(names)
     except ValueError as mixed:
         return f"Besides, {mixed}"
     if ours.kind != theirs.kind:
-        return f"The model's genes are named by {_SAID[ours.kind]}, those of the data by {_SAID[theirs.kind]}: rename them."
+        return f"The model's genes are named by {_KIND[ours.kind]}, those of the data by {_KIND[theirs.kind]}: rename them."
     if None not in (ours.species, theirs.species) and ours.species != theirs.species:
         return (
             f"The model's genes are named as {ours.species}, those of the data as {theirs.species}: map them by "
@@ -172,29 +194,18 @@ def _remedy(names: pd.Index, genes: Sequence[str]) -> str:
     return "Use the same names, and pass all genes."
 
 
-def in_order(matrix: sparse.csr_matrix, column_g: np.ndarray) -> sparse.csr_matrix:
-    """Take columns in the order ``column_g``; −1 gives an empty one. One sparse product, CSR in and CSR out."""
-    if np.array_equal(column_g, np.arange(matrix.shape[1])):
-        return matrix
-    present = np.flatnonzero(column_g >= 0)
-    selector = sparse.csr_matrix(
-        (np.ones(len(present), np.float32), (column_g[present], present)), shape=(matrix.shape[1], len(column_g))
-    )
-    return to_csr(matrix @ selector)
-
-
-def library_sizes(adata: AnnData, matrix: Any, key: str | None = None) -> np.ndarray:
+def given_library_sizes(counts: Counts, key: str) -> np.ndarray:
     """``obs[key]`` when it is there, else the sum over all genes; (n,), counts."""
-    if key is not None and key in adata.obs:
-        library_size = adata.obs[key].to_numpy(dtype=np.float64)
-        bad = ~(np.isfinite(library_size) & (library_size >= 0))
-        if bad.any():
-            raise ValueError(
-                f"obs[{key!r}] must hold library sizes (counts, at least 0), found {library_size[bad.argmax()]} in cell "
-                f"{adata.obs_names[bad.argmax()]!r}."
-            )
-        return library_size
-    return _row_sums(chunk for _, chunk in iter_chunks(matrix))
+    if key not in counts.obs:
+        return counts.library_size
+    library_size = counts.obs[key].to_numpy(dtype=np.float64)
+    bad = ~(np.isfinite(library_size) & (library_size >= 0))
+    if bad.any():
+        raise ValueError(
+            f"obs[{key!r}] must hold library sizes (counts, at least 0), found {library_size[bad.argmax()]} in cell "
+            f"{counts.obs_names[bad.argmax()]!r}."
+        )
+    return library_size
 
 
 def as_names(values: Any) -> pd.Series:
@@ -204,7 +215,7 @@ def as_names(values: Any) -> pd.Series:
     return named.map(str).where(named.notna().to_numpy(), None)
 
 
-def obs_categories(adata: AnnData, key: str) -> pd.Index:
+def obs_categories(adata: AnnData | Counts, key: str) -> pd.Index:
     """The values of ``obs[key]`` as strings, (n,); an error when the key is not there or values are missing."""
     if key not in adata.obs:
         raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
@@ -217,7 +228,7 @@ def obs_categories(adata: AnnData, key: str) -> pd.Index:
     return pd.Index(adata.obs[key].astype(str))
 
 
-def check_batches(adata: AnnData, key: str) -> None:
+def check_batches(adata: AnnData | Counts, key: str) -> None:
     """An error when a batch has one cell, which would be its own mean."""
     n_of_batch = obs_categories(adata, key).value_counts()
     alone = n_of_batch.index[n_of_batch == 1]
@@ -228,14 +239,9 @@ def check_batches(adata: AnnData, key: str) -> None:
         )
 
 
-def _row_sums(chunks: Iterator[sparse.csr_matrix]) -> np.ndarray:
-    return np.concatenate([np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel() for chunk in chunks])
-
-
-def _batch_codes(adata: AnnData, key: str | None, batches: Sequence[str]) -> np.ndarray:
-    if key is None:
-        return np.zeros(adata.n_obs, dtype=np.int64)
-    names = obs_categories(adata, key)
+def _batch_codes(counts: Counts, key: str, batches: Sequence[str]) -> np.ndarray:
+    """Position of each cell's batch among the model's, −1 for a batch that the model has not seen, (n,)."""
+    names = obs_categories(counts, key)
     codes = pd.Index(batches).get_indexer(names)
     if (codes < 0).any():
         unseen = names[codes < 0].unique()

@@ -1,46 +1,185 @@
-"""Finding the counts in an AnnData, saying what a matrix holds, and refusing what a model cannot use."""
+"""The counts in an AnnData: found, described and checked once, and handed on."""
 
-from typing import Any, Literal, NamedTuple
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
-from .rows import evenly_spread, iter_chunks, take_rows
+from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Kind = Literal["counts", "log1p", "scaled"]
+#: fewer cells than this cannot be told apart by any method here
+MIN_CELLS = 10
 #: rows and values looked at to tell counts from normalised data
 N_SAMPLED_ROWS, N_SAMPLED_VALUES = 512, 100_000
 
 
-class Source(NamedTuple):
-    """A matrix in an AnnData, and its name for messages: ``X`` or ``layers['counts']``."""
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts of n cells over m genes that were found, described and checked by :func:`read_counts`.
+
+    What needs counts takes this object and looks at no value for a second time.
+
+    Attributes
+    ----------
+    matrix
+        (n, m), CSR in memory, or a backed array as it lies on disk.
+    name
+        Where that is, for messages: ``X`` or ``layers['counts']``.
+    kind
+        What it holds: ``"counts"``, ``"log1p"`` or ``"scaled"``.
+    library_size
+        Counts per cell over all genes, (n,) float64, also over genes that :meth:`take_genes` leaves out.
+    obs
+        What is known of the cells; read and never written.
+    var_names
+        Names of the genes, (m,).
+    """
 
     matrix: Any
     name: str
+    kind: Kind
+    library_size: np.ndarray
+    obs: pd.DataFrame
+    var_names: pd.Index
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells n."""
+        return len(self.obs)
+
+    @property
+    def obs_names(self) -> pd.Index:
+        """Names of the cells, (n,)."""
+        return self.obs.index
+
+    def take_genes(self, genes: Sequence[str] | pd.Index) -> Counts:
+        """These genes in this order, in memory as CSR; library sizes stay those over all genes."""
+        names = pd.Index(genes)
+        column_g = self.var_names.get_indexer(names)
+        matrix = sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(self.matrix)], format="csr")
+        return replace(self, matrix=matrix, var_names=names)
 
 
-def find_matrix(adata: AnnData, layer: str | None = None) -> Source:
-    """The named layer, or ``X``."""
-    if layer is None:
-        if adata.X is None:
-            raise ValueError("adata.X is empty; name the layer of raw counts with layer=.")
-        return Source(adata.X, "X")
-    if layer not in adata.layers:
-        names = ", ".join(name for name in adata.layers if name is not None)  # anndata 0.13 lists X under None
-        raise KeyError(f"layer {layer!r} is not in adata.layers, which has {names or 'none'}.")
-    return Source(adata.layers[layer], f"layers[{layer!r}]")
+class LightAnnData(AnnData):
+    """A light AnnData of our own around checked counts, which scvi-tools may mark in place of the user's.
+
+    The result of the check travels with it: :func:`read_counts` takes it from here. Views and copies are plain
+    AnnData, and so is an object whose ``X`` was exchanged: these are checked like any other.
+
+    Parameters
+    ----------
+    counts
+        What becomes ``X``, ``obs`` and ``var_names``; ``obs`` is copied.
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        super().__init__(counts.matrix, obs=counts.obs.copy(), var=pd.DataFrame(index=counts.var_names))
+        self._checked = counts
+
+    def checked(self) -> Counts | None:
+        """What is known of the counts, with ``obs`` as it is now; ``None`` when they are no longer those."""
+        same = self.X is self._checked.matrix
+        return replace(self._checked, name="X", obs=self.obs, var_names=self.var_names) if same else None
 
 
-def find_counts(adata: AnnData, layer: str | None = None) -> Source:
-    """The named layer, else ``layers["counts"]``, else ``X``; never ``.raw``, which may hold anything."""
-    return find_matrix(adata, "counts" if layer is None and "counts" in adata.layers else layer)
+def read_counts(
+    adata: AnnData,
+    layer: str | None = None,
+    input: Kind | None = "counts",
+    *,
+    min_cells: int = 1,
+    unique_genes: bool = True,
+    chosen: bool = True,
+    registered: bool = False,
+) -> Counts:
+    """Find the counts of an AnnData, describe and check them, in one pass over the values.
+
+    Parameters
+    ----------
+    adata
+        Cells × genes, in memory or backed; not changed.
+    layer
+        Name of a layer; see :func:`find_layer` for ``None``.
+    input
+        What the matrix must hold; ``None`` takes whatever it does.
+    min_cells
+        Fewest cells.
+    unique_genes
+        Refuse gene names that occur more than once.
+    chosen
+        The caller has an ``input`` argument, so that the remedy may name it.
+    registered
+        The layer is that of a model's training cells, see :func:`find_layer`.
+
+    Raises
+    ------
+    TypeError
+        No AnnData.
+    KeyError
+        No such layer.
+    ValueError
+        Too few cells, no genes, duplicated gene names; a matrix that holds something else; NaN or infinite values, or
+        negative ones unless scaled values are wanted.
+    """
+    check_cells(adata, min_cells=min_cells, unique_genes=unique_genes)
+    known = adata.checked() if isinstance(adata, LightAnnData) else None
+    if known is not None and input in (known.kind, None):
+        return known
+    matrix, name = layer_matrix(adata, find_layer(adata, layer, input, registered=registered))
+    if input != "scaled":  # of which any finite values are
+        input = _check_kind(describe_matrix(matrix), input, name, chosen=chosen)
+    if not is_backed(matrix):
+        matrix = to_csr(matrix)  # once, for all that read it
+    return Counts(matrix, name, input, _library_sizes(matrix, name, adata, input), adata.obs, adata.var_names)
+
+
+def find_layer(
+    adata: AnnData, layer: str | None = None, input: Kind | None = "counts", *, registered: bool = False
+) -> str | None:
+    """The layer that holds the counts, ``None`` for ``X``: the one named, else ``"counts"``, else ``X``; never ``raw``.
+
+    This is the rule of every function and model. ``layers["counts"]`` is looked for where raw counts are wanted; other
+    input lies in the layer named, else in ``X``. A layer that a user names must be there. The layer under which the
+    training cells of a model were ``registered`` need not be there in new cells, for which the rule goes on.
+
+    Raises
+    ------
+    KeyError
+        The layer named is not there.
+    """
+    if layer is not None and layer not in adata.layers:
+        if not registered:
+            names = ", ".join(name for name in adata.layers if name is not None)  # anndata 0.13 lists X under None
+            raise KeyError(f"layer {layer!r} is not in adata.layers, which has {names or 'none'}.")
+        layer = None
+    if layer is None and input in ("counts", None) and "counts" in adata.layers:
+        layer = "counts"
+    return layer
+
+
+def layer_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
+    """The matrix in this layer, or ``X``, as it lies there, and its name for messages."""
+    if layer is not None:
+        return adata.layers[layer], f"layers[{layer!r}]"
+    if (matrix := adata.X) is None:
+        raise ValueError("adata.X is empty; name the layer of raw counts with layer=.")
+    return matrix, "X"
 
 
 def describe_matrix(matrix: Any) -> Kind:
-    """What up to 100,000 stored values, evenly spread and always the same ones, say the matrix holds.
+    """What the matrix holds, from up to 100,000 stored values, evenly spread and always the same ones.
 
     ``"counts"``: non-negative integers. ``"scaled"``: some negative values. ``"log1p"``: non-negative fractions. Values
-    that are no numbers say nothing; :func:`check_values` refuses them.
+    that are no numbers are left out here; :func:`read_counts` refuses them.
     """
     values = take_rows(matrix, evenly_spread(matrix.shape[0], N_SAMPLED_ROWS)).data
     values = values[:: max(1, len(values) // N_SAMPLED_VALUES)]
@@ -50,16 +189,21 @@ def describe_matrix(matrix: Any) -> Kind:
     return "counts" if np.array_equal(values, np.round(values)) else "log1p"
 
 
-def check_kind(source: Source, wanted: Literal["counts", "log1p"], *, chosen: bool = True) -> None:
-    """Refuse a matrix that does not hold what is wanted, with the remedy; ``chosen`` by the caller's ``input=``, or not."""
-    if wanted not in ("counts", "log1p"):
-        raise ValueError(f"input is 'counts' or 'log1p', found {wanted!r}.")
-    found = describe_matrix(source.matrix)
-    if found != wanted:
-        remedy = _REMEDY[wanted, found]
-        if chosen and (wanted, found) == ("counts", "log1p"):
-            remedy += "; if log-normalised values are all there is, say so with input='log1p'"
-        raise ValueError(f"{source.name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {remedy}.")
+def check_cells(adata: AnnData, *, min_cells: int = 2, unique_genes: bool = True) -> None:
+    """Refuse what is no AnnData, too few cells, no genes, and duplicated gene names."""
+    if not isinstance(adata, AnnData):
+        remedy = "; pass one of its modalities, mdata['rna'] for example" if hasattr(adata, "mod") else ""
+        raise TypeError(f"expected an AnnData, found {type(adata).__name__}{remedy}.")
+    if adata.n_obs < min_cells:
+        raise ValueError(f"at least {min_cells} cells are needed, found {adata.n_obs}.")
+    if adata.n_vars == 0:
+        raise ValueError("at least one gene is needed, found none.")
+    if unique_genes and not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(
+            f"gene names must be unique, found {len(twice)} more than once, for example {twice[0]!r}; call "
+            "adata.var_names_make_unique() or sum the duplicates."
+        )
 
 
 _MEANING = {
@@ -76,39 +220,37 @@ _REMEDY = {
 }
 
 
-def check_input(source: Source, adata: AnnData, input: Kind, *, chosen: bool = True) -> None:
-    """Refuse what a model cannot read; scaled values are any finite ones."""
-    if input != "scaled":
-        check_kind(source, input, chosen=chosen)
-    check_values(source, adata, signed=input == "scaled")
+def _check_kind(found: Kind, wanted: Kind | None, name: str, *, chosen: bool) -> Kind:
+    """Refuse a matrix that does not hold what is wanted, with the remedy."""
+    if wanted not in ("counts", "log1p", None):
+        raise ValueError(f"input is 'counts' or 'log1p', found {wanted!r}.")
+    if wanted not in (found, None):
+        remedy = _REMEDY[wanted, found]
+        if chosen and (wanted, found) == ("counts", "log1p"):
+            remedy += "; if log-normalised values are all there is, say so with input='log1p'"
+        raise ValueError(f"{name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {remedy}.")
+    return found
 
 
-def check_values(source: Source, adata: AnnData, *, signed: bool = False) -> None:
-    """Refuse NaN and infinite values anywhere in the matrix, and negative ones unless ``signed``; names the first."""
-    for rows, chunk in iter_chunks(source.matrix):
-        bad = ~(np.isfinite(chunk.data) & (signed | (chunk.data >= 0)))
-        if bad.any():
-            position = int(bad.argmax())
-            cell = rows.start + int(np.searchsorted(chunk.indptr, position, side="right")) - 1
-            raise ValueError(
-                f"{source.name} must hold finite{'' if signed else ', non-negative'} values; found {chunk.data[position]} in cell "
-                f"{adata.obs_names[cell]!r}, gene {adata.var_names[chunk.indices[position]]!r}. Repair the value or "
-                "leave out the cell or gene."
-            )
+def _library_sizes(matrix: Any, name: str, adata: AnnData, kind: Kind) -> np.ndarray:
+    """Sum of each cell, (n,) float64; an error at the first value that is NaN, infinite or of the wrong sign."""
+    totals, lowest = [], -np.inf if kind == "scaled" else 0.0
+    for rows, chunk in iter_chunks(matrix):
+        values = chunk.data
+        # two reductions without a mask in memory; comparisons with NaN are false
+        if len(values) and not (-np.inf < values.min() >= lowest and values.max() < np.inf):
+            _refuse_value(chunk, rows, name, adata, lowest)
+        totals.append(np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel())
+    return np.concatenate(totals)
 
 
-def check_cells(adata: AnnData, *, min_cells: int = 2) -> None:
-    """Refuse what is no AnnData, too few cells, no genes, and duplicated gene names."""
-    if not isinstance(adata, AnnData):
-        remedy = "; pass one of its modalities, mdata['rna'] for example" if hasattr(adata, "mod") else ""
-        raise TypeError(f"expected an AnnData, found {type(adata).__name__}{remedy}.")
-    if adata.n_obs < min_cells:
-        raise ValueError(f"at least {min_cells} cells are needed, found {adata.n_obs}.")
-    if adata.n_vars == 0:
-        raise ValueError("at least one gene is needed, found none.")
-    if not adata.var_names.is_unique:
-        twice = adata.var_names[adata.var_names.duplicated()].unique()
-        raise ValueError(
-            f"gene names must be unique, found {len(twice)} more than once, for example {twice[0]!r}; call "
-            "adata.var_names_make_unique() or sum the duplicates."
-        )
+def _refuse_value(chunk: sparse.csr_matrix, rows: slice, name: str, adata: AnnData, lowest: float) -> None:
+    """An error with the first bad value, its cell and gene."""
+    bad = ~(np.isfinite(chunk.data) & (chunk.data >= lowest))
+    position = int(bad.argmax())
+    cell = rows.start + int(np.searchsorted(chunk.indptr, position, side="right")) - 1
+    raise ValueError(
+        f"{name} must hold finite{'' if lowest < 0 else ', non-negative'} values; found {chunk.data[position]} in cell "
+        f"{adata.obs_names[cell]!r}, gene {adata.var_names[chunk.indices[position]]!r}. Repair the value or leave out the "
+        "cell or gene."
+    )

@@ -1,6 +1,7 @@
 """Minibatches drawn by index from cells that lie on the device, sparse until the minibatch is made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from .cells import Cells
+from .minibatch import Minibatch
 from .rows import CHUNK, is_backed
 
 #: cells are normalised once for the whole of a training when that takes no more memory than this
@@ -19,9 +21,12 @@ MAX_RESIDENT_BYTES = 8 * 2**30
 class CellLoader:
     """Iterates over minibatches ``{"X": (n, g) counts, "library_size": (n, 1), "batch": (n, 1)}`` of float32 and int64.
 
-    Also what :meth:`Cells.beside` put there, and ``"measured"`` (g,) when the data lack some of the model's genes. The CSR arrays lie on the device as three
-    tensors; a minibatch is densified there. No workers, no collation: for a million cells in memory this is faster
-    than either. Backed cells are read from disk a minibatch at a time.
+    Also what :meth:`Cells.beside` put there, ``"measured"`` (g,) when the data lack some of the model's genes, and
+    ``"normalized"`` (n, g) where a normalisation is given. ``"X"`` and ``"normalized"`` are made when they are asked for:
+    a module that reads neither, an embedding beside the cells for example, never has them made.
+
+    The CSR arrays lie on the device as three tensors; a minibatch is densified there. No workers, no collation: for a
+    million cells in memory this is faster than either. Backed cells are read from disk a minibatch at a time.
 
     Parameters
     ----------
@@ -36,8 +41,8 @@ class CellLoader:
     drop_last
         Leave out a last, smaller minibatch.
     normalize
-        The module's normalisation. When the result is small enough it is computed once, here, and minibatches hold it
-        as ``"normalized"`` (n, g) in place of ``"X"``: the same numbers, without the work of every epoch.
+        The module's normalisation. When the result is small enough it is computed for all cells at once, at the first
+        minibatch whose ``"normalized"`` is asked for: the same numbers, without the work of every epoch.
     """
 
     def __init__(
@@ -49,7 +54,7 @@ class CellLoader:
         shuffle: bool = False,
         drop_last: bool = False,
         device: torch.device | str = "cpu",
-        normalize: Callable[[dict[str, Tensor]], Tensor] | None = None,
+        normalize: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     ) -> None:
         self.cells = cells
         self.batch_size = batch_size
@@ -61,16 +66,15 @@ class CellLoader:
         self._batch = torch.as_tensor(cells.batch, dtype=torch.int64)[:, None].to(self.device)
         self._measured = None if cells.measured.all() else torch.as_tensor(cells.measured).to(self.device)
         self._extra = {name: torch.as_tensor(array).to(self.device) for name, array in cells.extra.items()}
-        self._csr = None if is_backed(cells.matrix) else self._resident_csr()
         small = 4 * cells.n_cells * cells.n_genes <= MAX_NORMALIZED_BYTES
-        self._normalized = self._normalize_once(normalize) if normalize is not None and small else None
+        self._normalize = normalize if small else None
 
     def __len__(self) -> int:
         """Number of minibatches."""
         full, rest = divmod(len(self._index), self.batch_size)
         return full + int(rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[Minibatch]:
         """One time round."""
         index = self._drawn() if self.shuffle else self._index
         for start in range(0, len(self) * self.batch_size, self.batch_size):
@@ -87,32 +91,37 @@ class CellLoader:
         drawn = index[torch.searchsorted(weight, point).clamp(max=len(index) - 1)]
         return drawn[torch.randperm(len(drawn))]
 
-    def _minibatch(self, index: Tensor) -> dict[str, Tensor]:
+    def _minibatch(self, index: Tensor, *, with_normalized: bool = True) -> Minibatch:
         on_device = index.to(self.device)
-        cells = {
-            **self._expression(index, on_device),
+        tensors = {
             "library_size": self._library_size[on_device],
             "batch": self._batch[on_device],
             **{name: array[on_device] for name, array in self._extra.items()},
         }
         if self._measured is not None:
-            cells["measured"] = self._measured
-        return cells
+            tensors["measured"] = self._measured
+        makers = {"X": partial(self._counts, index)}
+        if self._normalize is not None and with_normalized:
+            makers["normalized"] = lambda: self._normalized.index_select(0, on_device)
+        return Minibatch(tensors, makers)
 
-    def _expression(self, index: Tensor, on_device: Tensor) -> dict[str, Tensor]:
-        if self._normalized is not None:
-            return {"normalized": self._normalized.index_select(0, on_device)}
-        return {"X": self._read(index) if self._csr is None else self._densify(*self._csr, index)}
+    def _counts(self, index: Tensor) -> Tensor:
+        if is_backed(self.cells.matrix):
+            return torch.from_numpy(self.cells.rows(index.numpy()).toarray()).to(self.device)
+        return self._densify(*self._csr, index)
 
-    @torch.no_grad()
-    def _normalize_once(self, normalize: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
-        self._normalized = None
-        normalized = torch.empty(self.cells.n_cells, self.cells.n_genes, device=self.device)
-        for rows in torch.arange(self.cells.n_cells).split(CHUNK):
-            normalized[rows] = normalize(self._minibatch(rows))
+    @cached_property
+    def _normalized(self) -> Tensor:
+        """All cells, (n, g); a plain tensor also where it is first asked for in inference mode."""
+        with torch.inference_mode(False), torch.no_grad():
+            normalized = torch.empty(self.cells.n_cells, self.cells.n_genes, device=self.device)
+            for rows in torch.arange(self.cells.n_cells).split(CHUNK):
+                normalized[rows] = self._normalize(self._minibatch(rows, with_normalized=False))
         return normalized
 
-    def _resident_csr(self) -> tuple[Tensor, Tensor, Tensor]:
+    @cached_property
+    def _csr(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The counts as three tensors, on the device unless they are too large for it."""
         csr = self.cells.matrix
         size = csr.data.nbytes + csr.indices.nbytes
         home = self.device if size <= MAX_RESIDENT_BYTES else torch.device("cpu")
@@ -131,9 +140,6 @@ class CellLoader:
         x = torch.zeros(len(index) * self.cells.n_genes, device=self.device)
         x[flat.to(self.device)] = data[position].to(self.device)
         return x.view(len(index), self.cells.n_genes)
-
-    def _read(self, index: Tensor) -> Tensor:
-        return torch.from_numpy(self.cells.rows(index.numpy()).toarray()).to(self.device)
 
 
 class CellDataModule(LightningDataModule):
@@ -159,7 +165,7 @@ class CellDataModule(LightningDataModule):
         batch_size: int,
         *,
         validation_size: float = 0.0,
-        normalize: Callable[[dict[str, Tensor]], Tensor] | None = None,
+        normalize: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
         val_idx: np.ndarray | None = None,
     ) -> None:
         super().__init__()

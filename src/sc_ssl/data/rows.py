@@ -1,4 +1,4 @@
-"""Rows of a matrix in memory or on disk, as CSR."""
+"""Rows and columns of a matrix in memory or on disk, as CSR."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -58,3 +58,14 @@ def _view(csr: sparse.csr_matrix, rows: slice) -> sparse.csr_matrix:
     view = sparse.csr_matrix(parts, shape=(rows.stop - rows.start, csr.shape[1]), copy=False)
     view.has_canonical_format = True  # as to_csr made it
     return view
+
+
+def in_order(matrix: sparse.csr_matrix, column_g: np.ndarray) -> sparse.csr_matrix:
+    """Take columns in the order ``column_g``; −1 gives an empty one. One sparse product, CSR in and CSR out."""
+    if np.array_equal(column_g, np.arange(matrix.shape[1])):
+        return matrix
+    present = np.flatnonzero(column_g >= 0)
+    selector = sparse.csr_matrix(
+        (np.ones(len(present), np.float32), (column_g[present], present)), shape=(matrix.shape[1], len(column_g))
+    )
+    return to_csr(matrix @ selector)

@@ -6,9 +6,7 @@ import numpy as np
 from anndata import AnnData
 from scipy.sparse import csr_matrix, issparse
 
-from sc_ssl._keys import LIBRARY_SIZE
-from sc_ssl.data import Cells, principal_components
-from sc_ssl.pp import select_genes
+from sc_ssl.data import Cells, principal_components, read_counts, variable_genes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,9 +39,8 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
         If counts are negative, missing or infinite, a cell has none, or all cells are alike.
     """
     _check_counts(counts)
-    adata = AnnData(csr_matrix(counts, dtype=np.float32))
-    genes = select_genes(adata, n_top_genes)
-    cells = Cells.from_anndata(adata, genes, library_size_key=LIBRARY_SIZE)  # not there: the sum over all genes
+    found = read_counts(AnnData(csr_matrix(counts, dtype=np.float32)))
+    cells = Cells.from_counts(found, variable_genes(found, n_top_genes), library_size=found.library_size)
     return principal_components(cells, n_comps=n_comps)
 
 

@@ -62,7 +62,6 @@ class MaskedAutoencoderModule(SSLModule):
         self.decoder = decoder
         self.likelihood = likelihood
         self.n_batch = n_batch
-        self.reads_counts = likelihood != "mse"
         # at the start every gene is decoded at its mean over the training cells
         if isinstance(decoder, CountDecoder):
             decoder.start_at(torch.expm1(normalize.mean_bg[0]))
@@ -166,6 +165,7 @@ class MaskedAutoencoder(SSLModel):
     Machine Intelligence 7:68.
     """
 
+    reads = {"programs": ("varm", "uns")}
     training = TrainingDefaults(
         max_epochs=60,
         batch_size=256,

@@ -47,7 +47,6 @@ class TwoViewModule(SSLModule):
         self.augment = augment
         self.encoder = encoder
         self.projector = projector
-        self.reads_counts = augment.reads_counts
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """The encoder's output (n, n_latent), before the projector, of cells as they are."""
@@ -75,6 +74,7 @@ class TwoViewModel(SSLModel):
     """A model of a :class:`TwoViewModule`; its training is watched for collapse."""
 
     module: TwoViewModule
+    reads = {"programs": ("varm", "uns")}
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, watched for collapse.

@@ -1,5 +1,7 @@
 """Normalisation inside the module, so that training, embedding and query data share one path."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,8 @@ class LogNormalize(nn.Module):
         Divide by the library size; without, counts enter log1p as they are, times ``target_sum``.
     """
 
+    #: what counts are normalised by, of a minibatch
+    reads = ("X", "library_size", "batch", "measured")
     target_sum: Tensor
     mean_bg: Tensor
     sd_bg: Tensor
@@ -51,7 +55,7 @@ class LogNormalize(nn.Module):
         if weight_g is not None:
             self.weight_g.copy_(weight_g)
 
-    def forward(self, cells: dict[str, Tensor]) -> Tensor:
+    def forward(self, cells: Mapping[str, Tensor]) -> Tensor:
         """Normalise a minibatch: ``X`` (n, g) counts, ``library_size`` and ``batch`` (n, 1), ``measured`` (g,).
 
         A minibatch that was normalised before brings the result as ``normalized``.
@@ -60,24 +64,24 @@ class LogNormalize(nn.Module):
             return cells["normalized"]
         return self.standardize(self.log_expression(cells), cells)
 
-    def log_expression(self, cells: dict[str, Tensor]) -> Tensor:
+    def log_expression(self, cells: Mapping[str, Tensor]) -> Tensor:
         """``log1p(target_sum · x / library)``, or the input where it is log-normalised already; (n, g), ≥ 0."""
         if self.log_input:
             return cells["X"]
         return torch.log1p(cells["X"] * (self.target_sum / (cells["library_size"] if self.by_library else 1)))
 
-    def standardize(self, log_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
+    def standardize(self, log_ng: Tensor, cells: Mapping[str, Tensor]) -> Tensor:
         """Weighed z-scores of log-expression, (n, g), of these cells' batches."""
         mean, sd = self._statistics(cells)
         z_ng = ((log_ng - mean) / sd).clamp(-self.clip, self.clip) * self.weight_g
         return torch.where(cells["measured"], z_ng, 0.0) if "measured" in cells else z_ng
 
-    def unstandardize(self, z_ng: Tensor, cells: dict[str, Tensor]) -> Tensor:
+    def unstandardize(self, z_ng: Tensor, cells: Mapping[str, Tensor]) -> Tensor:
         """Log-expression that has these z-scores, before they are weighed; (n, g)."""
         mean, sd = self._statistics(cells)
         return z_ng * sd + mean
 
-    def _statistics(self, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _statistics(self, cells: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         if len(self.mean_bg) == 2:
             return self.mean_bg[0], self.sd_bg[0]
         row_n = cells["batch"].flatten() + 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from anndata import AnnData
 
-from sc_ssl.data import GeneVocabulary, check_coverage, find_counts
+from sc_ssl.data import GeneVocabulary, check_coverage, find_layer, layer_matrix
 
 
 def align_genes(
@@ -35,6 +35,8 @@ def align_genes(
     ------
     TypeError
         ``adata`` is no AnnData.
+    KeyError
+        The layer is not there.
     ValueError
         Genes wanted twice, or fewer genes there than ``min_coverage`` asks for.
     """
@@ -42,7 +44,8 @@ def align_genes(
         raise TypeError(f"expected an AnnData, found {type(adata).__name__}.")
     vocabulary = genes if isinstance(genes, GeneVocabulary) else GeneVocabulary(tuple(genes))
     check_coverage(adata.var_names, vocabulary.genes, min_coverage)
-    matrix, measured_g = vocabulary.align(find_counts(adata, layer).matrix, adata.var_names)
+    counts, _ = layer_matrix(adata, find_layer(adata, layer))
+    matrix, measured_g = vocabulary.align(counts, adata.var_names)
     return AnnData(
         matrix.copy(), obs=adata.obs.copy(), var=pd.DataFrame({"measured": measured_g}, index=list(vocabulary.genes))
     )

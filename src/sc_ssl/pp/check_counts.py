@@ -2,7 +2,7 @@
 
 from anndata import AnnData
 
-from sc_ssl.data import check_cells, check_values, describe_matrix, find_counts
+from sc_ssl.data import read_counts
 from sc_ssl.data.counts import Kind
 
 
@@ -30,9 +30,4 @@ def check_counts(adata: AnnData, *, layer: str | None = None) -> Kind:
     ValueError
         No cells or genes, duplicated gene names; NaN or infinite values, or negative ones among counts.
     """
-    check_cells(adata, min_cells=1)
-    source = find_counts(adata, layer)
-    kind = describe_matrix(source.matrix)
-    if kind != "scaled":
-        check_values(source, adata)
-    return kind
+    return read_counts(adata, layer, None).kind

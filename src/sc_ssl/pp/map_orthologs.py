@@ -11,7 +11,7 @@ from anndata import AnnData
 from pandas.api.types import is_numeric_dtype
 
 from sc_ssl._logging import logger
-from sc_ssl.data import GeneVocabulary, find_counts, without_version
+from sc_ssl.data import GeneVocabulary, find_layer, layer_matrix, without_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,17 +62,38 @@ def map_orthologs(
     Raises
     ------
     KeyError
-        A column that the table does not have.
+        A column that the table does not have, or a layer that is not there.
     ValueError
         Under a tenth of the genes are in the table; a table of several species without ``target``.
     """
     if unmapped not in ("drop", "keep"):
         raise ValueError(f"unmapped is 'drop' or 'keep', found {unmapped!r}.")
     table = orthologs if isinstance(orthologs, pd.DataFrame) else pd.read_csv(orthologs)
+    mapped = _mapped_names(adata.var_names, table, source, target, aliases)
+    if unmapped == "keep":
+        names = without_version(pd.Index(adata.var_names.astype(str)))
+        mapped = mapped.fillna(pd.Series(names, index=mapped.index, dtype=object))
+    kept = mapped.notna().to_numpy()
+    wanted = pd.Index(mapped[kept].drop_duplicates())
+    counts, _ = layer_matrix(adata, find_layer(adata, layer))
+    matrix, _ = GeneVocabulary(tuple(wanted)).align(counts, mapped.where(kept, "").to_numpy())
+    original = pd.Series(adata.var_names[kept], index=mapped[kept].to_numpy()).groupby(level=0, sort=False)
+    var = pd.DataFrame({"original_name": original.agg(",".join).reindex(wanted).to_numpy()}, index=wanted.astype(str))
+    return AnnData(matrix, obs=adata.obs.copy(), var=var)
+
+
+def _mapped_names(
+    var_names: pd.Index,
+    table: pd.DataFrame,
+    source: str | None,
+    target: str | Sequence[str] | pd.Index | None,
+    aliases: Mapping[str, str] | None,
+) -> pd.Series:
+    """The name of each gene's ortholog, missing where there is none; an error where hardly any has one."""
     for column in (source, target):
         if isinstance(column, str) and column not in table:
             raise KeyError(f"{column!r} is no column of the orthologs, which have {', '.join(map(str, table))}.")
-    names = without_version(pd.Index(adata.var_names.astype(str)))
+    names = without_version(pd.Index(var_names.astype(str)))
     source = source or _columns(table, names)[0]
     if target is None:
         target = _partner(table, source)
@@ -81,7 +102,7 @@ def map_orthologs(
     if source == target:
         raise ValueError(f"the genes are named as in column {target!r} of the orthologs already, such as {names[0]!r}.")
     to_target = _one_to_one(table[[source, target]])
-    mapped = pd.Series(names.map(to_target), index=adata.var_names, dtype=object)
+    mapped = pd.Series(names.map(to_target), index=var_names, dtype=object)
     if aliases is not None:
         mapped = mapped.fillna(pd.Series(names.map(aliases).map(to_target), index=mapped.index, dtype=object))
     found = mapped.notna().to_numpy()
@@ -91,14 +112,7 @@ def map_orthologs(
             f"needed; the data have names such as {names[0]!r}, the table {table[source].dropna().iloc[0]!r}."
         )
     logger.info("%d of %d genes have a one-to-one ortholog in %r.", found.sum(), len(names), target)
-    if unmapped == "keep":
-        mapped = mapped.fillna(pd.Series(names, index=mapped.index, dtype=object))
-    kept = mapped.notna().to_numpy()
-    wanted = pd.Index(mapped[kept].drop_duplicates())
-    matrix, _ = GeneVocabulary(tuple(wanted)).align(find_counts(adata, layer).matrix, mapped.where(kept, "").to_numpy())
-    original = pd.Series(adata.var_names[kept], index=mapped[kept].to_numpy()).groupby(level=0, sort=False)
-    var = pd.DataFrame({"original_name": original.agg(",".join).reindex(wanted).to_numpy()}, index=wanted.astype(str))
-    return AnnData(matrix, obs=adata.obs.copy(), var=var)
+    return mapped
 
 
 def _columns(table: pd.DataFrame, names: pd.Index | None = None) -> list[str]:

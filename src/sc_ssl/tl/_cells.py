@@ -1,98 +1,118 @@
-"""The data path of every embedding: the counts found and refused if wrong, genes picked, cells of our own taken."""
+"""The data path of every tool: counts are read once, and light cells of our own are made of them."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
-from scipy import sparse
 
 from sc_ssl import _compat
 from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl._logging import logger
-from sc_ssl.data import (
-    MIN_COVERAGE,
-    Source,
-    check_coverage,
-    check_input,
-    find_counts,
-    in_order,
-    iter_chunks,
-    library_sizes,
-    obs_categories,
-)
+from sc_ssl.data import MIN_CELLS, MIN_COVERAGE, LightAnnData, check_coverage, obs_categories, read_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from anndata import AnnData
+
+    from sc_ssl.data import Counts
     from sc_ssl.data.counts import Kind
     from sc_ssl.models.base import SSLModel
 
-#: fewer cells than this cannot be told apart by any method here
-MIN_CELLS = 10
-_SAID = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "scaled values"}
+_KIND = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "scaled values"}
 
 
 def find(
-    adata: AnnData, layer: str | None, input: Kind = "counts", *, of: str = "adata", chosen: bool = False
-) -> Source:
-    """The counts, said aloud, and refused unless they are what they should be; ``chosen`` by the caller's ``input=``?"""
+    adata: AnnData,
+    layer: str | None,
+    input: Kind = "counts",
+    *,
+    of: str = "adata",
+    min_cells: int = MIN_CELLS,
+    chosen: bool = False,
+) -> Counts:
+    """Read the counts of a user's cells and log where they lie; see :func:`~sc_ssl.data.read_counts`."""
     try:
-        source = find_counts(adata, layer)
-        check_input(source, adata, input, chosen=chosen)
+        counts = read_counts(adata, layer, input, min_cells=min_cells, chosen=chosen)
     except (KeyError, ValueError) as error:
         raise error if of == "adata" else type(error)(f"{of}: {error.args[0]}") from None
-    logger.info("Taking %s from %s.%s.", _SAID[input], of, source.name)
-    return source
+    logger.info("Taking %s from %s.%s.", _KIND[counts.kind], of, counts.name)
+    n_empty = 0 if counts.kind == "scaled" else int((counts.library_size <= 0).sum())
+    if n_empty:
+        logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
+    return counts
 
 
 def private_cells(
-    adata: AnnData,
-    source: Source,
-    genes: Sequence[str],
-    *,
-    batch_key: str | None = None,
-    batch_name: str | None = None,
-    input: Kind = "counts",
-) -> AnnData:
-    """A light AnnData of our own with these genes, so that scvi-tools marks and keeps nothing of the user's."""
-    library_size = library_sizes(adata, source.matrix) if input != "scaled" else np.ones(adata.n_obs)
-    obs = pd.DataFrame({LIBRARY_SIZE: library_size}, index=adata.obs_names)
-    n_empty = int((obs[LIBRARY_SIZE] <= 0).sum())
-    if n_empty:
-        logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
+    counts: Counts, genes: Sequence[str] | pd.Index, *, batch_key: str | None = None, batch_name: str | None = None
+) -> LightAnnData:
+    """A light AnnData of our own with these genes, so that scvi-tools marks and keeps nothing of the user's.
+
+    Its ``obs`` holds the library sizes over all genes, and the batch, under ``batch_name`` where that is given.
+    """
+    library_size = np.ones(counts.n_obs) if counts.kind == "scaled" else counts.library_size
+    obs = pd.DataFrame({LIBRARY_SIZE: library_size}, index=counts.obs_names)
     if batch_key is not None:
-        obs[batch_name or batch_key] = pd.Categorical(obs_categories(adata, batch_key))
-    column_g = adata.var_names.get_indexer(pd.Index(genes))
-    matrix = sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(source.matrix)], format="csr")
-    return AnnData(matrix, obs=obs, var=pd.DataFrame(index=pd.Index(genes)))
+        obs[batch_name or batch_key] = pd.Categorical(obs_categories(counts, batch_key))
+    return LightAnnData(replace(counts.take_genes(genes), obs=obs))
 
 
-def cells_of_encoder(adata: AnnData, source: Source, encoder: SSLModel, input: Kind = "counts") -> AnnData:
-    """Private cells for what stands on a trained encoder: its genes, and its batches where the cells have their column.
+def cells_of_encoder(counts: Counts, encoder: SSLModel) -> LightAnnData:
+    """Private cells for a model on a trained encoder: its genes, and its batches where the cells have their column.
 
     An error when under half of its genes are there, or it reads other input.
     """
     trained_on, batch_key = (encoder.setup_arguments[name] for name in ("input", "batch_key"))
-    if trained_on != input:
+    if trained_on != counts.kind:
         remedy = (
-            f"train an encoder on {_SAID[input]}" if input != "scaled" else "leave out the encoder: none reads them"
+            f"train an encoder on {_KIND[counts.kind]}"
+            if counts.kind != "scaled"
+            else "leave out the encoder: none reads them"
         )
         raise ValueError(
-            f"the encoder was trained on {_SAID[trained_on]} (input={trained_on!r}), the cells are taken for "
-            f"{_SAID[input]} (input={input!r}); {remedy}."
+            f"the encoder was trained on {_KIND[trained_on]} (input={trained_on!r}), the cells are taken for "
+            f"{_KIND[counts.kind]} (input={counts.kind!r}); {remedy}."
         )
-    batch_key = batch_key if batch_key in adata.obs else None
-    return private_cells(adata, source, known_genes(adata, encoder), batch_key=batch_key, input=input)
+    batch_key = batch_key if batch_key in counts.obs else None
+    return private_cells(counts, known_genes(counts, encoder), batch_key=batch_key)
 
 
-def known_genes(adata: AnnData, model: SSLModel) -> list[str]:
+def known_genes(counts: Counts, model: SSLModel) -> list[str]:
     """The genes of a trained model that are there; an error when under half are."""
-    check_coverage(adata.var_names, model.var_names, MIN_COVERAGE)
-    return [gene for gene in model.var_names if gene in adata.var_names]
+    check_coverage(counts.var_names, model.var_names, MIN_COVERAGE)
+    return [gene for gene in model.var_names if gene in counts.var_names]
+
+
+def named_fields(
+    adata: AnnData, reads: Mapping[str, Sequence[str]], model_kwargs: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """The fields of the user's data that a model's arguments name, as (``"obs"``, ``"varm"`` or ``"uns"``, key).
+
+    ``reads`` is that of the model's class. What is no name, or the path of a file, is read by the model itself.
+    """
+    fields = []
+    for argument, places in reads.items():
+        key = model_kwargs.get(argument)
+        if not isinstance(key, str) or Path(key).expanduser().is_file():
+            continue
+        place = next((place for place in places if key in getattr(adata, place)), None)
+        if place is None:
+            has = (f"adata.{place}, which has {', '.join(getattr(adata, place)) or 'none'}" for place in places)
+            raise KeyError(f"{key!r} is not in {', nor in '.join(has)}.")
+        fields.append((place, key))
+    return fields
+
+
+def take_fields(adata: AnnData, cells: AnnData, fields: Iterable[tuple[str, str]]) -> None:
+    """Put fields of the user's data into private cells, those by gene in the order of their genes."""
+    for place, key in fields:
+        source = adata[:, cells.var_names].varm if place == "varm" else getattr(adata, place)
+        getattr(cells, place)[key] = source[key]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +14,12 @@ from anndata import AnnData
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
 from sc_ssl._logging import logger
-from sc_ssl.data import MIN_COVERAGE, check_cells, check_coverage, describe_names, find_counts, library_sizes
+from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_coverage, describe_names
 from sc_ssl.models.base import SSLModel
 from sc_ssl.models.supervised.classifier import CellClassifier
 from sc_ssl.models.supervised.labels import read_types, type_names
-from sc_ssl.pp import join_studies, map_orthologs
+from sc_ssl.pp import map_orthologs
+from sc_ssl.pp.join_studies import join_counts
 from sc_ssl.train import seeded
 
 from ._annotation_encoder import BOTH, given_encoder, knows_both, to_train, train_encoder
@@ -160,24 +162,22 @@ def annotate(
         raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
     type_names(read_types(reference, labels_key, unlabeled_category), labels_key)
     n_min = 1 if name is None else MIN_CELLS
-    for which, cells, at_least in (("adata", adata, n_min), ("reference", reference, MIN_CELLS)):
-        check_cells(cells, min_cells=at_least)
-        find(cells, layer, of=which)
+    query_counts = find(adata, layer, min_cells=n_min)
+    known_counts = find(reference, layer, of="reference")
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
         if name is None:
             encoder = given_encoder(model)
         else:
-            cells = join_studies(
-                dict(zip(BOTH, (reference, adata), strict=True)),
+            cells = join_counts(
+                dict(zip(BOTH, (known_counts, query_counts), strict=True)),
                 orthologs=orthologs,
-                layer=layer,
                 min_datasets=2,
                 n_top_genes=n_top_genes,
             )
             call = describe_call({"model": name}, random_state, options)
             encoder = train_encoder(name, cells, save_model, call, options, pretrain=method != "supervised")
-        query, known = (_in_names_of(encoder, cells, orthologs, layer) for cells in (adata, reference))
+        query, known = (_in_names_of(encoder, counts, orthologs) for counts in (query_counts, known_counts))
         if knows_both(encoder):
             known.obs[DATASET], query.obs[DATASET] = BOTH
         check_coverage(query.var_names, encoder.var_names, MIN_COVERAGE)
@@ -217,22 +217,21 @@ def annotate(
     return adata if copy else None
 
 
-def _in_names_of(encoder: SSLModel, cells: AnnData, orthologs: Any, layer: str | None) -> AnnData:
-    """The cells with their counts in ``X`` and genes named as the encoder's, through the orthologs where need be."""
-    wanted, found = describe_names(encoder.var_names).species, describe_names(cells.var_names).species
-    counts = find_counts(cells, layer).matrix
-    size = library_sizes(cells, counts)
+def _in_names_of(encoder: SSLModel, counts: Counts, orthologs: Any) -> LightAnnData:
+    """The cells, in memory, with genes named as the encoder's, through the orthologs where need be."""
+    wanted, found = describe_names(encoder.var_names).species, describe_names(counts.var_names).species
     if None in (wanted, found) or wanted == found:
-        whole = cells.to_memory() if cells.isbacked else cells
-        named = AnnData(find_counts(whole, layer).matrix.copy(), obs=whole.obs.copy(), var=whole.var.copy())
+        counts = counts.take_genes(counts.var_names)
     elif orthologs is None:
         raise ValueError(
-            f"the encoder's genes are named as {wanted}, those of the cells as {found} ({cells.var_names[0]!r}); pass "
+            f"the encoder's genes are named as {wanted}, those of the cells as {found} ({counts.var_names[0]!r}); pass "
             "orthologs=, a table of one-to-one orthologs."
         )
     else:
-        named = map_orthologs(cells, orthologs, target=encoder.var_names, layer=layer)
-    named.obs[LIBRARY_SIZE] = size
+        mapped = map_orthologs(LightAnnData(counts), orthologs, target=encoder.var_names)
+        counts = replace(counts, matrix=mapped.X, var_names=mapped.var_names)
+    named = LightAnnData(counts)
+    named.obs[LIBRARY_SIZE] = counts.library_size
     return named
 
 

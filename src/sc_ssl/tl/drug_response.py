@@ -127,14 +127,14 @@ def drug_response(
         raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
     key = prediction_key(name, key_added)
     check_free(adata, key, name if isinstance(response, str) else None)
-    source = find(adata, layer, input, chosen=True)
+    counts = find(adata, layer, input, chosen=True)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state), said_once():
         trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder
         if trained is None:
-            cells = private_cells(adata, source, adata.var_names, input=input)
+            cells = private_cells(counts, adata.var_names)
         else:
-            cells = cells_of_encoder(adata, source, trained, input)
+            cells = cells_of_encoder(counts, trained)
         training_cells = cells[measured].copy()
         training_cells.obsm[name] = table[measured]
         model_kwargs = {"drugs": known, "response_key": name, "encoder": trained, **model_kwargs}

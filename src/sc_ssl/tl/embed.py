@@ -13,22 +13,24 @@ from anndata import AnnData
 
 from sc_ssl import models
 from sc_ssl._keys import LIBRARY_SIZE
-from sc_ssl.data import Source, check_cells, find_programs
-from sc_ssl.models import METHODS
+from sc_ssl.data import MIN_CELLS, Counts, variable_genes
 from sc_ssl.models.base import SSLModel
 from sc_ssl.models.clustering.base import ClusteringModel
 from sc_ssl.models.supervised.classifier import CellClassifier
-from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, known_genes, private_cells, registered
+from ._cells import find, known_genes, named_fields, private_cells, registered, take_fields
 from ._model_folder import check_folder, describe_call, train
 from ._record import record, write
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 
-#: methods that are functions, by the name that ``method=`` takes
-FUNCTIONS: dict[str, Callable[..., AnnData | None]] = {"nmf": nmf_transfer, "pca_cosine": pca_cosine}
+#: ``method=`` → class of the model, or function
+METHODS: dict[str, type[SSLModel] | Callable[..., AnnData | None]] = {
+    **models.METHODS,
+    "nmf": nmf_transfer,
+    "pca_cosine": pca_cosine,
+}
 #: most variable genes that models are trained on
 N_TOP_GENES = 4096
 
@@ -51,7 +53,7 @@ def embed(
     copy: bool = False,
     **model_kwargs: Any,
 ) -> AnnData | None:
-    """Embed cells from raw counts: find the counts, pick genes, train, write.
+    """Embed cells from raw counts: read the counts, select genes, train, write.
 
     ``sc.pp.neighbors(adata, use_rep="X_masksc")`` goes on from there. With a trained model, or the folder of a saved
     one, nothing is trained and genes are matched by name.
@@ -123,76 +125,82 @@ def embed(
         A layer or key that is not there.
     FileExistsError
         ``save_model`` is there already, and no interrupted training in it.
+
+    Examples
+    --------
+    >>> sc_ssl.tl.embed(adata, "masksc", batch_key="donor")  # doctest: +SKIP
+    >>> sc.pp.neighbors(adata, use_rep="X_masksc")  # doctest: +SKIP
     """
     start = time.perf_counter()
-    if isinstance(method, str) and method in FUNCTIONS:
-        return _call(**locals())
-    n_top_genes = N_TOP_GENES if n_top_genes == "auto" else n_top_genes
-    params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
+    params = {"layer": layer, "batch_key": batch_key, "n_top_genes": n_top_genes, "input": input}
+    params |= {"key_added": key_added, "max_epochs": max_epochs, "random_state": random_state}
+    params |= {"accelerator": accelerator, "train_kwargs": train_kwargs, "save_model": save_model}
+    params |= {"pretrained": pretrained}
+    how = METHODS.get(method) if isinstance(method, str) else None
+    if how is not None and not isinstance(how, type):
+        return _call(how, method, adata, params | {"copy": copy}, model_kwargs)
+    params |= {"n_top_genes": N_TOP_GENES if n_top_genes == "auto" else n_top_genes, "model_kwargs": model_kwargs}
     with seeded(random_state) as seed:
-        trained = _trained_model(method, adata, pretrained, model_kwargs)
-        input = trained.setup_arguments["input"] if trained else input
-        check_cells(adata, min_cells=1 if trained else MIN_CELLS)
-        source = find(adata, layer, input, chosen=trained is None)
-        check_folder(save_model, use="method", trains=trained is None)
-        if trained is not None:
-            model, embedding = trained, _embed_query(trained, adata, source, batch_key)
+        model = _trained_model(method, adata, pretrained, model_kwargs)
+        trains = model is None
+        params["input"] = input if trains else model.setup_arguments["input"]
+        counts = find(adata, layer, params["input"], min_cells=MIN_CELLS if trains else 1, chosen=trains)
+        check_folder(save_model, use="method", trains=trains)
+        if trains:
+            model, embedding = _train(how, adata, counts, params)
         else:
-            if model_kwargs.get("programs") is not None:  # those in the user's varm and uns stay there
-                model_kwargs = model_kwargs | {"programs": find_programs(model_kwargs["programs"], adata)}
-            genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
-            cells = private_cells(adata, source, genes, batch_key=batch_key)
-            _take_along(adata, cells, model_kwargs)
-            model_class = METHODS[method]
-            options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
-            call = describe_call(model_kwargs, random_state, options)
-            with registered(model_class, cells, input, batch_key):
-                model = model_class(cells, **model_kwargs)
-                train(model, save_model, call, **options)
-                embedding = model.get_latent_representation()
-    names = {model_class: name for name, model_class in METHODS.items()}
+            embedding = _embed_new(model, counts, batch_key)
+            for name in ("n_top_genes", "max_epochs", "train_kwargs"):  # what only a training looks at
+                del params[name]
+    names = {model_class: name for name, model_class in models.METHODS.items()}
     name = next(names[base] for base in type(model).__mro__ if base in names)
-    params |= {"method": name, "counts_from": source.name, "random_state": seed}
-    if trained is not None:  # what only a training looks at
-        params = {
-            name: value for name, value in params.items() if name not in ("n_top_genes", "max_epochs", "train_kwargs")
-        }
+    params |= {"method": name, "counts_from": counts.name, "random_state": seed}
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
     return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
 
 
-def _take_along(adata: AnnData, cells: AnnData, model_kwargs: Mapping[str, Any]) -> None:
-    """What else of the user's data a method was told to read."""
-    label, table = model_kwargs.get("malignancy_key"), model_kwargs.get("gene_embeddings")
-    for key, name, there in ((label, "obs", adata.obs), (table, "varm", adata.varm)):
-        if isinstance(key, str) and key not in there:
-            raise KeyError(f"{key!r} is not in adata.{name}, which has {', '.join(there) or 'none'}.")
-    if label is not None:
-        cells.obs[label] = adata.obs[label]
-    if isinstance(table, str):
-        cells.varm[table] = adata[:, cells.var_names].varm[table]
-
-
-def _call(adata: AnnData, method: str, model_kwargs: dict[str, Any], **options: Any) -> AnnData | None:
+def _call(
+    function: Callable[..., AnnData | None],
+    name: str,
+    adata: AnnData,
+    params: Mapping[str, Any],
+    model_kwargs: Mapping[str, Any],
+) -> AnnData | None:
     """Hand over to a function what is not at its default here; refuse what the function has no argument for."""
-    function = FUNCTIONS[method]
     default = {name: parameter.default for name, parameter in inspect.signature(embed).parameters.items()}
-    given = {name: value for name, value in options.items() if name in default and value != default[name]}
-    given = {name: value for name, value in (given | model_kwargs).items() if name != "accelerator"}
+    given = {name: value for name, value in params.items() if name != "accelerator" and value != default[name]}
+    given |= model_kwargs
     taken = list(inspect.signature(function).parameters)[1:]
-    unknown = [name for name in given if name not in taken]
+    unknown = [argument for argument in given if argument not in taken]
     if unknown:
-        raise TypeError(f"method={method!r} has no argument {', '.join(unknown)}; it has {', '.join(taken)}.")
+        raise TypeError(f"method={name!r} has no argument {', '.join(unknown)}; it has {', '.join(taken)}.")
     return function(adata, **given)
+
+
+def _train(
+    model_class: type[SSLModel], adata: AnnData, counts: Counts, params: Mapping[str, Any]
+) -> tuple[SSLModel, np.ndarray]:
+    """Train a model on the most variable genes, or finish a training that was interrupted, and embed its cells."""
+    model_kwargs = params["model_kwargs"]
+    fields = named_fields(adata, model_class.reads, model_kwargs)
+    genes = variable_genes(counts, params["n_top_genes"], batch_key=params["batch_key"])
+    cells = private_cells(counts, genes, batch_key=params["batch_key"])
+    take_fields(adata, cells, fields)
+    options = {name: params[name] for name in ("max_epochs", "accelerator")} | dict(params["train_kwargs"] or {})
+    call = describe_call(model_kwargs, params["random_state"], options)
+    with registered(model_class, cells, counts.kind, params["batch_key"]):
+        model = model_class(cells, **model_kwargs)
+        train(model, params["save_model"], call, **options)
+        return model, model.get_latent_representation()
 
 
 def _trained_model(
     method: str | Path | SSLModel, adata: AnnData, pretrained: bool | str, model_kwargs: dict[str, Any]
 ) -> SSLModel | None:
     """The model that the user gave, the one in the folder or the one shipped; ``None`` when one is to be trained."""
-    by_name = isinstance(method, str) and method in METHODS
+    by_name = isinstance(method, str) and method in models.METHODS
     if by_name and not pretrained:
         return None
     if (
@@ -201,7 +209,7 @@ def _trained_model(
         and not (isinstance(method, str | Path) and Path(method).is_dir())
     ):
         raise ValueError(
-            f"method is one of {', '.join(map(repr, (*METHODS, *FUNCTIONS)))}, a trained model, or the folder of a "
+            f"method is one of {', '.join(map(repr, METHODS))}, a trained model, or the folder of a "
             f"saved one; found {method!r}."
         )
     if isinstance(method, CellClassifier):
@@ -214,21 +222,14 @@ def _trained_model(
     return method if isinstance(method, SSLModel) else models.load(method)
 
 
-def _embed_query(model: SSLModel, adata: AnnData, source: Source, batch_key: str | None) -> np.ndarray:
-    """Embed new cells by a trained model, whatever the names under which it knew its layer and keys."""
+def _embed_new(model: SSLModel, counts: Counts, batch_key: str | None) -> np.ndarray:
+    """Embed new cells by a trained model, whatever the names under which it knew its batches and library sizes."""
     setup = model.setup_arguments
     if batch_key is not None and setup["batch_key"] is None:
         raise ValueError("the model was trained without batches; leave out batch_key, or train one with it.")
-    named = None if model.takes_new_batches and setup["batch_key"] not in adata.obs else setup["batch_key"]
-    cells = private_cells(
-        adata,
-        source,
-        known_genes(adata, model),
-        batch_key=batch_key or named,
-        batch_name=setup["batch_key"],
-    )
+    named = None if model.takes_new_batches and setup["batch_key"] not in counts.obs else setup["batch_key"]
+    genes = known_genes(counts, model)
+    cells = private_cells(counts, genes, batch_key=batch_key or named, batch_name=setup["batch_key"])
     if setup["library_size_key"] is not None:
         cells.obs[setup["library_size_key"]] = cells.obs[LIBRARY_SIZE]
-    if setup["layer"] is not None:
-        cells.layers[setup["layer"]] = cells.X
     return model.get_latent_representation(cells)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
-from sc_ssl._keys import LIBRARY_SIZE
-from sc_ssl.data import Cells, check_cells, evenly_spread, library_sizes, obs_categories
-from sc_ssl.pp import select_genes
+from sc_ssl.data import Cells, Counts, evenly_spread, obs_categories, variable_genes
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, private_cells
+from ._cells import find
 from ._nmf import Scale, coefficients, mixed_programs, programs, relative_error, unit_rows
 from ._record import record, write
 from ._transfer import MAX_JUDGED, THETAS, alignments, transferability
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-    from sc_ssl.data import Source
 
 #: programmes are learned on at most so many cells, evenly spread; every cell is then expressed in them
 MAX_LEARNED = 20_000
@@ -116,28 +113,33 @@ def nmf_transfer(
     ``n_components`` and ``n_top_genes`` have the best mean ARI of K-means over 15 data sets for development, real and
     thinned, among 10, 15, 20 and 2,000, 4,096.
 
+    Examples
+    --------
+    >>> sc_ssl.tl.nmf_transfer(adata, reference, labels_key="cell_type")  # doctest: +SKIP
+    >>> adata.uns["nmf"]["theta"]  # doctest: +SKIP
+
     References
     ----------
     Mieth, Hockley, Görnitz et al. 2019. Using transfer learning from prior reference knowledge to improve the
     clustering of single-cell RNA-Seq data. Scientific Reports 9:20353.
     """
     start = time.perf_counter()
-    params = {name: value for name, value in locals().items() if name not in ("adata", "source", "start", "copy")}
+    params = {"layer": layer, "n_components": n_components, "theta": theta, "labels_key": labels_key}
+    params |= {"n_top_genes": n_top_genes, "key_added": key_added}
     _check_options(source, n_components, theta, labels_key)
     with seeded(random_state) as seed:
-        check_cells(adata, min_cells=MIN_CELLS)
-        found = find(adata, layer)
+        counts = find(adata, layer)
         if source is None:
-            genes = select_genes(adata, n_top_genes, layer=layer)
-            cells = _read(private_cells(adata, found, genes), genes)
+            genes = variable_genes(counts, n_top_genes)
+            cells = _read(counts, genes)
             x_ng = Scale.of(cells)(cells.matrix, cells.library_size)
             program_pg, more = programs(_spread(x_ng, MAX_LEARNED), n_components, seed=seed), {}
         else:
             type_n = _types(source, labels_key, n_components)
-            genes, cells, origin = _in_common(adata, found, source, n_components, n_top_genes)
+            genes, cells, origin = _in_common(counts, find(source, None, of="source"), n_components, n_top_genes)
             x_ng, program_pg, more = _transfer(cells, origin, n_components, theta, type_n, seed)
         cell_np = coefficients(x_ng, program_pg)
-    params |= {"method": "nmf", "counts_from": found.name, "random_state": seed}
+    params |= {"method": "nmf", "counts_from": counts.name, "random_state": seed}
     more |= {"programs": program_pg, "error": relative_error(x_ng, cell_np, program_pg)}
     done = record(list(genes), params, **more, seconds=time.perf_counter() - start)
     return write(adata, "nmf", unit_rows(cell_np), done, key_added=key_added, copy=copy)
@@ -166,30 +168,35 @@ def _transfer(
 
 
 def _in_common(
-    adata: AnnData, found: Source, source: AnnData, n_components: int, n_top_genes: int | None
+    target: Counts, source: Counts, n_components: int, n_top_genes: int | None
 ) -> tuple[pd.Index, Cells, Cells]:
     """The genes that both measured and that vary most in both, and the cells of each over them."""
-    check_cells(source, min_cells=MIN_CELLS)
-    shared = adata.var_names[adata.var_names.isin(source.var_names)]
+    shared = target.var_names[target.var_names.isin(source.var_names)]
     if len(shared) < n_components:
         raise ValueError(
             f"target and source need at least n_components={n_components} genes in common, found {len(shared)}; the "
-            f"target's are named like {adata.var_names[0]!r}, the source's like {source.var_names[0]!r}. Use the same "
+            f"target's are named like {target.var_names[0]!r}, the source's like {source.var_names[0]!r}. Use the same "
             "kind of gene names (symbols or Ensembl ids) and species."
         )
-    both = {
-        "target": private_cells(adata, found, shared),
-        "source": private_cells(source, find(source, None, of="source"), shared),
-    }
-    for own in both.values():  # a library size over genes that only one of them measured would not compare
-        own.obs[LIBRARY_SIZE] = library_sizes(own, own.X)
-    joined = anndata.concat(both, label="data set", index_unique="-")
-    genes = select_genes(joined, n_top_genes, batch_key="data set")
-    return genes, _read(both["target"], genes), _read(both["source"], genes)
+    both = [_over(counts, shared) for counts in (target, source)]
+    matrix = sparse.vstack([counts.matrix for counts in both], format="csr")
+    name_n = np.repeat(["target", "source"], [counts.n_obs for counts in both])
+    obs = pd.DataFrame({"data set": name_n}, index=np.arange(len(name_n)).astype(str))
+    library_size = np.concatenate([counts.library_size for counts in both])
+    joined = Counts(matrix, "X", "counts", library_size, obs, shared)
+    genes = variable_genes(joined, n_top_genes, batch_key="data set")
+    return genes, _read(both[0], genes), _read(both[1], genes)
 
 
-def _read(own: AnnData, genes: pd.Index) -> Cells:
-    return Cells.from_anndata(own[:, genes], list(genes), library_size_key=LIBRARY_SIZE)
+def _over(counts: Counts, genes: pd.Index) -> Counts:
+    """Counts over these genes alone: a library size over genes that only one data set measured would not compare."""
+    kept = counts.take_genes(genes)
+    total = np.asarray(kept.matrix.sum(axis=1, dtype=np.float64)).ravel()
+    return replace(kept, library_size=total)
+
+
+def _read(counts: Counts, genes: pd.Index) -> Cells:
+    return Cells.from_counts(counts.take_genes(genes), list(genes), library_size=counts.library_size)
 
 
 def _types(source: AnnData, labels_key: str | None, n_components: int) -> np.ndarray | None:
@@ -213,6 +220,6 @@ def _check_options(source: AnnData | None, n_components: int, theta: float | Non
     if n_components < 1:
         raise ValueError(f"n_components is at least 1, found {n_components}.")
     if source is None and (theta is not None or labels_key is not None):
-        raise ValueError("theta and labels_key speak of a source; give source= too, or leave them out.")
+        raise ValueError("theta and labels_key need a source; pass source= too, or leave them out.")
     if theta is not None and not 0 <= theta <= 1:
         raise ValueError(f"theta is the source's share, in [0, 1], found {theta}.")

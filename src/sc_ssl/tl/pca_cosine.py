@@ -4,14 +4,13 @@ import time
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
-from sc_ssl._keys import LIBRARY_SIZE
-from sc_ssl.data import Cells, check_cells, principal_components
-from sc_ssl.pp import select_genes
+from sc_ssl.data import Cells, obs_categories, principal_components, variable_genes
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, find, private_cells
+from ._cells import find
 from ._record import record, write
 
 
@@ -50,7 +49,7 @@ def pca_cosine(
     key_added
         Name of the result in both ``obsm`` and ``uns``.
     random_state
-        Taken for the sake of one signature for all methods: nothing here is random.
+        Accepted by every method; nothing here is random.
     copy
         Write to a copy and return it; of backed cells, a copy in memory.
 
@@ -71,6 +70,11 @@ def pca_cosine(
     KeyError
         A layer or key that is not there.
 
+    Examples
+    --------
+    >>> sc_ssl.tl.pca_cosine(adata)  # doctest: +SKIP
+    >>> sc.pp.neighbors(adata, use_rep="X_pca_cosine")  # doctest: +SKIP
+
     Notes
     -----
     A gene's zeros share one z-score (per batch), so the clipped z-scores are a matrix as sparse as the counts plus that
@@ -80,20 +84,23 @@ def pca_cosine(
     among 10, 15, 20, 30 and 50; 10 to 20 hardly differ.
     """
     start = time.perf_counter()
-    params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
+    params = {"layer": layer, "batch_key": batch_key, "n_top_genes": n_top_genes, "n_comps": n_comps}
+    params |= {"input": input, "key_added": key_added}
     if n_comps < 1:
         raise ValueError(f"n_comps is at least 1, found {n_comps}.")
     with seeded(random_state) as seed:
-        check_cells(adata, min_cells=MIN_CELLS)
-        source = find(adata, layer, input, chosen=True)
-        genes = select_genes(adata, n_top_genes, layer=layer, batch_key=batch_key, input=input)
-        own = private_cells(adata, source, genes, batch_key=batch_key)
-        batches = list(own.obs[batch_key].cat.categories) if batch_key is not None else []
-        cells = Cells.from_anndata(
-            own, genes, input=input, batch_key=batch_key, batches=batches, library_size_key=LIBRARY_SIZE
+        counts = find(adata, layer, input, chosen=True)
+        genes = variable_genes(counts, n_top_genes, batch_key=batch_key)
+        batch = None if batch_key is None else pd.Categorical(obs_categories(counts, batch_key))
+        cells = Cells.from_counts(
+            counts.take_genes(genes),
+            genes,
+            library_size=counts.library_size,
+            batch=None if batch is None else batch.codes.astype(np.int64),
         )
-        z_nd = principal_components(cells, n_comps=n_comps, n_batch=max(len(batches), 1), log_input=input == "log1p")
+        n_batch = 1 if batch is None else len(batch.categories)
+        z_nd = principal_components(cells, n_comps=n_comps, n_batch=n_batch, log_input=input == "log1p")
     z_nd /= np.maximum(np.linalg.norm(z_nd, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    params |= {"method": "pca_cosine", "counts_from": source.name, "random_state": seed}
+    params |= {"method": "pca_cosine", "counts_from": counts.name, "random_state": seed}
     done = record(list(genes), params, seconds=time.perf_counter() - start)
     return write(adata, "pca_cosine", z_nd, done, key_added=key_added, copy=copy)

@@ -15,12 +15,11 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logger, said_once
-from sc_ssl.data import check_cells
+from sc_ssl.data import check_cells, variable_genes
 from sc_ssl.models import METHODS
 from sc_ssl.models.base import SSLModel, check_options
 from sc_ssl.models.supervised.encoder import plain_encoder
 from sc_ssl.models.supervised.modality import ModalityRegressor, modality_values
-from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
@@ -109,7 +108,7 @@ def predict_modality(
     with_proteins = proteins.notna().any(axis=1).to_numpy()
     if not with_proteins.all():
         logger.info("%d of %d cells have proteins to learn from.", with_proteins.sum(), rna.n_obs)
-    source = find(rna, layer)
+    counts = find(rna, layer)
     if with_proteins.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with {protein_key!r} are needed, found {with_proteins.sum()}.")
     key = prediction_key(protein_key, key_added)
@@ -124,9 +123,9 @@ def predict_modality(
                 "them out, or name its method with encoder=."
             )
         if trained is None:
-            cells = private_cells(rna, source, select_genes(rna, n_top_genes, layer=layer))
+            cells = private_cells(counts, variable_genes(counts, n_top_genes))
         else:
-            cells = cells_of_encoder(rna, source, trained)
+            cells = cells_of_encoder(counts, trained)
         cells.obsm[protein_key] = proteins
         training_cells = cells[with_proteins].copy()
         with registered(ModalityRegressor, training_cells):

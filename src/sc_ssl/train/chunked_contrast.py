@@ -9,12 +9,15 @@ same noise, adds up ``⟨z, u⟩``. It is exact where a cell's embedding depends
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from sc_ssl.data import Minibatch
 
 from .plan import SSLTrainingPlan
 from .process_group import all_sum, gather, grouped, rank, reduce_gradients
@@ -51,13 +54,13 @@ class Contrast(Protocol):
     n_views: int
     shares_noise: bool
 
-    def encode_view(self, cells: dict[str, Tensor]) -> View:
+    def encode_view(self, cells: Mapping[str, Tensor]) -> View:
         """A random view of these cells; each cell's embedding depends on no other cell."""
 
     def contrast(self, views: list[Tensor]) -> dict[str, Tensor]:
         """The weighted terms of the embeddings (n, d) of all cells in each view."""
 
-    def order(self, cells: dict[str, Tensor]) -> Tensor:
+    def order(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The order in which cells are chunked, so that similar work comes together, (n,)."""
 
 
@@ -68,13 +71,13 @@ def joint_terms(module: Contrast, outs: list[list[View]]) -> dict[str, Tensor]:
     return terms | _means(_total([view.sums for view in views]), _total([view.counts for view in views]))
 
 
-def end_to_end(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
+def end_to_end(module: Contrast, chunks: Sequence[Mapping[str, Tensor]], seed: int) -> dict[str, Tensor]:
     """The loss terms of all chunks together, with a graph through all of them; noise as in ``divided_backward``."""
     outs = [_encode(module, chunks, v, seed) for v in range(module.n_views)]
     return joint_terms(module, [list(out) for out in outs])
 
 
-def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed: int) -> dict[str, Tensor]:
+def divided_backward(module: Contrast, chunks: Sequence[Mapping[str, Tensor]], seed: int) -> dict[str, Tensor]:
     """Add the gradient of the loss of all chunks together to ``.grad``, with the graph of one chunk at a time.
 
     In a process group (``torch.distributed``) the loss is that of the cells of all processes, which must have equally
@@ -115,8 +118,10 @@ def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed
     return {name: term.detach() for name, term in terms.items()} | _means(sums, counts)
 
 
-class Chunks(Sequence[dict[str, Tensor]]):
+class Chunks(Sequence[Minibatch]):
     """Parts of a minibatch, each copied out of it when it is asked for: together they would be a second minibatch.
+
+    Of each part, what the module asks for is copied, and no more.
 
     Parameters
     ----------
@@ -126,18 +131,22 @@ class Chunks(Sequence[dict[str, Tensor]]):
         The cells of each part.
     """
 
-    def __init__(self, cells: dict[str, Tensor], index_k: Sequence[Tensor]) -> None:
+    def __init__(self, cells: Mapping[str, Tensor], index_k: Sequence[Tensor]) -> None:
         self.cells, self.index_k = cells, index_k
 
     def __len__(self) -> int:
         return len(self.index_k)
 
-    def __getitem__(self, k: int) -> dict[str, Tensor]:  # type: ignore[override]
+    def __getitem__(self, k: int) -> Minibatch:  # type: ignore[override]
         index = self.index_k[operator.index(k)]
-        return {name: value if name == "measured" else value[index] for name, value in self.cells.items()}
+        return Minibatch({}, {name: partial(self._part, name, index) for name in self.cells})
+
+    def _part(self, name: str, index: Tensor) -> Tensor:
+        value = self.cells[name]
+        return value if name == "measured" else value[index]
 
 
-def divide(module: Contrast, cells: dict[str, Tensor], micro_batch_size: int) -> Chunks:
+def divide(module: Contrast, cells: Mapping[str, Tensor], micro_batch_size: int) -> Chunks:
     """A minibatch in chunks, in the order that the module likes."""
     return Chunks(cells, module.order(cells).split(micro_batch_size))
 
@@ -190,7 +199,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
         """Go on from there."""
         self.micro_batch_size = checkpoint["micro_batch_size"]
 
-    def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> None:
+    def training_step(self, cells: Mapping[str, Tensor], batch_idx: int) -> None:
         """One optimiser step on one minibatch."""
         # from the random state, which a training that is resumed takes up: the noise is then that of the same step
         seed = int(torch.randint(2**62, ()))
@@ -201,7 +210,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
         self.optimizers().step()
         self.lr_schedulers().step()
 
-    def _backward(self, cells: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    def _backward(self, cells: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         # a minibatch that fits is trained end to end; one that does not is divided, by halves where that is allowed
         n_cells = len(cells["batch"])
         while True:
@@ -223,7 +232,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
                 torch.cuda.empty_cache()
 
 
-def _encode(module: Contrast, chunks: Sequence[dict[str, Tensor]], v: int, seed: int) -> Iterator[View]:
+def _encode(module: Contrast, chunks: Sequence[Mapping[str, Tensor]], v: int, seed: int) -> Iterator[View]:
     """A view of each chunk; its noise follows from the seed, the view and the chunk, whatever came before."""
     for k, chunk in enumerate(chunks):
         number = 0 if module.shares_noise else k + rank() * len(chunks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -148,22 +148,16 @@ class Augmentations(nn.Module):
             raise ValueError("a view needs at least one augmentation: without, both views of a cell are the same.")
         self.parts = nn.ModuleList(sorted(parts, key=lambda part: STAGES.index(part.stage)))
 
-    @property
-    def reads_counts(self) -> bool:
-        """Whether a part acts before z-scores, which are otherwise computed once for all epochs."""
-        return any(part.stage != "z" for part in self.parts)
-
-    def forward(self, cells: dict[str, Tensor], normalize: LogNormalize) -> Tensor:
+    def forward(self, cells: Mapping[str, Tensor], normalize: LogNormalize) -> Tensor:
         """One view of each cell, as weighed z-scores (n, g)."""
-        # each stage is computed from the one before, after its parts have changed it
-        if self.reads_counts:
+        if any(part.stage != "z" for part in self.parts):  # before z-scores, which may be there for all epochs
+            changed = {name: cells[name] for name in normalize.reads if name in cells}
             for part in self.of("counts"):
-                x_ng, library_size_n1 = part(cells["X"], cells["library_size"])
-                cells = cells | {"X": x_ng, "library_size": library_size_n1}
-            log_ng = normalize.log_expression(cells)
+                changed["X"], changed["library_size"] = part(changed["X"], changed["library_size"])
+            log_ng = normalize.log_expression(changed)
             for part in self.of("log"):
                 log_ng = part(log_ng)
-            z_ng = normalize.standardize(log_ng, cells)
+            z_ng = normalize.standardize(log_ng, changed)
         else:
             z_ng = normalize(cells)
         for part in self.of("z"):

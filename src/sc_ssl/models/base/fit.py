@@ -170,7 +170,7 @@ def fit(
         phase.cells,
         settings["batch_size"],
         validation_size=settings["validation_size"],
-        normalize=None if phase.module.reads_counts else phase.module.normalize,
+        normalize=phase.module.normalize,
         val_idx=phase.val_idx if saved is None else saved["held_out"].numpy(),
     )
     trainer_kwargs = {"early_stopping": early_stopping, "callbacks": [*phase.callbacks, *callbacks]} | trainer_kwargs

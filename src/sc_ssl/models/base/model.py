@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -21,10 +22,10 @@ from sc_ssl.data import (
     Cells,
     check_batches,
     check_cells,
-    check_input,
-    find_matrix,
+    find_layer,
     gene_statistics,
     gene_weights,
+    read_counts,
 )
 from sc_ssl.nn import LogNormalize
 
@@ -57,6 +58,8 @@ class SSLModel(BaseModelClass):
     module: SSLModule
     #: what ``setup_anndata`` takes as ``input``
     inputs: tuple[str, ...] = ("counts", "log1p")
+    #: constructor arguments that may name a field of the cells → where that is looked for: ``"obs"``, ``"varm"``, ``"uns"``
+    reads: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     #: cells without the column that names their batch are embedded too, as cells of a new batch
     takes_new_batches: bool = False
     #: smallest share of the model's genes that cells must have for it to be trained on them
@@ -86,7 +89,8 @@ class SSLModel(BaseModelClass):
             Cells × genes, already restricted to the genes that the model shall use (a given encoder has its own). Not a
             view.
         layer
-            Layer of raw counts; ``None`` takes ``X``.
+            Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X`` (which other ``input`` always
+            takes). New cells are read from the layer that is registered here, else after the same rule.
         batch_key
             Column of ``obs`` with the batch: genes are then z-scored within their batch.
         library_size_key
@@ -103,14 +107,14 @@ class SSLModel(BaseModelClass):
             Not counts; NaN, infinite or negative values; duplicated gene names; fewer than two cells, in all or in a
             batch.
         """
+        check_cells(adata)
+        layer = find_layer(adata, layer, input)  # so that the registry holds what is taken
         setup_method_args = cls._get_setup_method_args(**locals())
         if input not in cls.inputs:
             raise ValueError(
                 f"input of a {cls.__name__} is one of {', '.join(map(repr, cls.inputs))}, found {input!r}."
             )
-        check_cells(adata)
-        source = find_matrix(adata, layer)
-        check_input(source, adata, input)
+        read_counts(adata, layer, input, min_cells=2)
         if batch_key is not None:
             check_batches(adata, batch_key)
         manager = AnnDataManager(
@@ -260,8 +264,9 @@ class SSLModel(BaseModelClass):
         Parameters
         ----------
         adata
-            Any AnnData with the same layer and keys; it needs no setup and is not changed. Genes are matched by name:
-            reordered where needed, at their mean where missing, with an error when under half are there.
+            Any AnnData with the same keys, and its counts in the registered layer, else in ``layers["counts"]``, else in
+            ``X``; it needs no setup and is not changed. Genes are matched by name: reordered where needed, at their mean
+            where missing, with an error when under half are there.
         indices
             Positions or a boolean mask of cells; repeats are allowed.
         batch_size

@@ -21,8 +21,6 @@ class SSLModule(BaseModuleClass):
     """
 
     normalize: LogNormalize
-    #: ``loss_terms`` reads ``"X"``, so that minibatches hold the counts rather than what was normalised once for all epochs
-    reads_counts: bool = False
 
     @abstractmethod
     def embed(self, cells: dict[str, Tensor]) -> Tensor:

@@ -150,6 +150,7 @@ class CellLM(SSLModel):
     arXiv 2101.06983. Cui et al. (2024), scGPT, Nature Methods 21:1470.
     """
 
+    reads = {"malignancy_key": ("obs",), "gene_embeddings": ("varm",)}
     training = TrainingDefaults(
         max_epochs=12,
         batch_size=128,

@@ -51,7 +51,6 @@ class CellLMModule(ContrastModule):
         Cells have labels of malignancy to learn.
     """
 
-    reads_counts = True
     priority_g: Tensor
 
     def __init__(

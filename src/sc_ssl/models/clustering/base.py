@@ -37,8 +37,6 @@ class CountAutoencoder(SSLModule):
     The gene means of the training cells are where the decoder starts.
     """
 
-    reads_counts = True
-
     def __init__(
         self,
         *,
@@ -85,7 +83,6 @@ N_NEIGHBORS = 15
 class ClusteringModule(SSLModule):
     """An autoencoder of counts with cluster centres in its latent space."""
 
-    reads_counts = True
     clustering: Tensor
 
     def __init__(self, *, autoencoder: CountAutoencoder, n_clusters: int | None, n_latent: int) -> None:

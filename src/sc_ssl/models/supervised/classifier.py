@@ -16,6 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
+from sc_ssl.data import find_layer
 from sc_ssl.models.base import SSLModel, TrainingDefaults, class_named, positions, read_config
 
 from .encoder import copy_encoder, gene_slot, latent_width, warn_untrained
@@ -309,7 +310,7 @@ class CellClassifier(CellNamer):
             logger.warning("Types of one cell are learnt from that cell alone: %s.", ", ".join(lone_types(label)))
         known = source.var_names
         genes = known + [g for g in adata.var_names if g not in set(known)] if extra_genes == "append" else known
-        layer = "counts" if layer is None and "counts" in adata.layers else layer
+        layer = find_layer(adata, layer)
         registry = _compat.registry_for(source.registry_, genes, layer=layer)
         pretrained = {"class": type(source).__name__, "init_params": source.plain_init_params()}
         labelled = {"classes": classes, "labels_key": labels_key, "unlabeled_category": unlabeled_category}

@@ -111,7 +111,6 @@ class OnEncoderModule(SSLModule):
     def __init__(self, *, encoder: SSLModule, freeze_encoder: bool) -> None:
         super().__init__()
         self.encoder = encoder
-        self.reads_counts = encoder.reads_counts
         self.freeze_encoder = freeze_encoder
         embedding_parameters = set() if freeze_encoder else set(_of_embedding(encoder))
         for parameter in encoder.parameters():  # a decoder or a projector is not on the way to the prediction

@@ -58,7 +58,7 @@ class Head(SSLModule):
     A linear map and, where there are hidden layers, a network that adds to it and starts at 0.
     """
 
-    reads_counts = True
+    normalize = None  # it reads embeddings
     mean_d: Tensor
     sd_d: Tensor
     class_weight_k: Tensor
@@ -126,7 +126,6 @@ class CellClassifierModule(SSLModule):
         super().__init__()
         self.encoder, self.slot = encoder, slot
         self.head = head
-        self.reads_counts = encoder.reads_counts
         self.register_buffer("center_d", torch.zeros_like(head.mean_d))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("threshold", torch.zeros(()))
