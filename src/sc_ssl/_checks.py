@@ -1,4 +1,4 @@
-"""Arguments that name one of a few choices, or a share."""
+"""Arguments that name one of a few choices, or are a share or a number of something."""
 
 from collections.abc import Iterable
 
@@ -13,3 +13,9 @@ def check_share(name: str, value: float) -> None:
     """An error that names the argument and what was found, unless it is in [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} is a share in [0, 1], found {value!r}.")
+
+
+def check_at_least(name: str, value: int | None, least: int) -> None:
+    """An error that names the argument and what was found, unless it is left out or large enough."""
+    if value is not None and value < least:
+        raise ValueError(f"{name} is at least {least}, found {value!r}.")

@@ -10,9 +10,8 @@ from small_classifiers import classify
 from small_models import QUICK, fit
 
 from sc_ssl import models
-from sc_ssl.models import METHODS
-from sc_ssl.models.masksc.model import MaskSC
-from sc_ssl.models.supervised.classifier import CellClassifier, calibration
+from sc_ssl.models import METHODS, CellClassifier, MaskSC
+from sc_ssl.models.supervised.head import calibration
 from sc_ssl.tl import embed
 
 
@@ -124,17 +123,6 @@ def test_cells_unlike_any_type_are_called_unknown_and_few_others_are(pretrained,
     assert not (found.predict(odd, unknown=None) == "Unknown").any()
 
 
-def test_neighbours_vote_and_own_cells_do_not_vote_for_themselves(pretrained, cells):
-    known = cells.copy()
-    known.obs["cell_type"] = pd.Categorical(np.random.default_rng(0).permutation(known.obs["cell_type"]))
-    found = CellClassifier.from_pretrained(pretrained, known, labels_key="cell_type")
-    assert np.mean(found.predict_knn(n_neighbors=1) == known.obs["cell_type"]) < 0.6  # labels are random
-    assert np.mean(found.predict_knn(known, n_neighbors=1) == known.obs["cell_type"]) == 1
-    proba = found.predict_knn(known, soft=True)
-    np.testing.assert_allclose(proba.sum(axis=1), 1)
-    assert (proba.idxmax(axis=1).to_numpy() == found.predict_knn(known)).all()
-
-
 def test_saved_classifier_predicts_the_same(classifier, cells, tmp_path):
     classifier.save(tmp_path / "classifier")
     loaded = models.load(tmp_path / "classifier")
@@ -195,7 +183,7 @@ def test_unusable_labels_are_refused(pretrained, cells):
     with pytest.raises(ValueError, match=r"refused_share lies in \[0, 1\), found 0.0, .* and 2"):
         classifier.train(1, lr_head=0.0, refused_share=2)
     with pytest.raises(TypeError, match="use CellClassifier.from_pretrained"):
-        CellClassifier(adata, pretrained={}, classes=[], labels_key="cell_type")
+        CellClassifier(adata, encoder={}, classes=[], labels_key="cell_type")
 
 
 def test_numbers_that_a_missing_one_made_fractional_are_whole_names(pretrained, cells):

@@ -16,9 +16,9 @@ from small_models import QUICK
 
 from sc_ssl import models
 from sc_ssl.data import CellLoader
-from sc_ssl.models.supervised.classifier import CellClassifier, calibration
+from sc_ssl.models import CellClassifier
 from sc_ssl.models.supervised.fine_tune import adapted, fine_tune, validation_cells
-from sc_ssl.models.supervised.head import Head, linear_probe
+from sc_ssl.models.supervised.head import Head, calibration, linear_probe
 
 
 @pytest.fixture(scope="module")

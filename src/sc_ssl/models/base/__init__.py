@@ -2,7 +2,7 @@
 
 from .checkpoint import Unfinished
 from .fit import TrainingDefaults, check_options, fit
-from .model import INFERENCE_BATCH_SIZE, SSLModel, class_named, positions
+from .model import INFERENCE_BATCH_SIZE, SSLModel, class_named, positions, rebuilt, restored
 from .module import ContrastModule, SSLModule
 from .storage import check_free, has_unfinished, read_config, read_tensors, write_model
 
@@ -21,5 +21,7 @@ __all__ = [
     "positions",
     "read_config",
     "read_tensors",
+    "rebuilt",
+    "restored",
     "write_model",
 ]

@@ -9,37 +9,190 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
-from sklearn.neighbors import NearestNeighbors
 
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
 from sc_ssl.models.base import SSLModel, TrainingDefaults, class_named, positions, read_config
 
-from .encoder import copy_encoder, gene_slot, latent_width, warn_untrained
+from .encoder import OnEncoder, latent_width, warn_untrained
 from .fine_tune import MIN_TO_CHOOSE, Adapt, ending, fine_tune, validation_cells
-from .head import CellClassifierModule, ClassWeight, Head
+from .head import CellClassifierModule, ClassWeight, Head, calibration, gene_slot
 from .labels import labelled_cells, lone_types, read_types, type_codes, type_names
+from .new_genes import with_new_genes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from anndata import AnnData
-    from torch import Tensor
 
 
-class CellNamer(SSLModel):
-    """A model that knows types, the labels of its own cells, and how probable each type is for a cell."""
+class CellClassifier(OnEncoder):
+    """Names cell types with the encoder of any trained model of this package; :meth:`from_pretrained` makes one.
 
+    The head starts as a logistic regression on the frozen encoder, so that training the whole network, the encoder at a
+    lower rate, distorts it less (Kumar et al. 2022). Departs from scPretrain's code in that; in standardised embeddings
+    and ReLU in the head instead of sigmoids; in early stopping on macro F1 of a stratified validation split, where that
+    is large enough to choose by, instead of on accuracy; and in probabilities that are calibrated.
+
+    Parameters
+    ----------
+    adata
+        Not used; see :meth:`from_pretrained`.
+    registry
+        The registry of the pretrained model, with the classifier's genes and layer.
+    encoder
+        Specification of the pretrained model: class, registry, constructor arguments.
+    classes
+        Names of the types, in the order of the probabilities.
+    labels_key
+        Column of ``obs`` with the types.
+    unlabeled_category
+        Its value for cells without a type.
+    reads
+        What the head reads: the encoder's ``"embedding"``; or, of :class:`CellLM`, ``"gene_slots"``, one number for each
+        gene's token at the gene's place, as CellLM's authors do (with ``n_hidden=(512, 128)``).
+    n_hidden
+        Widths of the hidden layers of a network that adds to the head's linear map; none with ``()``.
+    dropout_rate
+        In the head, in [0, 1).
+
+    References
+    ----------
+    Zhang et al. (2022), Bioinformatics 38:1607. Guo et al. (2017), On calibration of modern neural networks, ICML.
+    Kumar et al. (2022), Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR.
+    """
+
+    training = TrainingDefaults(max_epochs=100, batch_size=128, plan={"weight_decay": 1e-2, "schedule": "constant"})
     module: CellClassifierModule
-    classes: list[str]
-    labels_key: str
-    unlabeled_category: str
     #: code of each own cell's type, −1 where there is none
     _label_n: np.ndarray | None = None
+    #: the share of the cells held out, and their positions
+    _split: tuple[float, np.ndarray] | None = None
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict[str, Any] | None = None,
+        *,
+        encoder: dict[str, Any],
+        classes: Sequence[str],
+        labels_key: str,
+        unlabeled_category: str = "Unknown",
+        reads: Literal["embedding", "gene_slots"] = "embedding",
+        n_hidden: Sequence[int] = (100,),
+        dropout_rate: float = 0.1,
+    ) -> None:
+        if adata is not None:
+            raise TypeError("a CellClassifier starts from a pretrained model; use CellClassifier.from_pretrained.")
+        super().__init__(None, registry)
+        check_choice("reads", reads, ("embedding", "gene_slots"))
+        self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
+        source, slot = self._copied(encoder), None
+        width = latent_width(source)
+        if reads == "gene_slots":
+            slot, width = gene_slot(source), len(self.var_names) + 1
+        head = Head(width, n_hidden, len(self.classes), dropout_rate=dropout_rate)
+        self.module = CellClassifierModule(encoder=source, slot=slot, head=head)
+        self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: SSLModel | str | Path,
+        adata: AnnData,
+        *,
+        labels_key: str,
+        unlabeled_category: str = "Unknown",
+        extra_genes: Literal["drop", "append"] = "drop",
+        min_coverage: float = 0.5,
+        layer: str | None = None,
+        **head_kwargs: Any,
+    ) -> Self:
+        """A classifier for the types of some cells, from a trained model (which stays as it is) or a saved one.
+
+        Parameters
+        ----------
+        model
+            Any model of this package, or its folder.
+        adata
+            Cells with types; they need no setup and are not changed. Genes are matched by name.
+        labels_key
+            Column of ``obs`` with the types; missing values are cells without.
+        unlabeled_category
+            The value of cells without a type.
+        extra_genes
+            Genes that the model does not know: ``"drop"``, or ``"append"`` with random weights, for models whose
+            tensors have genes as an axis.
+        min_coverage
+            Smallest share of the model's genes that must be there, in (0, 1].
+        layer
+            Layer of counts; ``None`` takes ``layers["counts"]`` if there, else ``X``.
+        **head_kwargs
+            ``reads``, ``n_hidden``, ``dropout_rate``.
+
+        Raises
+        ------
+        KeyError
+            No such column.
+        ValueError
+            Under two types, or too few genes in common.
+        """
+        source = model if isinstance(model, SSLModel) else class_named(read_config(model)["class"]).load(model)
+        if isinstance(source, CellClassifier):
+            raise ValueError(
+                "a pretrained model is needed, found a CellClassifier; take the model that it started from."
+            )
+        check_choice("extra_genes", extra_genes, ("drop", "append"))
+        if not 0 < min_coverage <= 1:
+            raise ValueError(f"min_coverage is a share of the model's genes, in (0, 1], found {min_coverage}.")
+        if extra_genes == "append" and isinstance(source, OnEncoder):
+            raise ValueError(f"no genes can be appended to a {type(source).__name__}; take extra_genes='drop'.")
+        warn_untrained(source)
+        classes = cls.check_labels(adata, labels_key, unlabeled_category)
+        if lone := lone_types(read_types(adata, labels_key, unlabeled_category)):
+            logger.warning("Types of one cell are learnt from that cell alone: %s.", ", ".join(lone))
+        known = source.var_names
+        genes = known + [g for g in adata.var_names if g not in set(known)] if extra_genes == "append" else known
+        layer = "counts" if layer is None and "counts" in adata.layers else layer
+        registry = _compat.registry_for(source.registry_, genes, layer=layer)
+        classifier = cls(
+            None,
+            registry,
+            encoder=source.specification() | {"registry": registry},
+            classes=classes,
+            labels_key=labels_key,
+            unlabeled_category=unlabeled_category,
+            **head_kwargs,
+        )
+        classifier._attach(adata, min_coverage=min_coverage * len(known) / len(genes))
+        encoder, cells = classifier.module.encoder, classifier._own_cells()
+        encoder.load_state_dict(with_new_genes(source, encoder, cells))
+        classifier.to_device(source.device)
+        return classifier
+
+    @staticmethod
+    def check_labels(adata: AnnData, labels_key: str, unlabeled_category: str = "Unknown") -> list[str]:
+        """The cell types that a classifier would learn from a column of ``obs``, in the order of its probabilities.
+
+        Parameters
+        ----------
+        adata
+            Cells.
+        labels_key
+            Column of ``obs`` with the types; missing values are cells without.
+        unlabeled_category
+            The value of cells without a type.
+
+        Raises
+        ------
+        KeyError
+            No such column.
+        ValueError
+            Under two types, or a column in which most cells have a value of their own.
+        """
+        return type_names(read_types(adata, labels_key, unlabeled_category), labels_key)
 
     def get_latent_representation(
         self,
@@ -102,223 +255,6 @@ class CellNamer(SSLModel):
         index = names[positions(len(names), indices)]
         found = pd.DataFrame(proba_nk, index=index, columns=self.classes) if soft else name_n
         return (found, 1 - top_n) if return_uncertainty else found
-
-    def predict_knn(self, adata: AnnData | None = None, *, n_neighbors: int = 15, soft: bool = False) -> Any:
-        """Name the types of cells by the labelled cells that are nearest in the embedding (cosine, near ones weigh more).
-
-        Parameters
-        ----------
-        adata
-            Cells; by default the classifier's own labelled cells, each without itself among its neighbours.
-        n_neighbors
-            Labelled neighbours that vote, at most all.
-        soft
-            The share of the votes of each type instead of a name.
-
-        Returns
-        -------
-        (n,) names, or a data frame (n, k) with the types as columns.
-        """
-        index, label_n = self._labelled()
-        own_nd = self._map_cells(self.module.embed, None, index)
-        query_nd = None if adata is None else self._map_cells(self.module.embed, adata, None)
-        proba_nk = neighbor_votes(own_nd, label_n, len(self.classes), query_nd, n_neighbors=n_neighbors)
-        if not soft:
-            return np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
-        names = self._adata.obs_names[index] if adata is None else adata.obs_names
-        return pd.DataFrame(proba_nk, index=names, columns=self.classes)
-
-    def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
-        super()._attach(adata, min_coverage=min_coverage)
-        self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
-
-    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the cells with a known type, and its code."""
-        self._own_cells()  # its error comes first
-        index = labelled_cells(self._label_n, self.labels_key, self.classes)
-        return index, self._label_n[index]
-
-
-def calibration(logit_nk: Tensor, label_n: np.ndarray, refused_share: float) -> tuple[float, float]:
-    """The temperature with the smallest cross-entropy; the threshold that calls few of the right cells unknown.
-
-    Temperature scaling of Guo et al. (2017). Targets are smoothed as Platt (1999) does, so that a handful of cells all
-    named rightly does not ask for certainty.
-
-    Parameters
-    ----------
-    logit_nk
-        Of cells that were not trained on, (n, k).
-    label_n
-        Their types' codes, (n,).
-    refused_share
-        Share of the cells named rightly that lie below the threshold, in [0, 1).
-
-    Returns
-    -------
-    Temperature (> 0), and probability of the most probable type in [0, 1], 0 when no cell is named rightly.
-    """
-    logit_nk, label, smoothing = logit_nk.double(), torch.as_tensor(label_n), 1 / (len(label_n) + 2)
-
-    def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(logit_nk / np.exp(log_temperature), label, label_smoothing=smoothing))
-
-    temperature = float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
-    proba_nk = (logit_nk / temperature).softmax(dim=1)
-    right = proba_nk.argmax(dim=1) == label
-    threshold = float(torch.quantile(proba_nk.amax(dim=1)[right], refused_share)) if right.any() else 0.0
-    return temperature, threshold
-
-
-def neighbor_votes(
-    x_md: np.ndarray, label_m: np.ndarray, n_classes: int, query_nd: np.ndarray | None, *, n_neighbors: int
-) -> np.ndarray:
-    """Share of the votes of each type, (n, k); neighbours by cosine, near ones weigh more (1 / distance).
-
-    Without a query the labelled cells are asked for themselves, each without itself among its neighbours.
-    """
-    neighbors = NearestNeighbors(metric="cosine").fit(x_md)
-    n_neighbors = min(n_neighbors, len(label_m) - (query_nd is None))
-    distance_nm, index_nm = neighbors.kneighbors(query_nd, n_neighbors)  # without a query, a cell is not its own
-    vote_nm = 1 / np.maximum(distance_nm, 1e-6)
-    vote_nk = np.zeros((len(vote_nm), n_classes))
-    np.add.at(vote_nk, (np.arange(len(vote_nm))[:, None], label_m[index_nm]), vote_nm)
-    return vote_nk / vote_nk.sum(axis=1, keepdims=True)
-
-
-class CellClassifier(CellNamer):
-    """Names cell types with the encoder of any trained model of this package; :meth:`from_pretrained` makes one.
-
-    The head starts as a logistic regression on the frozen encoder, so that training the whole network, the encoder at a
-    lower rate, distorts it less (Kumar et al. 2022). Departs from scPretrain's code in that; in standardised embeddings
-    and ReLU in the head instead of sigmoids; in early stopping on macro F1 of a stratified validation split, where that
-    is large enough to choose by, instead of on accuracy; and in probabilities that are calibrated.
-
-    Parameters
-    ----------
-    adata
-        Not used; see :meth:`from_pretrained`.
-    registry
-        The registry of the pretrained model.
-    pretrained
-        Class and constructor arguments of the pretrained model.
-    classes
-        Names of the types, in the order of the probabilities.
-    labels_key
-        Column of ``obs`` with the types.
-    unlabeled_category
-        Its value for cells without a type.
-    reads
-        What the head reads: the encoder's ``"embedding"``; or, of :class:`CellLM`, ``"gene_slots"``, one number for each
-        gene's token at the gene's place, as CellLM's authors do (with ``n_hidden=(512, 128)``).
-    n_hidden
-        Widths of the hidden layers of a network that adds to the head's linear map; none with ``()``.
-    dropout_rate
-        In the head, in [0, 1).
-
-    References
-    ----------
-    Zhang et al. (2022), Bioinformatics 38:1607. Guo et al. (2017), On calibration of modern neural networks, ICML.
-    Kumar et al. (2022), Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR.
-    """
-
-    training = TrainingDefaults(max_epochs=100, batch_size=128, plan={"weight_decay": 1e-2, "schedule": "constant"})
-    takes_new_batches = True
-
-    def __init__(
-        self,
-        adata: AnnData | None = None,
-        registry: dict[str, Any] | None = None,
-        *,
-        pretrained: dict[str, Any],
-        classes: Sequence[str],
-        labels_key: str,
-        unlabeled_category: str = "Unknown",
-        reads: Literal["embedding", "gene_slots"] = "embedding",
-        n_hidden: Sequence[int] = (100,),
-        dropout_rate: float = 0.1,
-    ) -> None:
-        if adata is not None:
-            raise TypeError("a CellClassifier starts from a pretrained model; use CellClassifier.from_pretrained.")
-        super().__init__(None, registry)
-        self.classes, self.labels_key, self.unlabeled_category = list(classes), labels_key, unlabeled_category
-        self._split: tuple[float, np.ndarray] | None = None
-        check_choice("reads", reads, ("embedding", "gene_slots"))
-        encoder = class_named(pretrained["class"])(None, registry=registry, **pretrained["init_params"])
-        width, slot = latent_width(encoder.module), None
-        if reads == "gene_slots":
-            slot, width = gene_slot(encoder), len(encoder.var_names) + 1
-        head = Head(width, n_hidden, len(self.classes), dropout_rate=dropout_rate)
-        self.module = CellClassifierModule(encoder=encoder.module, slot=slot, head=head)
-        self.init_params_ = self._get_init_params(locals())
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        model: SSLModel | str | Path,
-        adata: AnnData,
-        *,
-        labels_key: str,
-        unlabeled_category: str = "Unknown",
-        extra_genes: Literal["drop", "append"] = "drop",
-        min_coverage: float = 0.5,
-        layer: str | None = None,
-        **head_kwargs: Any,
-    ) -> Self:
-        """A classifier for the types of some cells, from a trained model (which stays as it is) or a saved one.
-
-        Parameters
-        ----------
-        model
-            Any model of this package, or its folder.
-        adata
-            Cells with types; they need no setup and are not changed. Genes are matched by name.
-        labels_key
-            Column of ``obs`` with the types; missing values are cells without.
-        unlabeled_category
-            The value of cells without a type.
-        extra_genes
-            Genes that the model does not know: ``"drop"``, or ``"append"`` with random weights, for models whose
-            tensors have genes as an axis.
-        min_coverage
-            Smallest share of the model's genes that must be there, in (0, 1].
-        layer
-            Layer of counts; ``None`` takes ``layers["counts"]`` if there, else ``X``.
-        **head_kwargs
-            ``reads``, ``n_hidden``, ``dropout_rate``.
-
-        Raises
-        ------
-        KeyError
-            No such column.
-        ValueError
-            Under two types, or too few genes in common.
-        """
-        source = model if isinstance(model, SSLModel) else class_named(read_config(model)["class"]).load(model)
-        if isinstance(source, CellClassifier):
-            raise ValueError(
-                "a pretrained model is needed, found a CellClassifier; take the model that it started from."
-            )
-        warn_untrained(source)
-        check_choice("extra_genes", extra_genes, ("drop", "append"))
-        if not 0 < min_coverage <= 1:
-            raise ValueError(f"min_coverage is a share of the model's genes, in (0, 1], found {min_coverage}.")
-        label = read_types(adata, labels_key, unlabeled_category)
-        classes = type_names(label, labels_key)
-        if lone_types(label):
-            logger.warning("Types of one cell are learnt from that cell alone: %s.", ", ".join(lone_types(label)))
-        known = source.var_names
-        genes = known + [g for g in adata.var_names if g not in set(known)] if extra_genes == "append" else known
-        layer = "counts" if layer is None and "counts" in adata.layers else layer
-        registry = _compat.registry_for(source.registry_, genes, layer=layer)
-        pretrained = {"class": type(source).__name__, "init_params": source.plain_init_params()}
-        labelled = {"classes": classes, "labels_key": labels_key, "unlabeled_category": unlabeled_category}
-        classifier = cls(None, registry, pretrained=pretrained, **labelled, **head_kwargs)
-        classifier._attach(adata, min_coverage=min_coverage * len(known) / len(genes))
-        copy_encoder(source, classifier)
-        classifier.module.eval()
-        classifier.to_device(source.device)
-        return classifier
 
     def train(
         self,
@@ -415,7 +351,14 @@ class CellClassifier(CellNamer):
 
     def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
         super()._attach(adata, min_coverage=min_coverage)
+        self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
         self._split = None
+
+    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the cells with a known type, and its code."""
+        self._own_cells()  # its error comes first
+        index = labelled_cells(self._label_n, self.labels_key, self.classes)
+        return index, self._label_n[index]
 
     def _kept_aside(self, label_n: np.ndarray, validation_size: float) -> np.ndarray:
         """The validation split, the same one as long as the cells and its size are: training goes on after training."""

@@ -16,8 +16,6 @@ from sc_ssl.nn import MLP
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-
-if TYPE_CHECKING:
     #: a drug's SMILES, or its vector of features, by its name
     Drugs = Mapping[str, str] | Mapping[str, Sequence[float]] | pd.Series | pd.DataFrame
 
@@ -138,7 +136,7 @@ def _molecule(name: str, smiles: str) -> Mol:
     from rdkit import Chem, RDLogger
 
     parser = Chem.SmilesParserParams()
-    RDLogger.DisableLog("rdApp.error")  # what it says there goes into the error
+    RDLogger.DisableLog("rdApp.error")  # what it logs is in the error below
     try:
         molecule = Chem.MolFromSmiles(smiles, parser)
     finally:
