@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -13,19 +12,21 @@ import torch
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
-from sc_ssl.models.base import SSLModel, TrainingDefaults, class_named, positions, read_config
+from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, class_named, positions, read_config
 
 from .encoder import OnEncoder, latent_width, warn_untrained
-from .fine_tune import MIN_TO_CHOOSE, Adapt, ending, fine_tune, validation_cells
+from .fine_tune import MIN_TO_CHOOSE, Adapt, BestMacroF1, Recipe, adapted, validation_cells
 from .head import CellClassifierModule, ClassWeight, Head, calibration, gene_slot
 from .labels import labelled_cells, lone_types, read_types, type_codes, type_names
 from .new_genes import with_new_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from anndata import AnnData
+
+    from sc_ssl.data import Cells
 
 
 class CellClassifier(OnEncoder):
@@ -68,8 +69,10 @@ class CellClassifier(OnEncoder):
     module: CellClassifierModule
     #: code of each own cell's type, −1 where there is none
     _label_n: np.ndarray | None = None
-    #: the share of the cells held out, and their positions
+    #: the share of the labelled cells held out, and their positions among these
     _split: tuple[float, np.ndarray] | None = None
+    #: of the run that :meth:`train` is at
+    _recipe: Recipe
 
     def __init__(
         self,
@@ -307,77 +310,123 @@ class CellClassifier(OnEncoder):
         **fit_options
             ``batch_size``, ``accelerator``, ``enable_progress_bar``, ….
         """
-        check_choice("adapt", adapt, get_args(Adapt))
-        if not (lr_head > 0 and lr_encoder >= 0 and 0 <= refused_share < 1):
-            raise ValueError(
-                "lr_head is above 0, lr_encoder at least 0 and refused_share lies in [0, 1), found "
-                f"{lr_head}, {lr_encoder} and {refused_share}."
-            )
         if "early_stopping" in fit_options:
             raise TypeError("a CellClassifier stops by macro F1 after patience= epochs; leave early_stopping out.")
-        index, label_n = self._labelled()
-        held_out = self._kept_aside(label_n, validation_size)
-        tune = partial(
-            fine_tune,
-            self,
-            max_epochs=max_epochs,
+        recipe = Recipe(
             freeze_encoder=freeze_encoder,
             head_epochs=freeze_encoder_epochs,
             lr_head=lr_head,
             lr_encoder=lr_encoder,
             adapt=adapt,
             class_weight=class_weight,
-            **fit_options | {"callbacks": list(fit_options.get("callbacks", ()))},
+            patience=patience,
+            refused_share=refused_share,
         )
-        if not len(held_out):
+        recipe.check(self.module.encoder)
+        fit_options["callbacks"] = list(fit_options.get("callbacks", ()))  # each stage reads them
+        known_m = self._labelled()
+        held_m = self._held_out(known_m, validation_size)
+        rest_m = np.setdiff1d(known_m, held_m)
+        if len(held_m) >= MIN_TO_CHOOSE:
+            self._run(recipe.on(rest_m, held_m, chooses=True), max_epochs, fit_options)
+            return
+        if not len(held_m):
             logger.warning(
                 "%d labelled cells are too few to keep some aside: probabilities are not calibrated, and no cell is called "
                 "unknown.",
-                len(index),
+                len(known_m),
             )
-        finish = partial(self._finish, index[held_out], label_n[held_out], refused_share)
-        if len(held_out) >= MIN_TO_CHOOSE:
-            with ending(finish):
-                tune(index, label_n, held_out, patience=patience)
-            return
-        if len(held_out) and not self.is_trained_:
-            start, rest = copy.deepcopy(self.module.state_dict()), np.setdiff1d(np.arange(len(index)), held_out)
-            with ending(finish):
-                tune(index[rest], label_n[rest], prefix="calibration_")
+        elif (
+            not self.is_trained_
+        ):  # too few to choose a state by: they calibrate it, and are then trained on with the rest
+            start = copy.deepcopy(self.module.state_dict())
+            self._run(recipe.on(rest_m, held_m, prefix="calibration_"), max_epochs, fit_options)
             self.module.load_state_dict(start | self.module.sureness())
             self.is_trained_ = False
-        with ending(self._finish):
-            tune(index, label_n)
+        self._run(recipe.on(known_m), max_epochs, fit_options)
 
-    def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
-        super()._attach(adata, min_coverage=min_coverage)
-        self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
-        self._split = None
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """From a logistic regression on the frozen encoder: the head alone, then the whole network, as the recipe wants."""
+        recipe, module = self._recipe, self.module
+        index_m = np.union1d(recipe.train_m, recipe.held_m) if recipe.chooses else recipe.train_m
+        cells, label_m = self._own_cells().take(index_m), self._label_n[index_m]
+        held_out = np.isin(index_m, recipe.held_m)
+        n_k = np.bincount(label_m[~held_out], minlength=len(self.classes))
+        module.head.weigh_classes(torch.as_tensor(n_k), recipe.class_weight)
 
-    def _labelled(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the cells with a known type, and its code."""
-        self._own_cells()  # its error comes first
-        index = labelled_cells(self._label_n, self.labels_key, self.classes)
-        return index, self._label_n[index]
+        head_epochs = recipe.head_epochs
+        if head_epochs is None:
+            head_epochs = max_epochs if recipe.freeze_encoder and recipe.chooses else 0
+        is_all = recipe.freeze_encoder and head_epochs == 0
+        from_probe = is_all or not self.is_trained_
+        z_md = self._map_cells(module.embed, None, index_m) if from_probe or head_epochs != 0 else None
+        if from_probe:
+            module.head.start_from_probe(torch.as_tensor(z_md[~held_out]), label_m[~held_out])
+            self.is_trained_ = True  # already usable, should the rest be interrupted
 
-    def _kept_aside(self, label_n: np.ndarray, validation_size: float) -> np.ndarray:
-        """The validation split, the same one as long as the cells and its size are: training goes on after training."""
-        if self._split is None or self._split[0] != validation_size:
-            self._split = validation_size, validation_cells(label_n, validation_size)
-        return self._split[1]
+        if head_epochs != 0:
+            embedded = cells.beside(label=label_m, embedding=z_md)
+            yield self._phase(module.head, embedded, held_out, "head_", head_epochs, {"lr": recipe.lr_head})
+        if not recipe.freeze_encoder:
+            rates = {"lr": recipe.lr_head, "lr_factor": {"encoder.": recipe.lr_encoder / recipe.lr_head}}
+            with adapted(module.encoder, recipe.adapt):
+                yield self._phase(module, cells.beside(label=label_m), held_out, "", max_epochs, rates)
 
-    def _finish(
-        self, index: np.ndarray | None = None, label_n: np.ndarray | None = None, refused_share: float = 0.0
-    ) -> None:
-        """Calibrate by cells that were not trained on, if there are, and find the cells' mean; also when interrupted."""
-        if not self.is_trained_:
+    def _phase(
+        self,
+        module: Head | CellClassifierModule,
+        cells: Cells,
+        held_out: np.ndarray,
+        prefix: str,
+        max_epochs: int | None,
+        plan: dict[str, Any],
+    ) -> Phase:
+        """One stage of training, at whose end the state that is best on the cells held out is back, if there are any."""
+        index, prefix = np.flatnonzero(held_out), self._recipe.prefix + prefix
+        held = cells.take(index).beside(**{name: values[index] for name, values in cells.extra.items()})
+        best = [BestMacroF1(module, held, self._recipe.patience, prefix)] if len(index) else []
+        return Phase(module, cells, self.training, max_epochs, prefix, callbacks=best, val_idx=index, plan=plan)
+
+    def _run(self, recipe: Recipe, max_epochs: int | None, fit_options: dict[str, Any]) -> None:
+        """Train by a recipe; calibrated and usable afterwards, also when it is interrupted."""
+        self._recipe, was_trained = recipe, self.is_trained_
+        try:
+            super().train(max_epochs, **fit_options)
+        except (KeyboardInterrupt, SystemExit):
+            self._finish()
+            raise
+        except Exception:
+            self.is_trained_ = was_trained
+            raise
+        self._finish()
+
+    def _finish(self) -> None:
+        """Calibrate by the cells that were not trained on, if there are any, and find the mean embedding of all."""
+        if not self.is_trained_:  # interrupted before there was a probe
             return
-        if index is not None and len(index):
+        held_m = self._recipe.held_m
+        if len(held_m):
             self.module.calibrate(temperature=1, threshold=0)
-            logit_nk = torch.as_tensor(self._map_cells(self.module.logits, None, index))
-            self.module.calibrate(*calibration(logit_nk, label_n, refused_share))
+            logit_mk = torch.as_tensor(self._map_cells(self.module.logits, None, held_m))
+            self.module.calibrate(*calibration(logit_mk, self._label_n[held_m], self._recipe.refused_share))
         total_d = torch.zeros_like(self.module.center_d, device="cpu")
         for minibatch in self._loader(self._own_cells()):
             with torch.no_grad():
                 total_d += self.module.embed(minibatch).sum(dim=0).cpu()
         self.module.center_d.copy_(total_d / self._own_cells().n_cells)
+
+    def _labelled(self) -> np.ndarray:
+        """Positions of the cells with a known type, (m,)."""
+        self._own_cells()  # its error comes first
+        return labelled_cells(self._label_n, self.labels_key, self.classes)
+
+    def _held_out(self, known_m: np.ndarray, validation_size: float) -> np.ndarray:
+        """Those of the labelled cells in the validation split, which stays the same when training goes on."""
+        if self._split is None or self._split[0] != validation_size:
+            self._split = validation_size, validation_cells(self._label_n[known_m], validation_size)
+        return known_m[self._split[1]]
+
+    def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
+        super()._attach(adata, min_coverage=min_coverage)
+        self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
+        self._split = None

@@ -42,7 +42,7 @@ ClassWeight = Literal["balanced", "squared"]
 
 
 class Head(SSLModule):
-    """Standardises embeddings, which stand for ``"X"`` in its minibatches, and tells the types apart.
+    """Standardises embeddings and classifies them; trained alone, it finds them as ``"embedding"`` in its minibatches.
 
     A linear map and, where there are hidden layers, a network that adds to it and starts at 0.
     """
@@ -65,7 +65,7 @@ class Head(SSLModule):
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """The embedding as it is given."""
-        return cells["X"]
+        return cells["embedding"]
 
     def standardize(self, z_nd: Tensor) -> None:
         """Take the mean and sd of these embeddings."""
@@ -95,8 +95,8 @@ class Head(SSLModule):
         return self.linear(z_nd) if self.mlp is None else self.linear(z_nd) + self.mlp(z_nd)
 
     def logits(self, cells: dict[str, Tensor]) -> Tensor:
-        """Of a minibatch whose ``"X"`` is the embedding, (n, k)."""
-        return self.classify(cells["X"])
+        """Before calibration, (n, k)."""
+        return self.classify(self.embed(cells))
 
     def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy, cells weighed by their class."""
