@@ -51,6 +51,12 @@ def fit(model_class, adata, *, seed=0, max_epochs=2, setup=None, **options):
     return model
 
 
+def training_cells(model):
+    """The cells of the last phase of a training, with what the method puts beside them."""
+    *_, last = model.phases()
+    return last.cells
+
+
 def method_of(model_class):
     return next(method for method, found in METHODS.items() if found is model_class)
 

@@ -3,19 +3,20 @@
 import copy
 import logging
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
-from scvi.train import TrainRunner
+from scvi.train import Trainer
 
 
 def registered_names(registry: dict[str, Any]) -> list[str]:
@@ -59,45 +60,53 @@ def release(model_class: type[BaseModelClass], adata: Any) -> None:
             del model_class._per_instance_manager_store[model_id]
 
 
-def train_runner(model: BaseModelClass, **kwargs: Any) -> TrainRunner:
-    """scvi-tools' runner, made without lightning's lines on devices and tips."""
+class Where(NamedTuple):
+    """Accelerator and devices as lightning wants them, and torch's device."""
+
+    accelerator: str
+    devices: int | list[int] | str
+    device: torch.device
+
+
+def resolve_devices(accelerator: str, devices: int | list[int] | str) -> Where:
+    """Where scvi-tools would train."""
+    return Where(*parse_device_args(accelerator, devices, return_device="torch"))
+
+
+def trainer(where: Where, **kwargs: Any) -> Trainer:
+    """scvi-tools' trainer, made without lightning's lines on devices and tips."""
     with _quiet():
         try:
-            return TrainRunner(model, **kwargs)
+            return Trainer(accelerator=where.accelerator, devices=where.devices, **kwargs)
         except MisconfigurationException as error:
             raise ValueError(f"training cannot run like this: {error}") from error
 
 
-def run(runner: TrainRunner) -> bool:
-    """Train; ``False`` when the user interrupted.
+def run(
+    trainer: Trainer, plan: LightningModule, datamodule: LightningDataModule, *, ckpt_path: str | Path | None
+) -> BaseException | None:
+    """Train; what ended the training before its time, an interruption or an error, or ``None``.
 
     Lightning answers Ctrl-C by ignoring further ones and by ``sys.exit(1)``, which would end a script and leave the
-    model in train mode without its history. Here the signal handler comes back and the caller decides.
+    model in train mode without its history, and SIGTERM by an exit that reports success. Here the signal handler comes
+    back and the caller decides.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if in_main_thread else None
     try:
-        with _quiet(), _without_prints(type(runner).__module__):
-            runner()
-    except (KeyboardInterrupt, SystemExit):
-        if not runner.trainer.interrupted:
-            raise
-        return False
+        with _quiet():
+            trainer.fit(plan, datamodule, ckpt_path=ckpt_path)
+    except SIGTERMException:
+        return SystemExit(128 + signal.SIGTERM)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        by_user = isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt)
+        return KeyboardInterrupt() if by_user else stop
+    except Exception as error:  # noqa: BLE001 - the caller raises it, once the model is in order
+        return error
     finally:
         if in_main_thread:
             signal.signal(signal.SIGINT, handler)
-    return True
-
-
-@contextmanager
-def _without_prints(module: str) -> Iterator[None]:
-    """scvi-tools prints a line, with a NameError in it, for every exception, which it raises all the same."""
-    names = vars(sys.modules[module])
-    names["print"] = lambda *args, **kwargs: None
-    try:
-        yield
-    finally:
-        names.pop("print", None)
+    return None
 
 
 @contextmanager

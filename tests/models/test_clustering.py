@@ -52,14 +52,6 @@ class InterruptAt(Callback):
             raise KeyboardInterrupt
 
 
-class InterruptPretraining(InterruptAt):
-    """Put into the fit of the autoencoder, which takes no callbacks of the user's."""
-
-    def into(self, monkeypatch):
-        fit_module = models.clustering.base.fit
-        monkeypatch.setattr(models.clustering.base, "fit", lambda *a, **k: fit_module(*a, **k, callbacks=[self]))
-
-
 # clusters
 
 
@@ -158,39 +150,6 @@ def test_the_autoencoder_is_trained_once_and_max_epochs_bounds_both_phases(model
     assert (n_pretrained(model), len(model.history["train_loss"])) == (3, 3)
     model.train(2, **QUICK)
     assert (n_pretrained(model), len(model.history["train_loss"])) == (3, 5)
-
-
-def test_interrupted_pretraining_goes_on_after_loading(model_class, counts, tmp_path, monkeypatch):
-    model = build(model_class, counts)
-    with monkeypatch.context() as patched:
-        InterruptPretraining(2).into(patched)
-        with pytest.raises(KeyboardInterrupt):
-            model.train(5, **QUICK)
-    assert not model.module.clustering
-    assert n_pretrained(model) == 2
-    model.save(tmp_path / "model")
-    loaded = model_class.load(tmp_path / "model", counts)
-    before = loaded.module.autoencoder.encoder[0].weight.clone()
-    torch.testing.assert_close(before, model.module.autoencoder.encoder[0].weight)
-    loaded.train(5, **QUICK)
-    assert n_pretrained(loaded) == 5
-    assert loaded.module.clustering
-    assert np.isfinite(loaded.predict(soft=True)).all()
-
-
-def test_interrupted_clustering_goes_on_after_loading(model_class, counts, tmp_path):
-    model = build(model_class, counts)
-    with pytest.raises(KeyboardInterrupt):
-        model.train(5, callbacks=[InterruptAt(2)], **QUICK)
-    assert model.module.clustering
-    model.save(tmp_path / "model")
-    loaded = model_class.load(tmp_path / "model", counts)
-    for name, tensor in model.module.state_dict().items():
-        assert torch.equal(loaded.module.state_dict()[name], tensor), name
-    np.testing.assert_array_equal(loaded.predict(soft=True), model.predict(soft=True))
-    loaded.train(2, **QUICK)
-    assert n_pretrained(loaded) == 5
-    assert len(loaded.history["train_loss"]) == 4
 
 
 def test_phases_after_loading_are_those_without_loading(model_class, counts, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from small_models import QUICK, SMALL, TARGETS, assert_unchanged, build, fit, method_of
+from small_models import QUICK, SMALL, TARGETS, assert_unchanged, build, fit, method_of, training_cells
 
 from sc_ssl.tl import embed
 
@@ -85,7 +85,7 @@ def test_untrained_model_embeds_nothing(model_class, counts):
 
 def test_every_trainable_parameter_gets_a_gradient(model_class, counts):
     model = fit(model_class, counts)
-    training_cells = model._training_cells(max_epochs=1)
+    training_cells = training_cells(model)
     model.module.train()
     model.module.zero_grad()
     losses = [sum(model.module.loss_terms(minibatch).values()) for minibatch in model._loader(training_cells, None, 40)]
@@ -99,7 +99,7 @@ def test_every_trainable_parameter_gets_a_gradient(model_class, counts):
 
 
 def test_loss_terms_are_finite_scalars(trained):
-    minibatch = next(iter(trained._loader(trained._training_cells(max_epochs=1), None, 40)))
+    minibatch = next(iter(trained._loader(training_cells(trained), None, 40)))
     for term in trained.module.loss_terms(minibatch).values():
         assert term.shape == ()
         assert torch.isfinite(term)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from small_models import training_cells
 
 from sc_ssl import models
 from sc_ssl.models import BYOL, DrugResponse
@@ -91,7 +92,7 @@ def test_loss_is_of_z_scores_over_measured_pairs(screen):
     adata, drugs = screen
     adata.obsm["ln_ic50"].iloc[::3, 1] = np.nan
     model = fit(adata, drugs, max_epochs=2)
-    cells = next(iter(model._loader(model._training_cells(), None, 40)))
+    cells = next(iter(model._loader(training_cells(model), None, 40)))
     values = adata.obsm["ln_ic50"]
     z = ((values - values.mean()) / values.std(ddof=0)).to_numpy()[:40]
     with torch.no_grad():

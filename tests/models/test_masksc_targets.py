@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from small_masksc import QUICK, build, fit, fit_teacher, normalized, patches_of
 
+from small_models import training_cells
+
 from sc_ssl.data import CellLoader
 from sc_ssl.models.masksc.model import MaskSC
 from sc_ssl.models.masksc.targets import diffusion_components
@@ -68,8 +70,8 @@ def test_place_is_a_unit_vector_and_the_components_lie_beside_it(counts):
 def test_leading_components_lie_beside_the_place_at_half_its_length(counts):
     model = fit(counts, n_neighbors=9, n_components=25)
     components = (normalized(model) @ model.module.frozen.loading_gc).numpy()[:, :20]
-    found = model._training_cells().extra["target"]
-    place = fit(counts, n_neighbors=9, n_components=25, target="diffusion")._training_cells().extra["target"]
+    found = training_cells(model).extra["target"]
+    place = training_cells(fit(counts, n_neighbors=9, n_components=25, target="diffusion")).extra["target"]
     np.testing.assert_allclose(found[:, :50], place, atol=1e-5)
     lengths = np.sqrt((components**2).sum(axis=1).mean())
     np.testing.assert_allclose(found[:, 50:], components / lengths * 0.5 * 50**0.5, rtol=1e-4, atol=1e-5)
@@ -78,7 +80,7 @@ def test_leading_components_lie_beside_the_place_at_half_its_length(counts):
 def test_diffusion_targets_are_places_in_the_graph_of_the_components(counts):
     model = fit(counts, n_neighbors=9, target="diffusion")
     components = (normalized(model) @ model.module.frozen.loading_gc).numpy()
-    found = model._training_cells().extra["target"]
+    found = training_cells(model).extra["target"]
     np.testing.assert_allclose(found, diffusion_components(components, 9, 50) * 50**0.5, atol=1e-5)
     np.testing.assert_allclose(np.mean(found**2), 1, atol=1e-4)
 
@@ -87,7 +89,7 @@ def test_above_a_number_of_cells_evenly_spread_ones_are_trained_on(counts, monke
     monkeypatch.setattr("sc_ssl.models.masksc.model.MAX_GRAPH_CELLS", 50)
     monkeypatch.setattr("sc_ssl.models.masksc.model.MAX_CELLS", 40)
     model = fit(counts)
-    cells = model._training_cells()
+    cells = training_cells(model)
     assert cells.n_cells == 50
     index = np.unique(np.linspace(0, 119, 50).astype(int))
     np.testing.assert_array_equal(cells.rows(np.arange(50)).toarray(), counts.X[index].toarray())

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_models import training_cells
 
 from sc_ssl import models
 from sc_ssl.metrics import pearson
@@ -136,14 +137,14 @@ def test_cells_are_read_with_the_batches_of_the_encoder(cite, tmp_path):
 def test_every_parameter_that_is_trained_gets_a_gradient(cite):
     model = build(cite, encoder=pretrained(BYOL, cite.copy()))
     model.module.train()
-    model.module.loss_terms(next(iter(model._loader(model._training_cells(), None, 40))))["mse"].backward()
+    model.module.loss_terms(next(iter(model._loader(training_cells(model), None, 40))))["mse"].backward()
     assert not [name for name, p in model.module.named_parameters() if p.requires_grad and p.grad is None]
 
 
 def test_loss_is_of_z_scores_and_leaves_out_what_was_not_measured(cite):
     cite.obsm["protein"].iloc[::3, 1] = np.nan
     model = fit(cite, max_epochs=3)
-    cells = next(iter(model._loader(model._training_cells(), None, 40)))
+    cells = next(iter(model._loader(training_cells(model), None, 40)))
     target = cite.obsm["protein"].to_numpy()[:40]
     z = (target - np.nanmean(cite.obsm["protein"], axis=0)) / np.nanstd(cite.obsm["protein"], axis=0)
     with torch.no_grad():
@@ -156,7 +157,7 @@ def test_arrays_get_names_and_order_follows_the_names(cite):
     model = fit(cite, max_epochs=1)
     loaded = ModalityRegressor.load_query(model, cite)
     cite.obsm["protein"] = cite.obsm["protein"].iloc[:, ::-1]
-    values = loaded._training_cells().extra["modality"]
+    values = training_cells(loaded).extra["modality"]
     np.testing.assert_allclose(values[:, ::-1], cite.obsm["protein"], rtol=1e-5)
     cite.obsm["protein"] = cite.obsm["protein"].to_numpy()
     assert list(fit(cite, max_epochs=1).get_prediction().columns) == [f"protein_{i}" for i in range(5)]

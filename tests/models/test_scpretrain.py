@@ -13,6 +13,8 @@ from small_studies import QUICK, build, studies
 from torch import nn
 from torch.nn import functional as F
 
+from small_models import training_cells
+
 from sc_ssl.data import CellLoader
 from sc_ssl.models.scpretrain.model import ScPretrain
 from sc_ssl.models.scpretrain.pseudo_labels import agreement, cluster_entropy, kmeans_labels, label_cells
@@ -90,7 +92,7 @@ def test_loss_is_the_cross_entropy_of_each_cells_own_heads(build_counts, task_we
     model = build(build_counts(n_batches=2), batch_key="donor", task_weight=task_weight)
     label_cells(model, on_latent=False)
     module = model.module.eval()
-    minibatch = next(iter(model._loader(model._training_cells(), None, 50)))
+    minibatch = next(iter(model._loader(training_cells(model), None, 50)))
     h = torch.sigmoid(module.encoder(module.normalize(minibatch)))
     expected = 0.0
     for i in range(50):
@@ -187,7 +189,7 @@ def test_data_sets_are_drawn_as_often_as_the_exponent_says(build_counts, exponen
     counts = build_counts(100)
     counts.obs["study"] = pd.Categorical(["small"] * 20 + ["large"] * 80)
     model = build(counts, batch_key="study", sampling_exponent=exponent)
-    loader = CellLoader(model._training_cells(), np.arange(100), 100, shuffle=True)
+    loader = CellLoader(training_cells(model), np.arange(100), 100, shuffle=True)
     drawn = torch.cat([minibatch["cell"] for _ in range(20) for minibatch in loader])
     assert (drawn < 20).float().mean().item() == pytest.approx(share, abs=0.01)
     n = torch.bincount(drawn, minlength=100)[:20]

@@ -7,6 +7,8 @@ import torch
 from scipy import sparse
 from small_studies import QUICK, SMALL, studies
 
+from small_models import training_cells
+
 from sc_ssl.data import GeneVocabulary
 from sc_ssl.models.scpretrain.model import ScPretrain
 from sc_ssl.tl import embed
@@ -37,7 +39,7 @@ def test_a_gene_that_a_data_set_did_not_measure_is_no_zero_and_gets_no_gradient(
     sd = logged.std() if scale == "zscore" else 1
     np.testing.assert_allclose(x[:120, gene], (logged - logged.mean()) / sd, atol=1e-3)
     model.module.zero_grad()
-    cells = next(iter(model._loader(model._training_cells(), np.arange(120, 180))))
+    cells = next(iter(model._loader(training_cells(model), np.arange(120, 180))))
     model.module.loss_terms(cells)["cross_entropy"].backward()
     assert (model.module.encoder.weight.grad[:, gene] == 0).all()
     assert (model.module.encoder.weight.grad[:, model.var_names.index("GENE40")] != 0).any()

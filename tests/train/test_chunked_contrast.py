@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from small_models import training_cells
+
 from sc_ssl import models
 from sc_ssl.train import ChunkedContrastPlan, divide, divided_backward, end_to_end
 from sc_ssl.train import chunked_contrast as chunked
@@ -33,7 +35,7 @@ def celllm(build_counts):
     counts.obs.loc[counts.obs_names[4], "tumour"] = None
     model = build(counts, **SMALL, dropout_rate=0.1, thinning_rate=0.5, malignancy_key="tumour")
     module = model.module.double().train()
-    cells = next(iter(model._loader(model._training_cells())))
+    cells = next(iter(model._loader(training_cells(model))))
     return module, {name: value.double() if value.is_floating_point() else value for name, value in cells.items()}
 
 

@@ -18,17 +18,15 @@ from sc_ssl.nn import MLP, CountDecoder, CountParameters, LogNormalize
 from sc_ssl.train import seeded
 from sc_ssl.views import GeneMasking, GenePrograms, OneProgram, ProgramToRegulator, RandomGenes
 
-from .base import SSLModel, SSLModule, TrainingDefaults, positions
+from .base import Phase, SSLModel, SSLModule, TrainingDefaults, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     import pandas as pd
     from anndata import AnnData
-
-    from sc_ssl.data import Cells
 
 
 MASKS = ("random_genes", "gene_programs", "one_program", "program_to_regulator")
@@ -318,11 +316,10 @@ class MaskedAutoencoder(SSLModel):
         with seeded(random_state):
             return self._map_cells(function, adata, indices, batch_size)
 
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """The model's cells, of batches that the decoder knows."""
-        cells = super()._training_cells(**fit_options)
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """One, on cells of batches that the decoder knows."""
         self._check_batches(self._adata, "it cannot be trained on them, only embed")
-        return cells
+        yield from super().phases(max_epochs)
 
     def _check_batches(
         self, adata: AnnData | None, verdict: str, indices: Sequence[int] | np.ndarray | None = None

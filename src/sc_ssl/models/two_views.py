@@ -26,10 +26,10 @@ from sc_ssl.views import (
     ProgramDropout,
 )
 
-from .base import SSLModel, SSLModule
+from .base import Phase, SSLModel, SSLModule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sc_ssl.nn import LogNormalize
 
@@ -67,14 +67,14 @@ class JointEmbeddingModel(SSLModel):
 
     module: JointEmbeddingModule
 
-    def train(self, max_epochs: int | None = None, *, callbacks: Iterable[Callback] = (), **options: Any) -> None:
-        """Train with the arguments that all models take; the history also gets ``embedding_spread`` and ``effective_rank``.
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """One, watched for collapse.
 
-        The first is the mean standard deviation of the embedding's dimensions at length 1 (at most about
-        ``1 / sqrt(n_latent)``), the second the exponential of the entropy of its singular values (1 to ``n_latent``).
-        Where all cells come to the same point the log says so.
+        The history also gets ``embedding_spread`` and ``effective_rank``. The first is the mean standard deviation of the
+        embedding's dimensions at length 1 (at most about ``1 / sqrt(n_latent)``), the second the exponential of the
+        entropy of its singular values (1 to ``n_latent``). Where all cells come to the same point a warning is logged.
         """
-        super().train(max_epochs, callbacks=[*callbacks, CollapseWatch(self)], **options)
+        yield Phase(self.module, self._own_cells(), self.training, max_epochs, callbacks=[CollapseWatch(self)])
 
     def _parts(
         self,

@@ -12,7 +12,7 @@ from sc_ssl.models import METHODS, ScPretrain
 from sc_ssl.models.base import SSLModel
 
 from ._cells import registered
-from ._model_folder import goes_on, load_unfinished, save, train
+from ._model_folder import check_folder, train
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,21 +68,17 @@ def train_encoder(
     pretrain: bool,
 ) -> SSLModel:
     """A model of the cells of both data sets, which are its batches, trained or not."""
-    unfinished = goes_on(save_model, use="model")
+    check_folder(save_model, use="model")
     model_class = METHODS[name]
     said = logger.warning if cells.n_vars < FEW_GENES else logger.info
     said("Training %s on %d genes of both data sets.", "an encoder" if pretrain else "from scratch", cells.n_vars)
     with registered(model_class, cells, batch_key=DATASET):
-        if unfinished:
-            encoder = load_unfinished(model_class, save_model, cells, call)
-        else:
-            species = {"species": cells.uns.get(SPECIES)} if name == "scpretrain" else {}
-            encoder = model_class(cells, **species)
+        species = {"species": cells.uns.get(SPECIES)} if name == "scpretrain" else {}
+        encoder = model_class(cells, **species)
         if not pretrain:
             encoder.is_trained_ = True  # as it was asked for
             return encoder
         train(encoder, save_model, call, **options)
     if save_model is not None:
-        save(encoder, save_model, overwrite=unfinished)
         logger.info("The encoder is in %s; with it as model= it is not trained again.", save_model)
     return encoder

@@ -22,7 +22,7 @@ from sc_ssl.pp import select_genes
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, find, known_genes, private_cells, registered
-from ._model_folder import describe_call, goes_on, load_unfinished, save, train
+from ._model_folder import check_folder, describe_call, train
 from ._record import record, write
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
@@ -88,7 +88,7 @@ def embed(
         More arguments of the model's ``train``, for example ``{"enable_progress_bar": False}``.
     save_model
         Folder to save the trained model to, for later ``method=folder``. When training is interrupted (Ctrl-C), the
-        unfinished model is saved there, and the same call goes on from it.
+        checkpoints are there, and the same call goes on from them.
     pretrained
         Take the encoder that comes with the package (for ``method="scpretrain"``) instead of training one: human symbols
         or Ensembl ids, or mouse symbols, in seconds. ``"human"`` or ``"mouse"`` says the species where the names of the
@@ -134,7 +134,7 @@ def embed(
         input = trained.setup_arguments["input"] if trained else input
         check_cells(adata, min_cells=1 if trained else MIN_CELLS)
         source = find(adata, layer, input, chosen=trained is None)
-        unfinished = goes_on(save_model, use="method", trains=trained is None)
+        check_folder(save_model, use="method", trains=trained is None)
         if trained is not None:
             model, embedding = trained, _embed_query(trained, adata, source, batch_key)
         else:
@@ -147,8 +147,7 @@ def embed(
             options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
             call = describe_call(model_kwargs, random_state, options)
             with registered(model_class, cells, input, batch_key):
-                model = load_unfinished(model_class, save_model, cells, call) if unfinished else None
-                model = model or model_class(cells, **model_kwargs)
+                model = model_class(cells, **model_kwargs)
                 train(model, save_model, call, **options)
                 embedding = model.get_latent_representation()
     names = {model_class: name for name, model_class in METHODS.items()}
@@ -160,8 +159,6 @@ def embed(
         }
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
-    if save_model is not None:
-        save(model, save_model, overwrite=unfinished)
     proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
     return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
 

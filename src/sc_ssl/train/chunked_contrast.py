@@ -178,9 +178,17 @@ class ChunkedContrastPlan(SSLTrainingPlan):
         if self.trainer.precision == "16-mixed":
             raise ValueError("the divided minibatch is trained with precision '32' or 'bf16-mixed', found '16-mixed'.")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep how far ``"auto"`` has halved."""
+        checkpoint["micro_batch_size"] = self.micro_batch_size
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.micro_batch_size = checkpoint["micro_batch_size"]
+
     def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> None:
         """One optimiser step on one minibatch."""
-        # from the random state, which a training that goes on takes up: the noise is then that of the same step
+        # from the random state, which a training that is resumed takes up: the noise is then that of the same step
         seed = int(torch.randint(2**62, ()))
         terms = self._backward(cells, seed)
         self._add_terms(terms, "train", len(cells["batch"]))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 
@@ -25,10 +22,6 @@ def warmup_cosine(step: int, *, n_steps: int, warmup_rate: float) -> float:
 
 #: names of parameters that weight decay leaves alone, beside biases and norms
 UNDECAYED = ("position", "token")
-#: seconds between the states that an interrupted training goes on from; they are taken where an epoch starts
-SNAPSHOT_SECONDS = 10.0
-#: or, where it costs less, this many times what the last one took
-SNAPSHOT_PAUSE = 50
 
 
 class SSLTrainingPlan(LightningModule):
@@ -55,15 +48,6 @@ class SSLTrainingPlan(LightningModule):
         What the rate is multiplied by for parameters whose name starts so, for example ``{"encoder.": 0.1}``.
     prefix
         Put before every name in the history, for a model that trains in phases.
-    resume
-        A :attr:`snapshot` of an interrupted training, to go on as if it had not been.
-
-    Attributes
-    ----------
-    snapshot
-        All that the rest of the training depends on, as it was where a recent epoch started.
-    n_earlier
-        Epochs before this run.
     """
 
     def __init__(
@@ -77,7 +61,6 @@ class SSLTrainingPlan(LightningModule):
         warmup_rate: float = 0.0,
         lr_factor: Mapping[str, float] | None = None,
         prefix: str = "",
-        resume: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if schedule not in ("cosine", "constant"):
@@ -90,40 +73,12 @@ class SSLTrainingPlan(LightningModule):
         self.warmup_rate = warmup_rate
         self.lr_factor = dict(lr_factor or {})
         self.prefix = prefix
-        self.snapshot = resume
-        self.n_earlier = int(resume["n_epochs"]) if resume else 0
-        self._resume = resume
-        self._snapshot_time, self._snapshot_pause = -math.inf, 0.0
-        self._n_steps = 0
         self._totals: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
         self._n_cells = {"train": 0, "validation": 0}
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs that are complete."""
-        return self.n_earlier + int(self.current_epoch)
 
     def on_fit_start(self) -> None:
         """Back to train mode: scvi-tools leaves a trained or loaded module in eval mode, and lightning keeps that."""
         self.module.train()
-
-    def on_train_start(self) -> None:
-        """Take up the random numbers and the early stopping of an interrupted training where they were."""
-        if self._resume is None:
-            return
-        torch.set_rng_state(self._resume["random_state"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(self._resume["device_random_state"], self.device)
-        for callback, state in zip(self._stoppers(), self._resume["early_stopping"], strict=True):
-            callback.load_state_dict(copy.deepcopy(state))
-
-    def on_train_epoch_start(self) -> None:
-        """Keep what an interrupted training needs, as often as it costs next to nothing."""
-        start = time.monotonic()
-        if start - self._snapshot_time >= self._snapshot_pause:
-            self.snapshot = self._take_snapshot()
-            self._snapshot_time = time.monotonic()
-            self._snapshot_pause = min(SNAPSHOT_SECONDS, SNAPSHOT_PAUSE * (self._snapshot_time - start))
 
     def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One minibatch."""
@@ -171,32 +126,10 @@ class SSLTrainingPlan(LightningModule):
         )
         schedule = _constant
         if self.schedule == "cosine":
-            self._n_steps = self._resume["n_steps"] if self._resume else int(self.trainer.estimated_stepping_batches)
-            schedule = partial(warmup_cosine, n_steps=self._n_steps, warmup_rate=self.warmup_rate)
+            n_steps = int(self.trainer.estimated_stepping_batches)
+            schedule = partial(warmup_cosine, n_steps=n_steps, warmup_rate=self.warmup_rate)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
-        if self._resume:
-            optimizer.load_state_dict(copy.deepcopy(self._resume["optimizer"]))
-            scheduler.load_state_dict(self._resume["scheduler"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _take_snapshot(self) -> dict[str, Any]:
-        on_gpu = self.device.type == "cuda"
-        (optimizer,), (scheduler,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
-        return copy.deepcopy(
-            {
-                "n_epochs": self.n_epochs,
-                "n_steps": self._n_steps,
-                "module": self.module.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.scheduler.state_dict(),
-                "random_state": torch.get_rng_state(),
-                "device_random_state": torch.cuda.get_rng_state(self.device) if on_gpu else None,
-                "early_stopping": [callback.state_dict() for callback in self._stoppers()],
-            }
-        )
-
-    def _stoppers(self) -> list[EarlyStopping]:
-        return [callback for callback in self.trainer.callbacks if isinstance(callback, EarlyStopping)]
 
     def _add_terms(self, terms: dict[str, Tensor], split: str, n_cells: int) -> Tensor:
         """Add a minibatch to the epoch's means, on the device: to log every step costs more than a small step."""

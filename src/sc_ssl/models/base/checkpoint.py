@@ -1,108 +1,170 @@
-"""A training that was interrupted, kept so that it can be finished."""
+"""Checkpoints of a training, from which the same call goes on after Ctrl-C, SIGTERM or ``kill -9``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
+from lightning.pytorch import callbacks
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from sc_ssl._logging import logger
 
 from .storage import UNFINISHED
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
+    from lightning.pytorch import LightningModule, Trainer
 
-    from sc_ssl.data import CellDataModule
-    from sc_ssl.train import SSLTrainingPlan
-
-    from .model import SSLModel
-    from .module import SSLModule
+#: where Lightning's checkpoint holds what it does not keep by itself
+OWN = "sc_ssl"
 
 
-@dataclass(frozen=True)
-class Unfinished:
-    """What the rest of an interrupted training depends on.
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, and reads tensors and plain values only: no code in it is run."""
 
-    Attributes
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write beside the file and put it in its place: a process that is killed leaves the earlier one."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".tmp")
+        torch.save(checkpoint, beside)
+        os.replace(beside, path)
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read onto the CPU."""
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever torch raises of a file that is none of its own, or cut off
+            raise ValueError(f"{path} is damaged: {error}; remove it to train from the start.") from error
+
+
+class PhaseCheckpoint(callbacks.Checkpoint):
+    """Lightning's checkpoint of one phase of a training, written where an epoch ends.
+
+    Lightning keeps weights, optimiser, schedule, epochs and the state of callbacks. Beside them stand the random state,
+    the history, the cells held out, and the settings: with other ones it is another training. A phase that has ended
+    leaves its weights, so that a training in several phases is not trained from its first one again.
+
+    Parameters
     ----------
-    asked
-        The settings of the training, as JSON: with other ones it is another training.
-    snapshot
-        The state to go on from; see :class:`~sc_ssl.train.SSLTrainingPlan`.
-    held_out
-        Positions of the validation cells.
-    curves
-        The history up to the snapshot.
+    folder
+        The folder that the user named.
+    name
+        Of the phase.
+    settings
+        What makes it this training, as plain data.
+    seconds
+        Shortest time between two checkpoints; 0 writes one an epoch.
     """
 
-    asked: str
-    snapshot: dict[str, Any]
-    held_out: Tensor
-    curves: dict[str, list[float]]
+    def __init__(self, folder: str | Path, name: str, settings: dict[str, Any], *, seconds: float) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / UNFINISHED / f"{name}.ckpt"
+        self.settings = json.loads(json.dumps(settings, default=str))
+        self.seconds = seconds
+        self._io = SafeCheckpointIO()
+        self._saved: dict[str, Any] | None = None
 
-    @classmethod
-    def of(
-        cls,
-        plan: SSLTrainingPlan,
-        datamodule: CellDataModule,
-        asked: dict[str, Any],
-        earlier: dict[str, list[float]],
-        later: dict[str, list[float]],
-    ) -> Self:
-        """What is left of a run, whose curves came after the earlier ones."""
-        n_kept = plan.snapshot["n_epochs"] - plan.n_earlier
-        curves = join(earlier, {name: values[:n_kept] for name, values in later.items()})
-        return cls(_text(asked), plan.snapshot, torch.as_tensor(datamodule.val_idx), curves)
+    def read(self, *, restart: bool) -> dict[str, Any] | None:
+        """What the file holds beside Lightning's own, if there is one; an error when it is of another training.
 
-    @property
-    def n_epochs(self) -> int:
-        """Epochs that need not be trained again."""
-        return int(self.snapshot["n_epochs"])
+        With ``restart`` a phase that has ended is forgotten.
+        """
+        if not self.path.is_file():
+            return None
+        self._saved = self._io.load_checkpoint(self.path)
+        if restart and self._saved[OWN]["finished"]:
+            self._saved = None
+            return None
+        theirs = self._saved[OWN]["settings"]
+        differing = [
+            f"{name} ({theirs.get(name)} there, {self.settings.get(name)} here)"
+            for name in sorted(theirs.keys() | self.settings.keys())
+            if theirs.get(name) != self.settings.get(name)
+        ]
+        if differing:
+            raise ValueError(
+                f"{self.folder} holds an unfinished training that differs in {', '.join(differing)}; repeat the call that "
+                "was interrupted to finish it, or take another folder."
+            )
+        return self._saved[OWN]
 
-    def is_what_was(self, asked: dict[str, Any]) -> bool:
-        """Whether this is the training with these settings."""
-        return self.asked == _text(asked)
+    def attach(self, trainer: Trainer, history: dict[str, list[float]], held_out: np.ndarray) -> None:
+        """Follow a training whose model has this history, and which holds out these cells."""
+        self._history, self._held_out = history, torch.as_tensor(held_out)
+        self._time = time.monotonic()
+        trainer.callbacks.append(self)  # Lightning calls checkpoints after all other callbacks
 
-    def restore(self, model: SSLModel, module: SSLModule) -> None:
-        """Bring back weights and history; the rest is the training plan's."""
-        module.load_state_dict(self.snapshot["module"])
-        model.history_ = to_history(self.curves)
+    def restore(self, module: torch.nn.Module) -> None:
+        """Bring back the weights of a phase that has ended, and the random state after it."""
+        prefix = "module."
+        module.load_state_dict({name.removeprefix(prefix): t for name, t in self._saved["state_dict"].items()})
+        _set_random_state(self._saved[OWN])
 
-    def save(self, folder: str | Path) -> None:
-        """Write beside the model."""
-        torch.save(asdict(self), Path(folder) / UNFINISHED)
+    def finish(self, module: torch.nn.Module, history: dict[str, list[float]]) -> None:
+        """Keep the weights of a phase that has ended, in place of all that going on would need."""
+        state = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+        own = {"finished": True, "settings": self.settings, "history": history, **_random_state()}
+        self._io.save_checkpoint({"state_dict": state, OWN: own}, self.path)
 
-    @classmethod
-    def load(cls, folder: str | Path) -> Self | None:
-        """Read what is beside a saved model, if there is anything; tensors and plain values only."""
-        path = Path(folder) / UNFINISHED
-        return cls(**torch.load(path, map_location="cpu", weights_only=True)) if path.exists() else None
+    def on_train_start(self, trainer: Trainer, plan: LightningModule) -> None:
+        """Take up random numbers, and a stop that was decided, where they were."""
+        if self._saved is not None:
+            saved = self._saved.pop(OWN)
+            _set_random_state(saved)
+            trainer.should_stop = saved["should_stop"]
+            logger.info(
+                "Going on with the training that was interrupted, at epoch %d of %d.",
+                trainer.current_epoch + 1,
+                trainer.max_epochs,
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
+        """Write, when the last time is long enough ago."""
+        # one answer for all processes: writing is a step that they take together
+        if trainer.strategy.broadcast(time.monotonic() - self._time >= self.seconds):
+            trainer.save_checkpoint(self.path)
+            self._time = time.monotonic()
+
+    def on_save_checkpoint(self, trainer: Trainer, plan: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not keep."""
+        checkpoint[OWN] = {
+            "finished": False,
+            "settings": self.settings,
+            "history": join(self._history, curves(trainer)),
+            "held_out": self._held_out,
+            "should_stop": trainer.should_stop,
+            **_random_state(),
+        }
 
 
-def _text(asked: dict[str, Any]) -> str:
-    return json.dumps(asked, sort_keys=True, default=str)
+def curves(trainer: Trainer) -> dict[str, list[float]]:
+    """The curves of a run, name → a value an epoch; those of an epoch that ends now are not all with the logger yet."""
+    logged = getattr(trainer.logger, "history", None) or {}  # another logger than scvi-tools' keeps none
+    found = {name: frame[name].astype(float).tolist() for name, frame in logged.items()}
+    if not trainer.training:
+        return found
+    missing = [n for n in trainer.callback_metrics if n not in logged or trainer.current_epoch not in logged[n].index]
+    return join(found, {name: [float(trainer.callback_metrics[name])] for name in missing})
 
 
-History = dict[str, pd.DataFrame]
-
-
-def to_history(curves: Mapping[str, Sequence[float]]) -> History:
-    """Data frames from lists."""
-    return {
-        name: pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"), dtype=float)
-        for name, values in curves.items()
-    }
-
-
-def to_lists(history: Mapping[str, pd.DataFrame] | None, n_epochs: int | None = None) -> dict[str, list[float]]:
-    """Lists from data frames, of the first epochs or of all."""
-    return {name: frame[name].tolist()[:n_epochs] for name, frame in (history or {}).items()}
-
-
-def join(earlier: Mapping[str, Sequence[float]], later: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+def join(earlier: dict[str, list[float]], later: dict[str, list[float]]) -> dict[str, list[float]]:
     """One curve after the other, name by name."""
     return {name: [*earlier.get(name, ()), *later.get(name, ())] for name in dict.fromkeys([*earlier, *later])}
+
+
+def _set_random_state(saved: dict[str, Any]) -> None:
+    """Torch's random numbers go on from a saved state."""
+    torch.set_rng_state(saved["random_state"])
+    for device, state in enumerate(saved["device_random_states"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, device)
+
+
+def _random_state() -> dict[str, Any]:
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"random_state": torch.get_rng_state(), "device_random_states": devices}

@@ -1,7 +1,8 @@
-"""Training one module of a model, once or phase by phase."""
+"""Training one module on some cells: a phase of a model's training."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,27 +10,27 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from sc_ssl import _compat
-from sc_ssl._logging import logger
 from sc_ssl.data import CellDataModule, CellLoader, Cells
 from sc_ssl.train import ChunkedContrastPlan, SSLTrainingPlan
 
-from .checkpoint import Unfinished, join, to_history, to_lists
-from .module import ContrastModule
+from .checkpoint import PhaseCheckpoint, SafeCheckpointIO, curves, join
+from .module import ContrastModule, SSLModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     import numpy as np
     from lightning.pytorch import Callback
-    from scvi.train import TrainRunner
+    from scvi.train import Trainer
 
-    from .model import SSLModel
-    from .module import SSLModule
+#: shortest time in seconds between two checkpoints
+CHECKPOINT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """How a method trains when nothing is said: epochs for up to ``full_cells`` cells, fewer in proportion above."""
+    """A method's own settings of training: epochs for up to ``full_cells`` cells, fewer in proportion above."""
 
     max_epochs: int
     batch_size: int
@@ -46,13 +47,88 @@ class TrainingDefaults:
         return max(wanted, -(-self.min_steps // steps_per_epoch), 1)
 
 
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """One training run: which module, on which cells, with which defaults.
+
+    Most models have one phase; MaskSC may train a teacher first, ScDeepCluster trains its autoencoder.
+
+    Attributes
+    ----------
+    module
+        What is trained: the model's module or a part of it.
+    cells
+        What it is trained on.
+    defaults
+        Settings where the user gives none.
+    max_epochs
+        Epochs; by default those of ``defaults``.
+    prefix
+        Put before the names of the phase's curves in the history; also tells its checkpoint from those of other phases.
+    callbacks
+        Lightning callbacks of the method.
+    val_idx
+        Positions of the cells held out; by default drawn, as many as the user asks for.
+    plan
+        Settings of the training plan beside those of ``defaults``.
+    takes_options
+        Whether the batch size, callbacks, … that the user passes to ``train`` are for this phase, or only where to train.
+    """
+
+    module: SSLModule
+    cells: Cells
+    defaults: TrainingDefaults
+    max_epochs: int | None = None
+    prefix: str = ""
+    callbacks: Sequence[Callback] = ()
+    val_idx: np.ndarray | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    takes_options: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of its checkpoint."""
+        return self.prefix.rstrip("_") or "model"
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What happened in a phase.
+
+    Attributes
+    ----------
+    history
+        The curves of the model, those of this phase at their end.
+    n_epochs
+        Epochs of this run that are complete.
+    error
+        What ended it before its time: ``KeyboardInterrupt``, ``SystemExit`` or an error; ``None`` when it is finished.
+    device
+        Where it was trained.
+    trainer
+        scvi-tools' trainer; ``None`` when the phase had ended in an earlier process.
+    train_idx, val_idx
+        Positions of the cells trained on and held out.
+    """
+
+    history: dict[str, list[float]]
+    n_epochs: int
+    error: BaseException | None
+    device: torch.device
+    trainer: Trainer | None = None
+    train_idx: np.ndarray | None = None
+    val_idx: np.ndarray | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """By the user or the system, not by an error."""
+        return isinstance(self.error, KeyboardInterrupt | SystemExit)
+
+
 def fit(
-    model: SSLModel,
-    module: SSLModule,
-    defaults: TrainingDefaults,
+    phase: Phase,
     *,
-    cells: Cells,
-    max_epochs: int | None = None,
+    history: dict[str, list[float]],
     batch_size: int | None = None,
     micro_batch_size: int | Literal["auto"] | None = None,
     validation_size: float | None = None,
@@ -61,72 +137,104 @@ def fit(
     devices: int | list[int] | str = "auto",
     plan_kwargs: dict[str, Any] | None = None,
     callbacks: Iterable[Callback] = (),
-    prefix: str = "",
-    val_idx: np.ndarray | None = None,
-    resumable: bool = True,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    restart: bool = False,
     **trainer_kwargs: Any,
-) -> None:
-    """Train a module on the model's cells; a model in phases calls it once a phase.
+) -> Fitted:
+    """Train the module of a phase, from its checkpoint on where there is one, and report what happened.
 
-    An interrupted training that was asked for in the same words is finished instead, unless it is not ``resumable``.
-    The cells held out are drawn, or those at the positions ``val_idx``.
+    ``history`` has the model's curves so far. With ``restart`` a phase that has ended already is trained once more.
     """
-    check_options(devices, max_epochs, batch_size)
-    batch_size = defaults.batch_size if batch_size is None else batch_size
-    micro_batch_size = defaults.micro_batch_size if micro_batch_size is None else micro_batch_size
-    _check_micro_batch(module, micro_batch_size, batch_size)
-    if validation_size is None:
-        validation_size = 0.1 if early_stopping else 0.0
-    plan_options = defaults.plan | (plan_kwargs or {})
-    asked = {"prefix": prefix, "n_cells": cells.n_cells, "max_epochs": max_epochs, "batch_size": batch_size}
-    asked |= {"validation_size": validation_size, "early_stopping": early_stopping, "plan": plan_options}
-    asked |= {"micro_batch_size": micro_batch_size}
-    unfinished = model.unfinished if model.unfinished is not None and model.unfinished.is_what_was(asked) else None
+    settings = {
+        "n_cells": phase.cells.n_cells,
+        "n_genes": phase.cells.n_genes,
+        "max_epochs": phase.max_epochs,
+        "batch_size": phase.defaults.batch_size if batch_size is None else batch_size,
+        "micro_batch_size": phase.defaults.micro_batch_size if micro_batch_size is None else micro_batch_size,
+        "validation_size": (0.1 if early_stopping else 0.0) if validation_size is None else validation_size,
+        "early_stopping": early_stopping,
+        "plan": phase.defaults.plan | dict(phase.plan) | (plan_kwargs or {}),
+    }
+    _check_micro_batch(phase.module, settings["micro_batch_size"], settings["batch_size"])
+    where = _compat.resolve_devices(accelerator, devices)
+    checkpoint = saved = None
+    if checkpoint_dir is not None:
+        checkpoint = PhaseCheckpoint(checkpoint_dir, phase.name, settings, seconds=checkpoint_seconds)
+        saved = checkpoint.read(restart=restart)
+    if saved is not None:
+        history = saved["history"]
+        if saved["finished"]:
+            return _restored(phase.module, checkpoint, history, where.device)
     datamodule = CellDataModule(
-        cells,
-        batch_size,
-        validation_size=validation_size,
-        normalize=None if module.reads_counts else module.normalize,
-        val_idx=unfinished.held_out.numpy() if unfinished else val_idx,
+        phase.cells,
+        settings["batch_size"],
+        validation_size=settings["validation_size"],
+        normalize=None if phase.module.reads_counts else phase.module.normalize,
+        val_idx=phase.val_idx if saved is None else saved["held_out"].numpy(),
     )
-    if early_stopping:
-        trainer_kwargs = {"early_stopping_monitor": f"{prefix}validation_loss"} | trainer_kwargs
-    if datamodule.n_val:
-        trainer_kwargs = {"check_val_every_n_epoch": 1} | trainer_kwargs
-    clip = trainer_kwargs.pop("gradient_clip_val", defaults.gradient_clip_val)
-    plan_options = plan_options | {"prefix": prefix, "resume": unfinished.snapshot if unfinished else None}
+    trainer_kwargs = {"early_stopping": early_stopping, "callbacks": [*phase.callbacks, *callbacks]} | trainer_kwargs
+    plan, trainer = _plan_and_trainer(phase, datamodule, settings, where, trainer_kwargs)
+    if checkpoint is not None:
+        checkpoint.attach(trainer, history, datamodule.val_idx)
+    error = _compat.run(trainer, plan, datamodule, ckpt_path=None if saved is None else checkpoint.path)
+    fitted = Fitted(
+        history=join(history, curves(trainer)),
+        n_epochs=int(trainer.current_epoch),
+        error=error,
+        device=where.device,
+        trainer=trainer,
+        train_idx=datamodule.train_idx,
+        val_idx=datamodule.val_idx,
+    )
+    _end(phase.module, datamodule, fitted)
+    if error is None and checkpoint is not None:
+        checkpoint.finish(phase.module, fitted.history)
+    return fitted
+
+
+def _plan_and_trainer(
+    phase: Phase, datamodule: CellDataModule, settings: dict[str, Any], where: _compat.Where, options: dict[str, Any]
+) -> tuple[SSLTrainingPlan, Trainer]:
+    """The training plan, and scvi-tools' trainer; ``options`` are the trainer's."""
+    clip = options.pop("gradient_clip_val", phase.defaults.gradient_clip_val)
     plan: SSLTrainingPlan
-    if micro_batch_size is None:
-        plan = SSLTrainingPlan(module, **plan_options)
-        trainer_kwargs["gradient_clip_val"] = clip
-    else:  # optimises by itself, so that the trainer must not clip
-        plan = ChunkedContrastPlan(module, micro_batch_size=micro_batch_size, gradient_clip_val=clip, **plan_options)
-    max_epochs = max_epochs or defaults.epochs(datamodule.n_train, datamodule.batch_size)
-    runner = _compat.train_runner(
-        model,
-        training_plan=plan,
-        data_splitter=datamodule,
-        max_epochs=max_epochs - (unfinished.n_epochs if unfinished else 0),
-        accelerator=accelerator,
-        devices=devices,
-        early_stopping=early_stopping,
-        callbacks=list(callbacks),
-        **{"benchmark": False, "log_every_n_steps": 1} | trainer_kwargs,
+    if settings["micro_batch_size"] is None:
+        plan = SSLTrainingPlan(phase.module, prefix=phase.prefix, **settings["plan"])
+        options["gradient_clip_val"] = clip
+    else:  # it optimises by itself, so that the trainer must not clip
+        divided = {"micro_batch_size": settings["micro_batch_size"], "gradient_clip_val": clip}
+        plan = ChunkedContrastPlan(phase.module, prefix=phase.prefix, **divided, **settings["plan"])
+    if settings["early_stopping"]:
+        options = {"early_stopping_monitor": f"{phase.prefix}validation_loss"} | options
+    if datamodule.n_val:
+        options = {"check_val_every_n_epoch": 1} | options
+    options["plugins"] = [SafeCheckpointIO(), *(options.get("plugins") or ())]
+    trainer = _compat.trainer(
+        where,
+        max_epochs=phase.max_epochs or phase.defaults.epochs(datamodule.n_train, datamodule.batch_size),
+        **{"benchmark": False, "log_every_n_steps": 1} | options,
     )
-    if unfinished:
-        logger.info(
-            "Going on with the training that was interrupted, at epoch %d of %d.", unfinished.n_epochs + 1, max_epochs
-        )
-        unfinished.restore(model, module)
-    _run(model, module, runner, datamodule, asked if resumable else None)
+    return plan, trainer
 
 
-def check_options(devices: Any = "auto", max_epochs: int | None = None, batch_size: int | None = None) -> None:
-    """An error for a number of epochs or cells that no training has."""
-    if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-        raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
-    if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):
-        raise ValueError(f"max_epochs is at least 1 and batch_size 2, found {max_epochs} and {batch_size}.")
+def _end(module: SSLModule, datamodule: CellDataModule, fitted: Fitted) -> None:
+    """Lightning has moved the module to the CPU; unless there was an error it is brought to what embeds best."""
+    module.to(fitted.device)
+    if fitted.error is None or fitted.interrupted:
+        loader = CellLoader(datamodule.cells, datamodule.train_idx, datamodule.batch_size, device=fitted.device)
+        with torch.no_grad():
+            module.after_fit(loader)
+    module.eval()
+
+
+def _restored(
+    module: SSLModule, checkpoint: PhaseCheckpoint, history: dict[str, list[float]], device: torch.device
+) -> Fitted:
+    """A phase that ended before: its weights, and the random numbers that came after it."""
+    checkpoint.restore(module)
+    module.to(device).eval()
+    return Fitted(history, n_epochs=0, error=None, device=device)
 
 
 def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, batch_size: int) -> None:
@@ -145,37 +253,9 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
         )
 
 
-def _run(
-    model: SSLModel, module: SSLModule, runner: TrainRunner, datamodule: CellDataModule, asked: dict[str, Any] | None
-) -> None:
-    """Train, and leave the model in order however that ends."""
-    earlier, was_trained = to_lists(model.history_), model.is_trained_
-    model.is_trained_, model.unfinished = False, None  # the runner then leaves the joining of histories to us
-    finished = None
-    try:
-        finished = _compat.run(runner)
-    finally:
-        later, plan = to_lists(model.history_), runner.training_plan
-        model.history_ = to_history(join(earlier, later))
-        if not finished:  # lightning has moved the module, and only it, back to the CPU
-            model.to_device("cpu")
-            if plan.snapshot is not None and asked is not None:
-                model.unfinished = Unfinished.of(plan, datamodule, asked, earlier, later)
-        with torch.no_grad():
-            module.after_fit(
-                CellLoader(datamodule.cells, datamodule.train_idx, datamodule.batch_size, device=model.device)
-            )
-        model.module.eval()
-        # an earlier phase trains a part of the model, which embeds nothing yet; after an error nothing is trained
-        usable = finished or (finished is not None and plan.n_epochs > 0)
-        model.is_trained_ = was_trained or (module is model.module and usable)
-    if not finished:
-        logger.warning(
-            "Training was interrupted after %d epochs; the model is %s, and train() %s.",
-            plan.n_epochs,
-            "usable as it is" if model.is_trained_ else "not usable yet",
-            f"with the same arguments goes on at epoch {plan.snapshot['n_epochs'] + 1}"
-            if model.unfinished is not None
-            else "trains on from its best or last state",
-        )
-        raise KeyboardInterrupt
+def check_options(devices: Any = "auto", max_epochs: int | None = None, batch_size: int | None = None) -> None:
+    """An error for a number of epochs or cells that no training has."""
+    if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+        raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
+    if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):
+        raise ValueError(f"max_epochs is at least 1 and batch_size 2, found {max_epochs} and {batch_size}.")

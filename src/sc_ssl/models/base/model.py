@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField, NumericalObsField
 from scvi.model.base import BaseModelClass
 
 from sc_ssl import _compat
+from sc_ssl._logging import logger
 from sc_ssl.data import (
     MIN_COVERAGE,
     CellLoader,
@@ -25,12 +28,11 @@ from sc_ssl.data import (
 )
 from sc_ssl.nn import LogNormalize
 
-from .checkpoint import Unfinished, to_history, to_lists
-from .fit import TrainingDefaults, check_options, fit
-from .storage import read_config, read_tensors, write_model
+from .fit import CHECKPOINT_SECONDS, Fitted, Phase, TrainingDefaults, check_options, fit
+from .storage import has_model, read_config, read_tensors, write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -60,8 +62,6 @@ class SSLModel(BaseModelClass):
     #: smallest share of the model's genes that cells must have for it to be trained on them
     own_coverage: float = 1.0
     training: TrainingDefaults
-    #: a training that was interrupted and can be finished
-    unfinished: Unfinished | None = None
 
     def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
         super().__init__(adata, registry)
@@ -130,6 +130,11 @@ class SSLModel(BaseModelClass):
         return _compat.registered_names(self._names_registry)
 
     @property
+    def n_cells(self) -> int:
+        """Number of the model's own cells."""
+        return self._own_cells().n_cells
+
+    @property
     def setup_arguments(self) -> dict[str, Any]:
         """The layer and keys under which the model's cells were registered."""
         return _compat.setup_arguments(self.registry_)
@@ -146,13 +151,16 @@ class SSLModel(BaseModelClass):
         devices: int | list[int] | str = "auto",
         plan_kwargs: dict[str, Any] | None = None,
         callbacks: Iterable[Callback] = (),
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
         **trainer_kwargs: Any,
     ) -> None:
         """Train on the registered cells; a second call goes on from the first.
 
-        Ctrl-C raises ``KeyboardInterrupt`` and leaves a model that is usable as it is. The same call once more, also
-        after saving and loading, then finishes the training: it goes back by some seconds, to where an epoch started,
-        and ends bit for bit (on the CPU) where it would have without the interruption.
+        Ctrl-C raises ``KeyboardInterrupt`` and leaves a model that is usable as it is. With ``checkpoint_dir`` the same
+        call once more, in the same process or in a new one, finishes a training that was interrupted by Ctrl-C, SIGTERM or
+        ``kill -9``: it goes on from the last checkpoint and ends bit for bit (on the CPU) where it would have without the
+        interruption.
 
         Parameters
         ----------
@@ -164,7 +172,7 @@ class SSLModel(BaseModelClass):
             Cells whose graph is in memory at a time, for methods that compare the embeddings of all cells of a
             minibatch: the gradient is that of the whole, at a third more time
             (:class:`~sc_ssl.train.ChunkedContrastPlan`). Noise is drawn part by part, so that another size gives another
-            result, as another seed does. ``"auto"`` divides only when the device says that its memory is full, which a
+            result, as another seed does. ``"auto"`` divides only when the device reports that its memory is full, which a
             GPU does and a CPU seldom: there, give a number.
         validation_size
             Share of the cells held out, in [0, 1); 0.1 with early stopping, else 0.
@@ -176,27 +184,70 @@ class SSLModel(BaseModelClass):
             For :class:`~sc_ssl.train.SSLTrainingPlan`: ``lr``, ``weight_decay``, ``schedule``, ….
         callbacks
             Lightning callbacks.
+        checkpoint_dir
+            Folder for checkpoints, which is made; :meth:`save` into the same folder replaces them by the finished model.
+        checkpoint_seconds
+            Shortest time between two checkpoints, which are written where an epoch ends, ≥ 0: what an interruption loses
+            is at most this or one epoch, whichever is longer.
         **trainer_kwargs
             For scvi-tools' ``Trainer``: ``enable_progress_bar``, ``early_stopping_patience``, ``precision``, ….
+
+        Raises
+        ------
+        FileExistsError
+            ``checkpoint_dir`` holds a finished model.
+        ValueError
+            Settings out of range; checkpoints of another training in ``checkpoint_dir``.
         """
         check_options(devices, max_epochs, batch_size)
-        where: dict[str, Any] = {"accelerator": accelerator, "devices": devices}
-        shown = {name: trainer_kwargs[name] for name in ("enable_progress_bar",) if name in trainer_kwargs}
-        fit(
-            self,
-            self.module,
-            self.training,
-            cells=self._training_cells(max_epochs=max_epochs, **where, **shown),
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            micro_batch_size=micro_batch_size,
-            validation_size=validation_size,
-            early_stopping=early_stopping,
-            plan_kwargs=plan_kwargs,
-            callbacks=callbacks,
-            **where,
+        if checkpoint_dir is not None and has_model(checkpoint_dir):
+            raise FileExistsError(f"{checkpoint_dir} holds a finished model; take another folder for checkpoints.")
+        everywhere: dict[str, Any] = {
+            "accelerator": accelerator,
+            "devices": devices,
+            "checkpoint_dir": checkpoint_dir,
+            "checkpoint_seconds": checkpoint_seconds,
+            "restart": self.is_trained_,
+        }
+        everywhere |= {name: trainer_kwargs.pop(name) for name in ("enable_progress_bar",) if name in trainer_kwargs}
+        options = {
+            "batch_size": batch_size,
+            "micro_batch_size": micro_batch_size,
+            "validation_size": validation_size,
+            "early_stopping": early_stopping,
+            "plan_kwargs": plan_kwargs,
+            "callbacks": callbacks,
             **trainer_kwargs,
-        )
+        }
+        with closing(self.phases(max_epochs)) as phases:  # its last words too when a phase is interrupted
+            for phase in phases:
+                fitted = fit(
+                    phase, history=to_lists(self.history_), **everywhere, **(options if phase.takes_options else {})
+                )
+                self._take(phase, fitted)
+
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """What :meth:`train` runs, in order; what stands after a ``yield`` happens once that phase is trained."""
+        yield Phase(self.module, self._own_cells(), self.training, max_epochs)
+
+    def _take(self, phase: Phase, fitted: Fitted) -> None:
+        """Write what happened in a phase into the model; its error, or its interruption, is raised here."""
+        self.to_device(fitted.device)
+        self.module.eval()
+        self.history_ = to_history(fitted.history)
+        self.trainer = fitted.trainer
+        self.train_indices, self.validation_indices = fitted.train_idx, fitted.val_idx
+        # an earlier phase trains a part of the model, which embeds nothing yet; after an error nothing is trained
+        usable = fitted.error is None or (fitted.interrupted and fitted.n_epochs > 0)
+        self.is_trained_ = self.is_trained_ or (usable and phase.module is self.module)
+        if fitted.interrupted:
+            logger.warning(
+                "Training was interrupted after %d epochs; the model is %s.",
+                fitted.n_epochs,
+                "usable as it is" if self.is_trained_ else "not usable yet",
+            )
+        if fitted.error is not None:
+            raise fitted.error
 
     def get_latent_representation(
         self,
@@ -226,11 +277,9 @@ class SSLModel(BaseModelClass):
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
         """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data.
 
-        Of an interrupted training ``unfinished.pt`` keeps what :meth:`train` needs to finish it.
+        Checkpoints of its training in the folder are removed: it has ended.
         """
         write_model(dir_path, self.configuration(), self.module.state_dict(), overwrite=overwrite)
-        if self.unfinished is not None:
-            self.unfinished.save(dir_path)
 
     @classmethod
     def load(
@@ -252,7 +301,6 @@ class SSLModel(BaseModelClass):
         if config["class"] != cls.__name__:
             raise ValueError(f"{dir_path} holds a {config['class']}, not a {cls.__name__}; use {config['class']}.load.")
         model = restored(config, read_tensors(dir_path))
-        model.unfinished = Unfinished.load(dir_path)
         model.to_device(_compat.torch_device(accelerator, device))
         if adata is not None:
             model._attach(adata, min_coverage=cls.own_coverage)
@@ -279,10 +327,6 @@ class SSLModel(BaseModelClass):
             model = cls.load(source)
         model._attach(adata, min_coverage=min_coverage)
         return model
-
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """What the method trains on; a method in phases runs the earlier ones here, with these options of `fit`."""
-        return self._own_cells()
 
     def specification(self) -> dict[str, Any]:
         """What :func:`rebuilt` needs to build an equal model without cells: class, registry and constructor arguments."""
@@ -412,3 +456,16 @@ def positions(n_cells: int, indices: Sequence[int] | np.ndarray | None) -> np.nd
     if indices is None:
         return index
     return index[np.asarray(indices)] if len(indices) else index[:0]
+
+
+def to_history(curves: Mapping[str, Sequence[float]]) -> dict[str, pd.DataFrame]:
+    """Loss curves as scvi-tools keeps them: name → data frame of one column, one row an epoch."""
+    return {
+        name: pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"), dtype=float)
+        for name, values in curves.items()
+    }
+
+
+def to_lists(history: Mapping[str, pd.DataFrame] | None) -> dict[str, list[float]]:
+    """The same as lists."""
+    return {name: frame[name].tolist() for name, frame in (history or {}).items()}

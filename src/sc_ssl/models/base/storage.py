@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +16,51 @@ from torch import Tensor
 
 FORMAT = 1
 TENSORS, CONFIG = "model.safetensors", "model.json"
-#: what is left to train of a model whose training was interrupted
-UNFINISHED = "unfinished.pt"
+#: folder with the checkpoints of a training that has not ended
+UNFINISHED = "unfinished"
 
 
 def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor], *, overwrite: bool) -> None:
-    """Write both files; the tensors last, so that a folder with tensors is complete."""
+    """Write both files, the tensors last, so that a folder with tensors is complete; its training is finished then."""
     folder = Path(folder)
     if not overwrite:
         check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (TENSORS, UNFINISHED):
-        (folder / name).unlink(missing_ok=True)
-    (folder / CONFIG).write_text(json.dumps({"format": FORMAT, **config}, default=_encode, indent=1))
+    (folder / TENSORS).unlink(missing_ok=True)
+    beside = folder / f"{CONFIG}.tmp"
+    beside.write_text(json.dumps({"format": FORMAT, **config}, default=_encode, indent=1))
+    os.replace(beside, folder / CONFIG)
     # cloned: safetensors stores no tensor under two names, and a MaskSC and its teachers have the same patches
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / TENSORS)
+    beside = folder / f"{TENSORS}.tmp"
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, beside)
+    os.replace(beside, folder / TENSORS)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def has_unfinished(folder: str | Path) -> bool:
-    """Whether a model is saved there whose training was interrupted."""
-    return (Path(folder) / UNFINISHED).is_file()
+    """Whether checkpoints of a training that was interrupted are there, and no finished model."""
+    return (Path(folder) / UNFINISHED).is_dir() and not has_model(folder)
+
+
+def has_model(folder: str | Path) -> bool:
+    """Whether a finished model is there."""
+    return (Path(folder) / TENSORS).is_file()
 
 
 def check_free(folder: str | Path) -> None:
-    """Refuse to write over something."""
-    if Path(folder).exists():
+    """Refuse to write over something else than the checkpoints of a training."""
+    if Path(folder).exists() and not has_unfinished(folder):
         raise FileExistsError(f"{folder} exists already; choose another folder, or remove or overwrite it.")
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
     """Read ``model.json``."""
     path = Path(folder) / CONFIG
+    if has_unfinished(folder):
+        raise FileNotFoundError(
+            f"{folder} holds a training that was interrupted and no finished model; repeat the call that was interrupted: it "
+            "goes on from there."
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no saved model: {CONFIG} is missing; give a folder made by save().")
     try:

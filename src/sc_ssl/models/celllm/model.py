@@ -11,7 +11,7 @@ import torch
 
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
-from sc_ssl.models.base import SSLModel, TrainingDefaults
+from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults
 from sc_ssl.nn import MLP, Transformer
 
 from .inputs import GeneTable, ValueEmbedding, Values, given_genes, start_loadings
@@ -19,6 +19,8 @@ from .malignancy import MALIGNANT, malignancy_labels, warn_of_batches
 from .module import CellLMModule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anndata import AnnData
 
     from sc_ssl.data import Cells
@@ -310,8 +312,8 @@ class CellLM(SSLModel):
         head = module.malignancy
         return self._map_cells(lambda cells: torch.sigmoid(head(module.embed(cells))), adata, None, batch_size).ravel()
 
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """The model's cells, with what is known of their malignancy; long cells are spoken of."""
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """One, on the model's cells with what is known of their malignancy; long cells are logged."""
         cells, params = self._own_cells(), self.plain_init_params()
         length_n, max_genes = _lengths(cells), self.module.max_training_genes
         self._tell_cut(length_n, self._adata)
@@ -324,10 +326,10 @@ class CellLM(SSLModel):
                 self._adata.obs_names[length_n.argmax()],
                 length_n.max(),
             )
-        if params["malignancy_key"] is None:
-            return cells
-        y_n = malignancy_labels(self._adata, params["malignancy_key"], params["malignant_category"])
-        return cells.beside(**{MALIGNANT: y_n})
+        if params["malignancy_key"] is not None:
+            y_n = malignancy_labels(self._adata, params["malignancy_key"], params["malignant_category"])
+            cells = cells.beside(**{MALIGNANT: y_n})
+        yield Phase(self.module, cells, self.training, max_epochs)
 
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
         """Read cells; those without expressed genes are named."""

@@ -18,16 +18,14 @@ from sc_ssl._logging import logger
 from sc_ssl._threads import threads_kept
 from sc_ssl.data import nearest_cells
 from sc_ssl.losses import count_nll
-from sc_ssl.models.base import SSLModel, SSLModule, TrainingDefaults, fit
+from sc_ssl.models.base import Phase, SSLModel, SSLModule, TrainingDefaults
 from sc_ssl.nn import MLP, CountDecoder
 from sc_ssl.views import gaussian_noise
 
 from .callback import ClusterWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from lightning.pytorch import Callback
+    from collections.abc import Iterator, Sequence
 
     from sc_ssl.data import Cells
     from sc_ssl.nn import LogNormalize
@@ -124,6 +122,7 @@ class ClusteringModel(SSLModel):
 
     module: ClusteringModule
     pretraining: TrainingDefaults
+    _tolerance: float = 0.02
 
     def __init__(self, adata: AnnData | None, registry: dict[str, Any] | None, *, pretrain_epochs: int) -> None:
         super().__init__(adata, registry)
@@ -146,7 +145,6 @@ class ClusteringModel(SSLModel):
         max_epochs: int | None = None,
         *,
         tolerance: float = 0.02,
-        callbacks: Iterable[Callback] = (),
         **options: Any,
     ) -> None:
         """Train the autoencoder, then the clusters; a second call goes on where the first one ended.
@@ -163,12 +161,11 @@ class ClusteringModel(SSLModel):
             Epochs of the second phase, and at most as many of the first; by default the method's own.
         tolerance
             How far that silhouette may fall, absolute, ≥ 0; ``math.inf`` lets the second phase run on, as the papers do.
-        callbacks
-            Lightning callbacks, for the second phase.
         **options
-            As of the other models: ``batch_size``, ``accelerator``, ``plan_kwargs``, …, for the second phase.
+            As of the other models: ``batch_size``, ``accelerator``, ``callbacks``, …, for the second phase.
         """
-        super().train(max_epochs, callbacks=[ClusterWatch(self, tolerance=tolerance), *callbacks], **options)
+        self._tolerance = tolerance
+        super().train(max_epochs, **options)
 
     def predict(
         self,
@@ -245,22 +242,19 @@ class ClusteringModel(SSLModel):
             zero_ridge_weight=zero_ridge_weight,
         )
 
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """Train the autoencoder as far as that is not done, and find the first centres."""
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """The autoencoder, until it is trained; then the clusters, from the first centres on."""
         cells = self._own_cells()
-        max_epochs = fit_options.pop("max_epochs")
-        if self.module.clustering:
-            return cells
-        n_epochs = self.pretraining.epochs(cells.n_cells, min(self.pretraining.batch_size, cells.n_cells))
-        n_done = 0 if self.unfinished else len((self.history_ or {}).get("pretrain_train_loss", ()))
-        n_left = min(n_epochs, max_epochs or n_epochs) - n_done
-        if n_left > 0:
+        if not self.module.clustering:
             logger.info("Training the autoencoder.")
-            options = fit_options | {"max_epochs": n_left, "prefix": "pretrain_"}
-            fit(self, self.module.autoencoder, self.pretraining, cells=cells, **options)
-        self._find_centers()
-        logger.info("Training %d clusters.", self.n_clusters)
-        return cells
+            epochs = self.pretraining.epochs(cells.n_cells, min(self.pretraining.batch_size, cells.n_cells))
+            n_epochs = min(epochs, max_epochs or epochs)
+            autoencoder = self.module.autoencoder
+            yield Phase(autoencoder, cells, self.pretraining, n_epochs, prefix="pretrain_", takes_options=False)
+            self._find_centers()
+            logger.info("Training %d clusters.", self.n_clusters)
+        watch = ClusterWatch(self, tolerance=self._tolerance)
+        yield Phase(self.module, cells, self.training, max_epochs, callbacks=[watch])
 
     def _find_centers(self) -> None:
         z_nd = self._map_cells(self.module.embed, None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -52,14 +52,28 @@ class ClusterWatch(Callback):
             raise ValueError(f"tolerance is at least 0, found {tolerance}.")
         self.model = model
         self.min_change, self.n_epochs, self.tolerance = min_change, n_epochs, tolerance
+        self._labels: list[np.ndarray] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a training that is resumed needs: the cells sampled, recent clusters, the best state; plain values."""
+        silhouette, best = self._best
+        labels = [torch.as_tensor(label_n) for label_n in self._labels]
+        return {"sample": torch.as_tensor(self._sample), "labels": labels, "silhouette": silhouette, "best": best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it up."""
+        self._sample, self._labels = state["sample"].numpy(), [label_n.numpy() for label_n in state["labels"]]
+        self._best = state["silhouette"], state["best"]
 
     def on_train_start(self, trainer: Trainer, plan: LightningModule) -> None:
         """Lay out the space, and look at the clusters as they are before any step."""
-        n_cells = self.model._own_cells().n_cells
-        self._sample = torch.randperm(n_cells)[:N_SAMPLED].sort().values.numpy()
+        resumed = bool(self._labels)
+        if not resumed:
+            self._sample = torch.randperm(self.model.n_cells)[:N_SAMPLED].sort().values.numpy()
         self._distance_mm = _cosine_distances(self.model._map_cells(self.model.module.normalize, None, self._sample))
-        self._labels = [self._look()]
-        self._best = self._silhouette(), self._state()
+        if not resumed:
+            self._labels = [self._look()]
+            self._best = self._silhouette(), self._state()
 
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Look again; stop when nothing moves any more, go back when the clusters fall apart."""

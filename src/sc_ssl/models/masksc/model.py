@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sc_ssl._checks import check_choice
-from sc_ssl.models.base import SSLModel, TrainingDefaults, positions
+from sc_ssl._logging import logger
+from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, positions
 from sc_ssl.nn import Transformer
 
 from .decoders import BottleneckDecoder, MaskedDecoder
@@ -25,7 +26,7 @@ from .targets import (
     build_teacher,
     check_teacher,
     graph_position,
-    train_teacher,
+    teacher_phase,
 )
 
 if TYPE_CHECKING:
@@ -281,22 +282,31 @@ class MaskSC(SSLModel):
         height = max(h for h in range(1, int(patch_size**0.5) + 1) if patch_size % h == 0)
         return height, patch_size // height
 
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """Prepare what is predicted: fit the frozen encoder, and find each cell's place in the neighbour graph."""
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """The teacher where there is one to train, then the masked model on the features that it predicts."""
         cells, frozen = self._own_cells(), self.module.frozen
         if isinstance(frozen, FrozenComponents) and not frozen.loading_gc.any():
             frozen.fit(torch.cat([x_ng.cpu() for x_ng in self._normalized(cells.spread(MAX_CELLS))]))
         elif isinstance(frozen, FrozenTeacher):
             if not frozen.is_trained:
-                train_teacher(self, frozen, cells, **fit_options)
+                logger.info("Training the contrastive teacher.")
+                with frozen.unfrozen():
+                    yield teacher_phase(frozen, cells, max_epochs)
+                frozen.is_trained.fill_(True)
+                logger.info("Training the masked model.")
             minibatches = self._normalized(cells)
             frozen.fit_scale((x_ng, to_patches(x_ng, self.module.patch_genes_tp)) for x_ng in minibatches)
-        if self.module.target not in OF_THE_GRAPH:
-            return cells
-        cells = cells.spread(MAX_GRAPH_CELLS)
-        components = torch.cat([(x_ng @ frozen.loading_gc).cpu() for x_ng in self._normalized(cells)]).numpy()
+        if self.module.target in OF_THE_GRAPH:
+            cells = cells.spread(MAX_GRAPH_CELLS)
+            cells = cells.beside(target=self._place_in_graph(cells))
+        yield Phase(self.module, cells, self.training, max_epochs)
+
+    def _place_in_graph(self, cells: Cells) -> np.ndarray:
+        """Each cell's place in the neighbour graph and its leading components, (n, c)."""
+        loading_gc = self.module.frozen.loading_gc
+        components = torch.cat([(x_ng @ loading_gc).cpu() for x_ng in self._normalized(cells)]).numpy()
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
-        return cells.beside(target=graph_position(components, n_neighbors, n_leading=self._n_leading))
+        return graph_position(components, n_neighbors, n_leading=self._n_leading)
 
     @torch.no_grad()
     def _normalized(self, cells: Cells) -> Iterator[Tensor]:

@@ -14,9 +14,8 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
-from sc_ssl._logging import logger
 from sc_ssl.data import nearest_cells
-from sc_ssl.models.base import fit
+from sc_ssl.models.base import Phase
 from sc_ssl.models.contrastive_sc import ContrastiveSC, ContrastiveSCModule
 
 from .patches import cross_context
@@ -247,14 +246,9 @@ def build_teacher(
     return FrozenTeacher(contrastive, patch_genes_tp, context, is_trained=given is not None)
 
 
-def train_teacher(
-    model: SSLModel, teacher: FrozenTeacher, cells: Cells, *, max_epochs: int | None, **fit_options: Any
-) -> None:
-    """Train it on the model's cells; the history's names begin with ``teacher_``."""
-    logger.info("Training the contrastive teacher.")
-    epochs = ContrastiveSC.training.epochs(cells.n_cells, ContrastiveSC.training.batch_size)
-    fit_options |= {"max_epochs": min(epochs, max_epochs or epochs), "prefix": "teacher_"}
-    with teacher.unfrozen() as contrastive:
-        fit(model, contrastive, ContrastiveSC.training, cells=cells, **fit_options)
-    teacher.is_trained.fill_(True)
-    logger.info("Training the masked model.")
+def teacher_phase(teacher: FrozenTeacher, cells: Cells, max_epochs: int | None) -> Phase:
+    """The teacher's own training; names in the history begin with ``teacher_``."""
+    training = ContrastiveSC.training
+    epochs = training.epochs(cells.n_cells, training.batch_size)
+    n_epochs = min(epochs, max_epochs or epochs)
+    return Phase(teacher.contrastive, cells, training, n_epochs, prefix="teacher_", takes_options=False)

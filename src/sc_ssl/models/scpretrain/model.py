@@ -14,7 +14,7 @@ from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, MEASURED, SPECIES
 from sc_ssl.data import MIN_COVERAGE, GeneVocabulary
-from sc_ssl.models.base import SSLModel, TrainingDefaults, positions
+from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, positions
 from sc_ssl.nn import MLP
 from sc_ssl.pp import join_studies
 
@@ -31,12 +31,11 @@ from .pseudo_labels import (
 from .scale import pooled_normalizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
-    from lightning.pytorch import Callback
 
     from sc_ssl.data import Cells
 
@@ -252,24 +251,6 @@ class ScPretrain(SSLModel):
         finally:
             _compat.release(cls, cells)
 
-    def train(self, max_epochs: int | None = None, *, callbacks: Iterable[Callback] = (), **options: Any) -> None:
-        """Train in rounds; the cells are clustered anew before each. A second call goes on from the first.
-
-        The history has, for each data set and mean cluster size, ``accuracy_<data set>_<size>``, ``agreement_…``
-        (normalised mutual information of the labels with those of the round before, 0 in the first) and ``entropy_…`` (of the
-        clusters' sizes, as a share of its maximum).
-
-        Parameters
-        ----------
-        max_epochs
-            Times through the cells, by default the method's own.
-        callbacks
-            Lightning callbacks.
-        **options
-            As of the other models: ``batch_size``, ``accelerator``, ``plan_kwargs``, ….
-        """
-        super().train(max_epochs, callbacks=[Recluster(self, every=self.recluster_every), *callbacks], **options)
-
     def get_pseudo_labels(self) -> np.ndarray:
         """The clusters that the model was last trained on: (n, mean sizes), numbered from 0 within each data set."""
         return self.module.label_nj.cpu().numpy()
@@ -311,8 +292,13 @@ class ScPretrain(SSLModel):
         cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
         return map_linearly(self.module, cells, positions(cells.n_cells, indices))
 
-    def _training_cells(self, **_: Any) -> Cells:
-        """The cells with what their labels are looked up by; labels are made for cells that have none yet."""
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """One, in rounds: the cells are clustered once more before each; a second call goes on from the first.
+
+        The history has, for each data set and mean cluster size, ``accuracy_<data set>_<size>``, ``agreement_…``
+        (normalised mutual information of the labels with those of the round before, 0 in the first) and ``entropy_…`` (of the
+        clusters' sizes, as a share of its maximum).
+        """
         cells = self._own_cells()
         if (cells.batch < 0).any():
             raise ValueError(
@@ -325,4 +311,6 @@ class ScPretrain(SSLModel):
             self._labelled = cells
         weight_n = np.bincount(cells.batch)[cells.batch].astype(float) ** (self.sampling_exponent - 1)
         weighted = replace(cells, weight=None if np.ptp(weight_n) == 0 else weight_n)
-        return weighted.beside(cell=np.arange(cells.n_cells))
+        cells = weighted.beside(cell=np.arange(cells.n_cells))
+        recluster = Recluster(self, every=self.recluster_every)
+        yield Phase(self.module, cells, self.training, max_epochs, callbacks=[recluster])

@@ -12,7 +12,7 @@ from torch import nn
 
 from sc_ssl._checks import check_choice, check_share
 from sc_ssl.data import evenly_spread, obsm_values
-from sc_ssl.models.base import TrainingDefaults, positions
+from sc_ssl.models.base import Phase, TrainingDefaults, positions
 from sc_ssl.nn import MLP
 
 from .drug_module import MAX_CELLS, DrugResponseModule, ridge_regression
@@ -20,11 +20,10 @@ from .encoder import OnEncoder, mean_and_sd, specification_of
 from .molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
-    from sc_ssl.data import Cells
     from sc_ssl.models.base import SSLModel
 
     from .molecules import Drugs
@@ -242,8 +241,8 @@ class DrugResponse(OnEncoder):
         names = (self.adata if adata is None else adata).obs_names
         return pd.DataFrame(values, index=names[positions(len(names), indices)], columns=columns)
 
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """The cells with their responses beside them, after the ridge regression of these."""
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """One, on the cells with their responses beside them, after the ridge regression of these."""
         cells = self._own_cells()
         response_nm = self.read_responses(self.adata, self.drug_names, self.response_key).to_numpy(
             np.float32, copy=True
@@ -254,7 +253,7 @@ class DrugResponse(OnEncoder):
         linear_gm, intercept_m = ridge_regression(self._map_cells(self.module.normalize, None, index), z_nm[index])
         self.module.linear_gm.copy_(torch.as_tensor(linear_gm))
         self.module.intercept_m.copy_(torch.as_tensor(intercept_m))
-        return cells.beside(response=response_nm)
+        yield Phase(self.module, cells.beside(response=response_nm), self.training, max_epochs)
 
 
 def _features(drugs: Mapping[str, Any], *, saved: bool) -> torch.Tensor:

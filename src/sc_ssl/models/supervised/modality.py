@@ -11,17 +11,16 @@ from torch import Tensor, nn
 
 from sc_ssl.data import obsm_values
 from sc_ssl.losses import scored_weight, squared_error
-from sc_ssl.models.base import TrainingDefaults, positions
+from sc_ssl.models.base import Phase, TrainingDefaults, positions
 from sc_ssl.nn import MLP
 
 from .encoder import OnEncoder, OnEncoderModule, latent_width, mean_and_sd, specification_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
 
-    from sc_ssl.data import Cells
     from sc_ssl.models.base import SSLModel, SSLModule
 
 
@@ -160,8 +159,8 @@ class ModalityRegressor(OnEncoder):
         names = (self.adata if adata is None else adata).obs_names
         return pd.DataFrame(values, index=names[positions(len(names), indices)], columns=self.protein_names)
 
-    def _training_cells(self, **fit_options: Any) -> Cells:
-        """The cells with what is to be predicted beside them."""
-        cells = self._own_cells()
+    def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
+        """One, on the cells with what is to be predicted beside them."""
         values = obsm_values(self.adata, self.protein_key, self.protein_names)
-        return cells.beside(modality=values.to_numpy(np.float32, copy=True))
+        cells = self._own_cells().beside(modality=values.to_numpy(np.float32, copy=True))
+        yield Phase(self.module, cells, self.training, max_epochs)
