@@ -97,7 +97,7 @@ def test_names_probabilities_and_uncertainty_agree(classifier, cells):
 
 
 def test_temperature_and_threshold_are_those_of_the_validation_cells(classifier, cells):
-    label = classifier._labelled()[1].copy()
+    label = cells.obs["cell_type"].cat.codes.to_numpy(np.int64)
     label[::10] = (label[::10] + 1) % 3  # a tenth is wrong: certainty does not pay
     logits = classifier._map_cells(classifier.module.logits, cells, None)
     t, threshold = calibration(torch.as_tensor(logits), label, 0.1)

@@ -172,6 +172,7 @@ class CellClassifier(OnEncoder):
         classifier._attach(adata, min_coverage=min_coverage * len(known) / len(genes))
         encoder, cells = classifier.module.encoder, classifier._own_cells()
         encoder.load_state_dict(with_new_genes(source, encoder, cells))
+        classifier.module.eval()
         classifier.to_device(source.device)
         return classifier
 
@@ -357,8 +358,8 @@ class CellClassifier(OnEncoder):
         head_epochs = recipe.head_epochs
         if head_epochs is None:
             head_epochs = max_epochs if recipe.freeze_encoder and recipe.chooses else 0
-        is_all = recipe.freeze_encoder and head_epochs == 0
-        from_probe = is_all or not self.is_trained_
+        probe_only = recipe.freeze_encoder and head_epochs == 0
+        from_probe = probe_only or not self.is_trained_
         z_md = self._map_cells(module.embed, None, index_m) if from_probe or head_epochs != 0 else None
         if from_probe:
             module.head.start_from_probe(torch.as_tensor(z_md[~held_out]), label_m[~held_out])

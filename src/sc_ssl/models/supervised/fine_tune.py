@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
@@ -38,7 +38,10 @@ MIN_VALIDATION = 10
 #: and fewer than this, to choose the best state by
 MIN_TO_CHOOSE = 100
 
-NO_CELLS = np.empty(0, dtype=np.int64)
+
+def no_cells() -> np.ndarray:
+    """No positions."""
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +68,8 @@ class Recipe:
     class_weight: ClassWeight | None
     patience: int
     refused_share: float
-    train_m: np.ndarray = NO_CELLS
-    held_m: np.ndarray = NO_CELLS
+    train_m: np.ndarray = field(default_factory=no_cells)
+    held_m: np.ndarray = field(default_factory=no_cells)
     chooses: bool = False
     prefix: str = ""
 
@@ -83,9 +86,10 @@ class Recipe:
             transformer_of(encoder, self.adapt)
 
     def on(
-        self, train_m: np.ndarray, held_m: np.ndarray = NO_CELLS, *, chooses: bool = False, prefix: str = ""
+        self, train_m: np.ndarray, held_m: np.ndarray | None = None, *, chooses: bool = False, prefix: str = ""
     ) -> Self:
         """The same for these cells."""
+        held_m = no_cells() if held_m is None else held_m
         return replace(self, train_m=train_m, held_m=held_m, chooses=chooses, prefix=prefix)
 
 
