@@ -156,8 +156,7 @@ def annotate(
         known, query = _as_read_by(encoder, reference, adata, orthologs, layer)
         types = {"labels_key": labels_key, "unlabeled_category": unlabeled_category}
         classifier = CellClassifier.from_pretrained(encoder, known, **types)
-        if center is None:
-            center = _differ(adata, reference) and adata.n_obs >= MIN_TO_CENTER
+        center = _differ(adata, reference) and adata.n_obs >= MIN_TO_CENTER if center is None else center
         if method in OFF_THE_SHELF:
             proba = _off_the_shelf(classifier, query, method, seed, center=center)
         else:
@@ -176,10 +175,9 @@ def annotate(
         "n_top_genes": None if name is None else n_top_genes,
     }
     classes = np.asarray(classifier.classes, dtype=object)
-    done = record(encoder.var_names, params, classes=classes)
-    if refuse:
-        done["threshold"] = float(classifier.module.threshold)
-    done["seconds"] = time.perf_counter() - start
+    threshold = {"threshold": float(classifier.module.threshold)} if refuse else {}
+    seconds = time.perf_counter() - start
+    done = record(encoder.var_names, params, classes=classes, **threshold, seconds=seconds)
     adata = destination(adata, copy=copy)
     _write(adata, keys, proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32), done, unlabeled_category)
     return adata if copy else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,11 +121,7 @@ def predict_modality(
         with registered(ModalityRegressor, training_cells):
             regressor = partial(ModalityRegressor, training_cells, protein_key=protein_key, **model_kwargs)
             if isinstance(encoder, str) and trained is None:
-                with registered(METHODS[encoder], cells):
-                    trained = METHODS[encoder](cells, **(encoder_kwargs or {}))
-                    with seeded(0):
-                        regressor(encoder=trained.specification())  # its errors come before the encoder is trained
-                    trained.train(**options)
+                trained = _train_encoder(encoder, cells, regressor, options, **(encoder_kwargs or {}))
             model = regressor(encoder=trained)
             model.train(**options | ({} if max_epochs is None else {"max_epochs": max_epochs}))
         prediction = model.get_prediction(cells)
@@ -150,6 +146,22 @@ def predict_modality(
     result.obsm[key] = prediction
     result.uns[key] = done
     return written if copy else None
+
+
+def _train_encoder(
+    method: str,
+    cells: AnnData,
+    regressor: Callable[..., ModalityRegressor],
+    options: Mapping[str, Any],
+    **encoder_kwargs: Any,
+) -> SSLModel:
+    """An encoder of all cells, trained without proteins; what a regressor on it would refuse is refused before."""
+    with registered(METHODS[method], cells):
+        encoder = METHODS[method](cells, **encoder_kwargs)
+        with seeded(0):
+            regressor(encoder=encoder.specification())
+        encoder.train(**options)
+    return encoder
 
 
 def _modalities(adata: Any, protein_key: str, rna_key: str) -> tuple[AnnData, pd.DataFrame]:

@@ -54,7 +54,8 @@ class PlainEncoder(SSLModule):
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """(n, n_latent)."""
-        return self.encoder(self.normalize(cells))
+        z_nd: Tensor = self.encoder(self.normalize(cells))
+        return z_nd
 
     def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """It learns nothing by itself."""
@@ -130,8 +131,10 @@ class OnEncoder(SSLModel):
 
         The names of genes and batches are the encoder's from here on; an error when it reads other input or batches.
         """
-        tensors = encoder.module.state_dict() if isinstance(encoder, SSLModel) else None
-        model = rebuilt(specification_of(encoder), tensors)
+        if isinstance(encoder, SSLModel):
+            model = rebuilt(encoder.specification(), encoder.module.state_dict())
+        else:
+            model = rebuilt(encoder)
         batch_key, own_key = (m.setup_arguments["batch_key"] for m in (model, self))
         if own_key not in (None, batch_key):
             raise ValueError(

@@ -133,12 +133,13 @@ def adapted(encoder: nn.Module, how: Adapt) -> Iterator[None]:
     trained = [p for p in encoder.parameters() if p.requires_grad]
     for p in trained:
         p.requires_grad_(False)
-    attentions = [block.attention for block in transformer.blocks] if how == "lora" else []
-    layers = [layer for attention in attentions for layer in (attention.qkv, attention.out)]
+    blocks: list[Any] = list(transformer.blocks)
+    layers: list[nn.Module] = []
     if how == "last":
-        last = [*transformer.blocks[-1].parameters(), *transformer.norm.parameters()]
-        for p in last:
+        for p in [*blocks[-1].parameters(), *transformer.norm.parameters()]:
             p.requires_grad_()
+    else:
+        layers = [layer for block in blocks for layer in (block.attention.qkv, block.attention.out)]
     for layer in layers:
         parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, RANK))
     try:

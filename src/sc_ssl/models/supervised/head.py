@@ -84,15 +84,19 @@ class Head(SSLModule):
 
     def weigh_classes(self, n_k: Tensor, how: ClassWeight | None) -> None:
         """Weigh classes of these sizes alike, or by the square of the others' share, or every cell alike."""
-        check_choice("class_weight", how, (*get_args(ClassWeight), None))
+        if how is None:
+            self.class_weight_k.fill_(1)
+            return
+        check_choice("class_weight", how, get_args(ClassWeight))
         share_k = n_k.double() / n_k.sum()
-        weight_k = {"balanced": 1 / (len(n_k) * share_k.clamp(min=1 / n_k.sum())), "squared": (1 - share_k).square()}
-        self.class_weight_k.copy_(weight_k.get(how, torch.ones(len(n_k))))
+        balanced_k = 1 / (len(n_k) * share_k.clamp(min=1 / n_k.sum()))
+        self.class_weight_k.copy_(balanced_k if how == "balanced" else (1 - share_k).square())
 
     def classify(self, z_nd: Tensor) -> Tensor:
         """Embeddings (n, n_latent) to logits (n, k)."""
         z_nd = (z_nd - self.mean_d) / self.sd_d
-        return self.linear(z_nd) if self.mlp is None else self.linear(z_nd) + self.mlp(z_nd)
+        logit_nk: Tensor = self.linear(z_nd)
+        return logit_nk if self.mlp is None else logit_nk + self.mlp(z_nd)
 
     def logits(self, cells: dict[str, Tensor]) -> Tensor:
         """Before calibration, (n, k)."""

@@ -33,7 +33,8 @@ def with_new_genes(source: SSLModel, encoder: SSLModule, cells: Cells) -> dict[s
     ValueError
         A tensor of the source does not have genes as an axis.
     """
-    old, state = source.module.state_dict(), encoder.state_dict()
+    old: dict[str, Tensor] = source.module.state_dict()
+    state: dict[str, Tensor] = encoder.state_dict()
     n_old, n_genes = len(source.var_names), cells.n_genes
     if n_genes > n_old:
         log_input = source.setup_arguments["input"] == "log1p"
