@@ -337,9 +337,8 @@ class CellClassifier(OnEncoder):
                 "unknown.",
                 len(known_m),
             )
-        elif (
-            not self.is_trained_
-        ):  # too few to choose a state by: they calibrate it, and are then trained on with the rest
+        elif not self.is_trained_:
+            # too few to choose a state by: they calibrate one that has not seen them, and are then trained on with the rest
             start = copy.deepcopy(self.module.state_dict())
             self._run(recipe.on(rest_m, held_m, prefix="calibration_"), max_epochs, fit_options)
             self.module.load_state_dict(start | self.module.sureness())
@@ -347,7 +346,7 @@ class CellClassifier(OnEncoder):
         self._run(recipe.on(known_m), max_epochs, fit_options)
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
-        """From a logistic regression on the frozen encoder: the head alone, then the whole network, as the recipe wants."""
+        """From a logistic regression on the frozen encoder: the head alone, then the whole network, after the recipe."""
         recipe, module = self._recipe, self.module
         index_m = np.union1d(recipe.train_m, recipe.held_m) if recipe.chooses else recipe.train_m
         cells, label_m = self._own_cells().take(index_m), self._label_n[index_m]
@@ -355,6 +354,7 @@ class CellClassifier(OnEncoder):
         n_k = np.bincount(label_m[~held_out], minlength=len(self.classes))
         module.head.weigh_classes(torch.as_tensor(n_k), recipe.class_weight)
 
+        # the head starts as the logistic regression, unless training goes on
         head_epochs = recipe.head_epochs
         if head_epochs is None:
             head_epochs = max_epochs if recipe.freeze_encoder and recipe.chooses else 0

@@ -134,7 +134,7 @@ def adapted(encoder: nn.Module, how: Adapt) -> Iterator[None]:
     for p in trained:
         p.requires_grad_(False)
     blocks: list[Any] = list(transformer.blocks)
-    layers: list[nn.Module] = []
+    layers: list[Any] = []
     if how == "last":
         for p in [*blocks[-1].parameters(), *transformer.norm.parameters()]:
             p.requires_grad_()

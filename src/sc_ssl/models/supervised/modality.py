@@ -161,6 +161,6 @@ class ModalityRegressor(OnEncoder):
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, on the cells with what is to be predicted beside them."""
-        values = obsm_values(self.adata, self.protein_key, self.protein_names)
-        cells = self._own_cells().beside(modality=values.to_numpy(np.float32, copy=True))
-        yield Phase(self.module, cells, self.training, max_epochs)
+        cells = self._own_cells()  # its error comes first
+        values = obsm_values(self.adata, self.protein_key, self.protein_names).to_numpy(np.float32, copy=True)
+        yield Phase(self.module, cells.beside(modality=values), self.training, max_epochs)
