@@ -13,6 +13,9 @@ CONSTRAIN   := $(addprefix -c ,$(CONSTRAINTS))
 # One thread per process: two test processes on two cores would otherwise slow each other down.
 TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=agg PYTHONHASHSEED=0
 
+# All of them; `make test TESTS=tests/nn` runs some.
+TESTS :=
+
 .PHONY: demo test lint docs clean
 .DEFAULT_GOAL := test
 
@@ -21,7 +24,7 @@ demo: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=agg $(BIN)/python tutorials/demo.py
 
 test: lint
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -m "not slow and not internet"
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -m "not slow and not internet" $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -35,7 +38,7 @@ docs: $(VENV)/.installed-docs
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist docs/_build docs/api/generated docs/notebooks
 	rm -f demo.h5ad demo.png
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,1 +1,1 @@
-"""Speed and memory, for ``asv run``: ``time_*`` and ``peakmem_*`` by parameter; budgets live here and not in tests."""
+"""Benchmarks, run from a checkout and not installed: ``asv`` for speed and memory, ``quality`` for what methods are worth."""

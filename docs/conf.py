@@ -47,13 +47,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
 ]
-# what the benchmarks write are parts of pages, which the pages under results include
-PARTS = [
-    str(path.relative_to(HERE))
-    for path in HERE.glob("benchmarks/**/*.md")
-    if path.read_text().startswith("<!-- written by")
-]
-exclude_patterns = ["_build", "**.ipynb_checkpoints", *PARTS]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
 
 autosummary_generate = True
@@ -67,7 +61,7 @@ always_use_bars_union = True
 typehints_defaults = "braces"
 suppress_warnings = [
     "config.cache",  # typehints_formatter, below, is a function and cannot be cached
-    "toc.not_readable",  # pages of the index that need not be there: the tutorial, the benchmarks
+    "toc.not_readable",  # pages of the index that need not be there: the tutorials
 ]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

@@ -7,6 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
+from hermetic import (  # noqa: F401 pytest finds hooks and fixtures here
+    folders_of_data,
+    only_the_data_that_are_named,
+    pytest_runtest_call,
+    pytest_runtest_protocol,
+)
 from scipy import sparse
 
 

@@ -105,6 +105,31 @@ def documented_parameters(doc: str) -> set[str]:
     return {name.strip(" *") for line in lines for name in line.split(":")[0].split(",")}
 
 
+def files_in(target: str) -> list[str]:
+    """What hatchling would put into the wheel or the source distribution, as paths there."""
+    builders = pytest.importorskip(f"hatchling.builders.{target}", reason="hatchling is in the group test")
+    builder = vars(builders)["WheelBuilder" if target == "wheel" else "SdistBuilder"](str(ROOT))
+    with builder.config.set_build_data({"force_include": {}, "artifacts": []}):
+        return [Path(file.distribution_path).as_posix() for file in builder.recurse_included_files()]
+
+
+def test_the_wheel_holds_the_package_and_no_benchmark():
+    files = files_in("wheel")
+    assert {"sc_ssl/__init__.py", "sc_ssl/py.typed", "sc_ssl/models/scpretrain/shipped/scpretrain/README.md"} <= set(
+        files
+    )
+    assert [file for file in files if not file.startswith("sc_ssl/")] == []
+    shipped = "sc_ssl/models/scpretrain/shipped/"
+    foreign = re.compile(r"benchmark|[.](png|csv|ipynb)$")
+    assert [file for file in files if foreign.search(file) and not file.startswith(shipped)] == []
+
+
+def test_the_source_distribution_holds_benchmarks_without_results():
+    files = files_in("sdist")
+    assert "benchmarks/quality/__main__.py" in files
+    assert [file for file in files if "results/" in file and file.startswith("benchmarks/")] == []
+
+
 def tracked_files() -> list[Path]:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")

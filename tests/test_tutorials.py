@@ -6,26 +6,31 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from sc_ssl.datasets._fetch import find_local
-
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 #: take a minute or more
 SLOW = ("celllm_and_drug_response", "choosing_a_pretext_task", "clustering_benchmark", "pretrain_and_annotate")
-PATHS = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
-    for path in sorted(TUTORIALS.glob("*.ipynb"))
-]
+
+
+def needs(path):
+    """What a tutorial's metadata name: modules, and files in a folder of ``SC_SSL_DATA``."""
+    return nbformat.read(path, as_version=4).metadata.get("needs", {})
+
+
+def marks(path):
+    files = needs(path).get("files", ())
+    return [pytest.mark.slow] * (path.stem in SLOW) + [pytest.mark.data(*files)] * bool(files)
+
+
+PATHS = [pytest.param(path, id=path.stem, marks=marks(path)) for path in sorted(TUTORIALS.glob("*.ipynb"))]
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_tutorial_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # figures into the notebook
-    notebook = nbformat.read(path, as_version=4)
-    needs = notebook.metadata.get("needs", {})
-    missing = [name for name in needs.get("modules", ()) if find_spec(name) is None]
-    missing += [name for name in needs.get("files", ()) if find_local(name) is None]
+    missing = [name for name in needs(path).get("modules", ()) if find_spec(name) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
+    notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 4

@@ -20,10 +20,7 @@ UPSTREAM = _fetch.Upstream(
 COUNTS = np.random.default_rng(0).poisson(1.0, (12, 3))
 LABELS = np.array([10, 2, 1] * 4)
 
-needs_data = pytest.mark.skipif(
-    not _fetch.find_local("pbmc4k_top2000.h5ad") or not _fetch.find_local("worm_neuron.h5ad"),
-    reason="set SC_SSL_DATA to a folder with pbmc4k_top2000.h5ad and worm_neuron.h5ad",
-)
+needs_data = pytest.mark.data("pbmc4k_top2000.h5ad", "worm_neuron.h5ad")
 
 
 def write_h5(folder, **arrays):
@@ -31,11 +28,6 @@ def write_h5(folder, **arrays):
         for name, array in arrays.items():
             file[name] = array
     return folder / "toy.h5"
-
-
-@pytest.fixture
-def no_local_copy(monkeypatch):
-    monkeypatch.delenv("SC_SSL_DATA", raising=False)
 
 
 def test_pbmc68k_reduced_is_raw_counts_with_labels():
@@ -58,7 +50,7 @@ def test_pbmc68k_reduced_normalises_back_to_what_scanpy_stores():
     assert list(adata.obs_names) == list(reduced.obs_names)
 
 
-def test_upstream_file_becomes_counts_and_categories(tmp_path, monkeypatch, no_local_copy):
+def test_upstream_file_becomes_counts_and_categories(tmp_path, monkeypatch):
     path = write_h5(tmp_path, X=COUNTS, Y=LABELS)
     monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: str(path))
     adata = _fetch.fetch(UPSTREAM)
@@ -69,7 +61,7 @@ def test_upstream_file_becomes_counts_and_categories(tmp_path, monkeypatch, no_l
     assert adata.obs_names[11] == "cell_11" and list(adata.var_names) == ["gene_0", "gene_1", "gene_2"]
 
 
-def test_download_is_asked_for_one_commit_with_its_checksum(tmp_path, monkeypatch, no_local_copy):
+def test_download_is_asked_for_one_commit_with_its_checksum(tmp_path, monkeypatch):
     asked = {}
 
     def retrieve(url, **kwargs):
@@ -114,7 +106,7 @@ def test_first_folder_that_has_the_file_wins(tmp_path, monkeypatch):
         ({"X": COUNTS + 0.5, "Y": LABELS}, UPSTREAM, "fractional"),
     ],
 )
-def test_wrong_upstream_file_is_refused(arrays, upstream, message, tmp_path, monkeypatch, no_local_copy):
+def test_wrong_upstream_file_is_refused(arrays, upstream, message, tmp_path, monkeypatch):
     path = write_h5(tmp_path, **arrays)
     monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: str(path))
     with pytest.raises(ValueError, match=message):

@@ -85,10 +85,10 @@ def test_untrained_model_embeds_nothing(model_class, counts):
 
 def test_every_trainable_parameter_gets_a_gradient(model_class, counts):
     model = fit(model_class, counts)
-    training_cells = training_cells(model)
+    cells = training_cells(model)
     model.module.train()
     model.module.zero_grad()
-    losses = [sum(model.module.loss_terms(minibatch).values()) for minibatch in model._loader(training_cells, None, 40)]
+    losses = [sum(model.module.loss_terms(minibatch).values()) for minibatch in model._loader(cells, None, 40)]
     sum(losses).backward()
     without = [
         name for name, p in model.module.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())

@@ -5,8 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from small_models import training_cells
-
 from sc_ssl.models import ContrastiveSC
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from small_masksc import QUICK, build, fit, fit_teacher, normalized, patches_of
-
 from small_models import training_cells
 
 from sc_ssl.data import CellLoader

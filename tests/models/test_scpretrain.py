@@ -9,15 +9,14 @@ import torch
 from anndata import AnnData
 from lightning.pytorch import Callback
 from scipy import sparse
+from small_models import training_cells
 from small_studies import QUICK, build, studies
 from torch import nn
 from torch.nn import functional as F
 
-from small_models import training_cells
-
 from sc_ssl.data import CellLoader
 from sc_ssl.models.scpretrain.model import ScPretrain
-from sc_ssl.models.scpretrain.pseudo_labels import agreement, cluster_entropy, kmeans_labels, label_cells
+from sc_ssl.models.scpretrain.pseudo_labels import agreement, cluster_entropy, kmeans_labels
 
 # pseudo-labels
 
@@ -90,7 +89,6 @@ def test_number_of_clusters_follows_the_mean_sizes(build_counts):
 @pytest.mark.parametrize("task_weight", ["none", "log_k"])
 def test_loss_is_the_cross_entropy_of_each_cells_own_heads(build_counts, task_weight):
     model = build(build_counts(n_batches=2), batch_key="donor", task_weight=task_weight)
-    label_cells(model, on_latent=False)
     module = model.module.eval()
     minibatch = next(iter(model._loader(training_cells(model), None, 50)))
     h = torch.sigmoid(module.encoder(module.normalize(minibatch)))

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
-from small_studies import QUICK, SMALL, studies
-
 from small_models import training_cells
+from small_studies import QUICK, SMALL, studies
 
 from sc_ssl.data import GeneVocabulary
 from sc_ssl.models.scpretrain.model import ScPretrain

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from small_models import training_cells
+from torch import nn
 
 from sc_ssl import models
 from sc_ssl.train import ChunkedContrastPlan, divide, divided_backward, end_to_end

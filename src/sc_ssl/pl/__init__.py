@@ -1,10 +1,10 @@
 """Figures: how training went, why a number of clusters, what embeddings look like, where a model attends, scores."""
 
 from sc_ssl.pl.attention import attention
-from sc_ssl.pl.benchmark_table import benchmark_table
 from sc_ssl.pl.cluster_choice import cluster_choice
 from sc_ssl.pl.embedding_compare import embedding_compare
+from sc_ssl.pl.score_table import score_table
 from sc_ssl.pl.sweep import sweep
 from sc_ssl.pl.training_history import training_history
 
-__all__ = ["attention", "benchmark_table", "cluster_choice", "embedding_compare", "sweep", "training_history"]
+__all__ = ["attention", "score_table", "cluster_choice", "embedding_compare", "sweep", "training_history"]

@@ -15,7 +15,7 @@ from sc_ssl._logging import logger
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .base import ClusteringModel
+    from sc_ssl.models.base import SSLModel
 
 
 #: cells in which, and components of the PCA by which, the silhouette is taken
@@ -46,7 +46,7 @@ class ClusterWatch(Callback):
     """
 
     def __init__(
-        self, model: ClusteringModel, *, min_change: float = 1e-3, n_epochs: int = 10, tolerance: float = 0.02
+        self, model: SSLModel, *, min_change: float = 1e-3, n_epochs: int = 10, tolerance: float = 0.02
     ) -> None:
         if not tolerance >= 0:
             raise ValueError(f"tolerance is at least 0, found {tolerance}.")

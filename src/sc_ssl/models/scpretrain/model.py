@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import torch
 from torch import nn
 
 from sc_ssl import _compat
@@ -25,7 +27,8 @@ from .pseudo_labels import (
     check_cluster_numbers,
     check_kmeans,
     cluster_numbers,
-    label_cells,
+    first_space,
+    label_study,
     require_faiss,
 )
 from .scale import pooled_normalizer
@@ -271,6 +274,30 @@ class ScPretrain(SSLModel):
         sizes = self.cells_per_cluster
         return {(b, j): f"{name}_{size}" for b, name in enumerate(self.datasets) for j, size in enumerate(sizes)}
 
+    def _label_cells(self, *, on_latent: bool) -> None:
+        """Cluster each data set by itself, in the latent space or for the first time, and start the heads again."""
+        cells, module = self._own_cells(), self.module
+        latent_nd = self._map_cells(module.embed, None, None) if on_latent else None
+        log_input = self.setup_arguments["input"] == "log1p"
+        old_nj = module.label_nj.cpu().numpy()
+        new_nj = np.zeros((cells.n_cells, len(self.cells_per_cluster)), dtype=np.int64)
+        for b, k_j in enumerate(module.n_clusters_bj):
+            rows = np.flatnonzero(cells.batch == b)
+            if not len(rows):
+                continue
+            if latent_nd is not None:
+                space_md = latent_nd[rows]
+            else:
+                try:
+                    space_md = first_space(cells.take(rows), self.cluster_on, log_input=log_input)
+                except ValueError as error:
+                    raise ValueError(f"data set {self.datasets[b]!r}: {error.args[0]}") from error
+            old_mj = old_nj[rows] if len(old_nj) == len(new_nj) else None
+            found = label_study(space_md, k_j, old_mj, self.kmeans)
+            new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = found
+        module.label_nj = torch.as_tensor(new_nj, device=self.device)
+        module.start_round()
+
     def _measured(self, adata: AnnData) -> np.ndarray | None:
         """Which genes each data set measured, (b, g), where :func:`sc_ssl.pp.join_studies` noted it."""
         return adata.varm[MEASURED][self.datasets].to_numpy(dtype=bool).T.copy() if MEASURED in adata.varm else None
@@ -307,10 +334,11 @@ class ScPretrain(SSLModel):
                 "CellClassifier."
             )
         if self._labelled is not cells:
-            label_cells(self, on_latent=self.is_trained_)
+            self._label_cells(on_latent=self.is_trained_)
             self._labelled = cells
         weight_n = np.bincount(cells.batch)[cells.batch].astype(float) ** (self.sampling_exponent - 1)
         weighted = replace(cells, weight=None if np.ptp(weight_n) == 0 else weight_n)
         cells = weighted.beside(cell=np.arange(cells.n_cells))
-        recluster = Recluster(self, every=self.recluster_every)
+        relabel = partial(self._label_cells, on_latent=True)
+        recluster = Recluster(self.module, relabel, tasks=self.tasks, every=self.recluster_every)
         yield Phase(self.module, cells, self.training, max_epochs, callbacks=[recluster])

@@ -18,14 +18,14 @@ from sc_ssl._threads import threads_kept
 from sc_ssl.data import principal_components
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scipy.sparse import csr_matrix
     from torch import Tensor
 
     from sc_ssl.data import Cells
 
-    from .model import ScPretrain
+    from .module import ScPretrainModule
 
 
 KMeansBy = Literal["minibatch", "faiss"]
@@ -145,47 +145,35 @@ def label_study(
     return new_mj, torch.tensor(entropy_j), torch.tensor(agreement_j)
 
 
-def label_cells(model: ScPretrain, *, on_latent: bool) -> None:
-    """Cluster each data set by itself, in the latent space or for the first time, and start the heads again."""
-    cells, module = model._own_cells(), model.module
-    latent_nd = model._map_cells(module.embed, None, None) if on_latent else None
-    log_input = model.setup_arguments["input"] == "log1p"
-    old_nj = module.label_nj.cpu().numpy()
-    new_nj = np.zeros((cells.n_cells, len(model.cells_per_cluster)), dtype=np.int64)
-    for b, k_j in enumerate(module.n_clusters_bj):
-        rows = np.flatnonzero(cells.batch == b)
-        if len(rows):
-            try:
-                space_md = (
-                    first_space(cells.take(rows), model.cluster_on, log_input=log_input)
-                    if latent_nd is None
-                    else latent_nd[rows]
-                )
-            except ValueError as error:
-                raise ValueError(f"data set {model.datasets[b]!r}: {error.args[0]}") from error
-            old_mj = old_nj[rows] if len(old_nj) == len(new_nj) else None
-            found = label_study(space_md, k_j, old_mj, model.kmeans)
-            new_nj[rows], module.entropy_bj[b], module.agreement_bj[b] = found
-    module.label_nj = torch.as_tensor(new_nj, device=model.device)
-    module.start_round()
-
-
 class Recluster(Callback):
     """Every few epochs clusters the cells anew in the latent space, and starts the heads and their optimiser again.
 
     The history gets, for each task (data set, mean cluster size), the accuracy in training, the agreement of the
     labels with those of the round before (0 in the first), and the entropy of the clusters' sizes.
+
+    Parameters
+    ----------
+    module
+        What is trained.
+    relabel
+        Clusters all cells in the latent space and starts the module's next round.
+    tasks
+        Name of each task by the positions of its data set and mean cluster size.
+    every
+        Epochs of a round.
     """
 
-    def __init__(self, model: ScPretrain, *, every: int) -> None:
-        self.model = model
-        self.every = every
+    def __init__(
+        self, module: ScPretrainModule, relabel: Callable[[], None], *, tasks: dict[tuple[int, int], str], every: int
+    ) -> None:
+        self.module, self.relabel = module, relabel
+        self.tasks, self.every = tasks, every
 
     def on_train_epoch_start(self, trainer: Trainer, plan: LightningModule) -> None:
         """A new round, when it is time."""
-        module = self.model.module
+        module = self.module
         if int(module.n_epochs_of_round) >= self.every:
-            label_cells(self.model, on_latent=True)
+            self.relabel()
             for optimizer in trainer.optimizers:
                 for parameter in module.heads.parameters():
                     optimizer.state.pop(parameter, None)
@@ -194,7 +182,7 @@ class Recluster(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Count the epoch and log the tasks."""
-        module = self.model.module
+        module = self.module
         module.n_epochs_of_round += 1
         right, seen = module.right_bj.cpu(), module.seen_bj.cpu()
         curves = {
@@ -203,5 +191,5 @@ class Recluster(Callback):
             "entropy": module.entropy_bj.cpu(),
         }
         for name, value_bj in curves.items():
-            for (b, j), task in self.model.tasks.items():
+            for (b, j), task in self.tasks.items():
                 plan.log(f"{name}_{task}", float(value_bj[b, j]))

@@ -1,0 +1,1 @@
+"""The mask-sc paper's tables and figures."""

@@ -1,0 +1,1 @@
+"""Tasks of Richter et al. (2024)."""

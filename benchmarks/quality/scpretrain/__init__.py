@@ -1,0 +1,1 @@
+"""ScPretrain: annotation of a study left out, the encoder that comes with the package, and cost."""

@@ -1,1 +1,0 @@
-"""Measurements that are too heavy for tests: ``python -m sc_ssl.benchmark clustering --out docs/benchmarks``."""
