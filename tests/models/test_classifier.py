@@ -7,7 +7,7 @@ import torch
 from scipy import sparse
 from scipy.special import softmax
 from small_classifiers import classify
-from small_models import QUICK, fit
+from small_models import QUICK, add_targets, fit
 
 from sc_ssl import models
 from sc_ssl.models import METHODS, CellClassifier, MaskSC
@@ -70,6 +70,27 @@ def test_genes_cannot_be_appended_to_patches(cells):
         CellClassifier.from_pretrained(
             fit(MaskSC, cells.copy(), max_epochs=15), more, labels_key="cell_type", extra_genes="append"
         )
+
+
+def test_genes_cannot_be_appended_to_what_reads_the_genes_of_its_own_encoder(pretrained, cells):
+    more = cells.copy()
+    more.var_names = [*more.var_names[:90], *(f"new_{i}" for i in range(6))]
+    regressor = fit(models.ModalityRegressor, cells.copy(), max_epochs=1)
+    with pytest.raises(ValueError, match="no genes can be appended to a ModalityRegressor; take extra_genes='drop'"):
+        CellClassifier.from_pretrained(regressor, more, labels_key="cell_type", extra_genes="append")
+
+
+def test_a_classifier_reads_genes_and_batches_as_the_encoder_of_its_encoder(cells):
+    cells = cells.copy()
+    cells.obs["donor"] = [f"donor_{i % 2}" for i in range(cells.n_obs)]
+    byol = fit(models.BYOL, cells.copy(), setup={"batch_key": "donor"})
+    add_targets(cells)
+    models.ModalityRegressor.setup_anndata(cells)
+    regressor = models.ModalityRegressor(cells, encoder=byol)
+    regressor.train(1, **QUICK)
+    found = CellClassifier.from_pretrained(regressor, cells[:, ::-1].copy(), labels_key="cell_type")
+    assert found.var_names == byol.var_names
+    np.testing.assert_allclose(found.get_latent_representation(), regressor.get_latent_representation(), atol=1e-5)
 
 
 def test_the_pretrained_model_and_the_cells_stay_as_they_are(pretrained, cells):

@@ -309,7 +309,8 @@ class CellClassifier(OnEncoder):
         refused_share
             Share of the validation cells that are named rightly which the threshold may call unknown, in [0, 1).
         **fit_options
-            ``batch_size``, ``accelerator``, ``enable_progress_bar``, ….
+            ``batch_size``, ``accelerator``, ``enable_progress_bar``, …. With ``checkpoint_dir`` an interrupted training is
+            finished by the same call on a classifier that was made with the same seed.
         """
         if "early_stopping" in fit_options:
             raise TypeError("a CellClassifier stops by macro F1 after patience= epochs; leave early_stopping out.")
