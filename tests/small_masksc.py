@@ -2,17 +2,15 @@
 
 import torch
 
-from sc_ssl.models import ContrastiveSC
-from sc_ssl.models.masksc.model import MaskSC
+from sc_ssl.models import ContrastiveSC, MaskSC
 
 TEACHER = {"n_hidden": [32], "n_latent": 8}
 SMALL = {
-    "teacher_kwargs": TEACHER,
+    "teacher": TEACHER,
     "n_components": 8,
     "n_hidden": 16,
-    "n_layers": 1,
-    "n_heads": 2,
-    "n_latent": 8,
+    "transformer": {"n_layers": 1, "n_heads": 2},
+    "decoder": {"n_latent": 8},
     "patch_size": 16,
 }
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}

@@ -10,13 +10,14 @@ from sc_ssl.models import METHODS
 SMALL = {
     "BYOL": {"n_hidden": [32], "n_latent": 8, "projector": [16, 8]},
     "BarlowTwins": {"n_hidden": [32], "n_latent": 8, "projector": [16, 16]},
-    "CellLM": {"n_hidden": 16, "n_layers": 1, "n_heads": 2},
+    "VICReg": {"n_hidden": [32], "n_latent": 8, "projector": [16, 16]},
+    "SimCLR": {"n_hidden": [32], "n_latent": 8, "projector": [16, 8]},
+    "CellLM": {"n_hidden": 16, "transformer": {"n_layers": 1, "n_heads": 2}},
     "ContrastiveSC": {"n_hidden": [32], "n_latent": 8},
     "MaskSC": {
         "n_hidden": 16,
-        "n_layers": 1,
-        "n_heads": 2,
-        "n_latent": 8,
+        "transformer": {"n_layers": 1, "n_heads": 2},
+        "decoder": {"n_latent": 8},
         "patch_size": 16,
     },
     "ScPretrain": {"n_latent": 8, "cells_per_cluster": [20, 40], "recluster_every": 100},

@@ -1,6 +1,8 @@
-"""Arguments that name one of a few choices, or are a share or a number of something."""
+"""Arguments that name one of a few choices, are a number in a range, or group several settings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral
+from typing import Any
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
@@ -15,7 +17,46 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name} is a share in [0, 1], found {value!r}.")
 
 
-def check_at_least(name: str, value: int | None, least: int) -> None:
-    """An error that names the argument and what was found, unless it is left out or large enough."""
-    if value is not None and value < least:
-        raise ValueError(f"{name} is at least {least}, found {value!r}.")
+def check_rate(name: str, value: float) -> None:
+    """An error that names the argument and what was found, unless it is in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} lies in [0, 1), found {value!r}.")
+
+
+def check_count(name: str, value: object, *, least: int = 1) -> None:
+    """An error that names the argument and what was found, unless it is a whole number from ``least`` on."""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} is a whole number, at least {least}, found {value!r}.")
+
+
+def check_positive(name: str, value: float) -> None:
+    """An error that names the argument and what was found, unless it is above 0."""
+    if not value > 0:
+        raise ValueError(f"{name} is above 0, found {value!r}.")
+
+
+def check_weight(name: str, value: float) -> None:
+    """An error that names the argument and what was found, unless it is at least 0."""
+    if not value >= 0:
+        raise ValueError(f"{name} is at least 0, found {value!r}.")
+
+
+def with_defaults(name: str, given: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of an argument that groups several: the given ones, and the defaults of the others.
+
+    Raises
+    ------
+    TypeError
+        Not a mapping.
+    ValueError
+        A setting that the argument does not have; the known ones are listed.
+    """
+    if given is None:
+        return dict(defaults)
+    if not isinstance(given, Mapping):
+        example = next(iter(defaults.items()))
+        raise TypeError(f"{name} is a mapping of settings, such as {dict([example])}, found {given!r}.")
+    for key in given:
+        if key not in defaults:
+            raise ValueError(f"{name} has no setting {key!r}; it has {', '.join(map(repr, defaults))}.")
+    return {**defaults, **given}

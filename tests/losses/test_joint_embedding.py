@@ -58,3 +58,7 @@ def test_vicreg_of_equal_white_views_is_nought_and_of_a_point_is_not():
     z = 1.1 * centred_white()
     assert vicreg(z, z).item() == pytest.approx(0, abs=1e-9)
     assert vicreg(torch.ones(20, 6), torch.ones(20, 6)).item() == pytest.approx(25 * (1 - 0.01), rel=1e-3)
+
+
+def test_vicreg_of_one_cell_is_a_number():
+    assert vicreg(torch.ones(1, 6), torch.ones(1, 6)).item() == pytest.approx(25 * (1 - 0.01), rel=1e-3)

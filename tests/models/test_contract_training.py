@@ -9,8 +9,7 @@ import torch
 from lightning.pytorch import Callback
 from small_models import QUICK, build, fit, training_cells
 from torch import nn
-
-from sc_ssl.nn import MovingAverage
+from torch.optim.swa_utils import AveragedModel
 
 
 class Interrupt(Callback):
@@ -102,7 +101,7 @@ def test_frozen_parts_stay_in_eval_mode_and_unchanged(model_class, counts):
         for name, part in model.module.named_modules()
         if name and list(part.parameters()) and not any(p.requires_grad for p in part.parameters())
     }
-    averages = [name for name, part in model.module.named_modules() if isinstance(part, MovingAverage)]
+    averages = [name for name, part in model.module.named_modules() if isinstance(part, AveragedModel)]
     before = {name: copy.deepcopy(part.state_dict()) for name, part in frozen.items()}
     modes = Modes(model.module)
     model.train(2, callbacks=[modes], **QUICK)

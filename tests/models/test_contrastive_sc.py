@@ -33,7 +33,7 @@ def test_embedding_lies_on_the_unit_sphere(counts):
 
 def test_unknown_choices_are_refused(counts):
     ContrastiveSC.setup_anndata(counts)
-    with pytest.raises(ValueError, match="'minibatch' or 'cell', found 'gene'"):
+    with pytest.raises(ValueError, match="'minibatch', 'cell', found 'gene'"):
         ContrastiveSC(counts, dropout_per="gene")
     with pytest.raises(ValueError, match="norm is one of 'batch', 'layer', 'none', found 'group'"):
         ContrastiveSC(counts, norm="group")

@@ -17,7 +17,12 @@ SMALL = {
     BarlowTwins: {"n_hidden": [32], "n_latent": 8, "projector": [16, 16]},
     ContrastiveSC: {"n_hidden": [32], "n_latent": 8},
     MaskedAutoencoder: {"n_hidden": [32], "n_latent": 8},
-    MaskSC: {"n_hidden": 16, "n_layers": 1, "n_heads": 2, "n_latent": 8, "patch_size": 16},
+    MaskSC: {
+        "n_hidden": 16,
+        "transformer": {"n_layers": 1, "n_heads": 2},
+        "decoder": {"n_latent": 8},
+        "patch_size": 16,
+    },
 }
 
 

@@ -25,7 +25,7 @@ def test_every_option_trains(counts, likelihood, dispersion_per):
 
 
 def test_unknown_likelihood_is_refused(counts):
-    with pytest.raises(ValueError, match="'zinb' or 'nb', found 'poisson'"):
+    with pytest.raises(ValueError, match="'zinb', 'nb', found 'poisson'"):
         fit(counts, likelihood="poisson")
 
 

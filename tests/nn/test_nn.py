@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from sc_ssl.models.masksc.decoders import MaskedDecoder
-from sc_ssl.models.masksc.patches import ConvPatchEmbed, LocalPatchEmbed
 from sc_ssl.nn import MLP, LogNormalize, Transformer
 
 
@@ -70,33 +68,6 @@ def test_a_transformer_does_not_mind_the_order_of_tokens():
     transformer = Transformer(8, n_layers=2, n_heads=2).eval()
     x, order = torch.randn(3, 6, 8), torch.randperm(6)
     torch.testing.assert_close(transformer(x)[:, order], transformer(x[:, order]), atol=1e-5, rtol=1e-5)
-
-
-def test_local_embedding_is_value_times_the_genes_own_vector():
-    embed = LocalPatchEmbed(3, 4, 5)
-    x = torch.randn(2, 3, 4)
-    expected = torch.stack([x[:, t] @ embed.weight_tpd[t] for t in range(3)], dim=1)
-    torch.testing.assert_close(embed(x), expected)
-
-
-def test_conv_embedding_equals_the_papers_convolution():
-    embed = ConvPatchEmbed(4, 16, 6)
-    matrix = torch.randn(2, 1, 8, 8)
-    conv = torch.nn.Conv2d(1, 6, kernel_size=4, stride=4)
-    with torch.no_grad():
-        conv.weight.copy_(embed.weight.view(6, 1, 4, 4))
-        conv.bias.copy_(embed.bias)
-    squares = matrix.view(2, 2, 4, 2, 4).transpose(2, 3).reshape(2, 4, 16)
-    torch.testing.assert_close(embed(squares), conv(matrix).flatten(2).transpose(1, 2), atol=1e-5, rtol=1e-5)
-
-
-def test_decoder_predicts_each_hidden_token_from_its_own_position():
-    decoder = MaskedDecoder(6, 8, width=8, n_layers=1, n_heads=2, n_output=3).eval()
-    encoded = torch.randn(2, 3, 8)
-    visible, hidden = torch.tensor([[0, 1], [0, 1]]), torch.tensor([[2, 3, 4], [4, 3, 2]])
-    predicted = decoder(encoded[:1].repeat(2, 1, 1), visible, hidden)
-    torch.testing.assert_close(predicted[0], predicted[1].flip(0), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(predicted[0, 0], predicted[0, 1])
 
 
 def test_z_scores_are_undone_before_their_weights():

@@ -17,7 +17,7 @@ from sc_ssl.train import ChunkedContrastPlan, divide, divided_backward, end_to_e
 from sc_ssl.train import chunked_contrast as chunked
 
 QUICK = {"enable_progress_bar": False, "accelerator": "cpu"}
-SMALL = {"n_hidden": 16, "n_layers": 2, "n_heads": 2}
+SMALL = {"n_hidden": 16, "transformer": {"n_layers": 2, "n_heads": 2}}
 
 
 def build(counts, model_class=models.CellLM, **options):
@@ -32,7 +32,7 @@ def celllm(build_counts):
     counts = build_counts(22)
     counts.obs["tumour"] = (np.arange(22) % 3 == 0).astype(object)
     counts.obs.loc[counts.obs_names[4], "tumour"] = None
-    model = build(counts, **SMALL, dropout_rate=0.1, thinning_rate=0.5, malignancy_key="tumour")
+    model = build(counts, **SMALL, malignancy_key="tumour")
     module = model.module.double().train()
     cells = next(iter(model._loader(training_cells(model))))
     return module, {name: value.double() if value.is_floating_point() else value for name, value in cells.items()}
@@ -114,7 +114,13 @@ def test_chunks_hold_every_cell_once_and_like_lengths_together(celllm):
 
 
 def noiseless(counts):
-    return build(counts, **SMALL, dropout_rate=0, gene_dropout_rate=0, thinning_rate=0, max_training_genes=None)
+    return build(
+        counts,
+        n_hidden=16,
+        transformer=SMALL["transformer"] | {"dropout_rate": 0},
+        view={"gene_dropout_rate": 0, "thinning_rate": 0},
+        tokens={"max_training_genes": None},
+    )
 
 
 def layer_norm_contrastive(counts):
@@ -150,7 +156,7 @@ def test_batch_norm_in_the_encoder_is_refused(counts):
 
 
 def test_methods_without_parts_and_impossible_sizes_are_refused(counts):
-    masksc = build(counts, models.MaskSC, n_hidden=16, n_layers=1, n_heads=2, n_latent=8, patch_size=16)
+    masksc = build(counts, models.MaskSC, n_hidden=16, transformer={"n_layers": 1, "n_heads": 2}, patch_size=16)
     with pytest.raises(ValueError, match="MaskSC does not"):
         masksc.train(1, micro_batch_size=4, **QUICK)
     model = build(counts, **SMALL)
@@ -202,12 +208,10 @@ def test_the_gradient_is_clipped(counts, monkeypatch):
     assert max(norms) == pytest.approx(1e-3, rel=1e-2)
 
 
-@pytest.mark.parametrize("objective", ["barlow_twins", "vicreg"])
-def test_head_on_all_embeddings_may_have_batch_norm(build_counts, objective):
+@pytest.mark.parametrize("model_class", [models.BarlowTwins, models.VICReg, models.SimCLR])
+def test_head_on_all_embeddings_may_have_batch_norm(build_counts, model_class):
     counts = build_counts(22)
-    model = build(
-        counts, models.BarlowTwins, n_hidden=[16], n_latent=8, projector=[8, 8], norm="layer", objective=objective
-    )
+    model = build(counts, model_class, n_hidden=[16], n_latent=8, projector=[8, 8], norm="layer")
     assert any(isinstance(layer, nn.BatchNorm1d) for layer in model.module.projector.modules())
     module = model.module.double().train()
     cells = {"X": torch.rand(22, counts.n_vars, dtype=torch.float64).mul(9).round()}

@@ -50,11 +50,11 @@ def with_proteins(**options: Any) -> Embed:
 
 ROWS = {
     "CellLM": by_neighbours(celllm()),
-    "CellLM, masked term alone": by_neighbours(celllm(contrastive_weight=0.0)),
-    "CellLM, terms of equal weight": by_neighbours(celllm(contrastive_weight=1.0)),
-    "CellLM, contrastive term alone": by_neighbours(celllm(masked_weight=0.0)),
+    "CellLM, masked term alone": by_neighbours(celllm(weights={"contrastive": 0.0})),
+    "CellLM, terms of equal weight": by_neighbours(celllm(weights={"contrastive": 1.0})),
+    "CellLM, contrastive term alone": by_neighbours(celllm(weights={"masked": 0.0})),
     "CellLM, N = 1,024": by_neighbours(celllm({"batch_size": LARGE_BATCH, "micro_batch_size": MICRO_BATCH})),
-    "CellLM, N = 1,024, masked term alone": by_neighbours(celllm({"batch_size": LARGE_BATCH}, contrastive_weight=0.0)),
+    "CellLM, N = 1,024, masked term alone": by_neighbours(celllm({"batch_size": LARGE_BATCH}, weights={"contrastive": 0.0})),
     "CellLM, vectors of genes start at random": by_neighbours(celllm(n_start_components=0)),
     "untrained": by_neighbours(untrained("celllm")),
     "untrained, random vectors of genes": by_neighbours(untrained("celllm", n_start_components=0)),

@@ -26,9 +26,8 @@ SMALL_PAPER = {
     "readout": "mean",
     "weigh_genes": False,
     "n_hidden": 64,
-    "n_layers": 2,
-    "mlp_ratio": 4.0,
-    "decoder_kwargs": {"width": 64, "n_layers": 1, "n_heads": 4},
+    "transformer": {"n_layers": 2, "mlp_ratio": 4.0},
+    "decoder": {"width": 64, "n_layers": 1, "n_heads": 4},
 }
 #: edge of a square patch
 EDGE = 4

@@ -42,7 +42,7 @@ EMBEDDINGS: dict[str, Embed] = {
 ON_DEMAND: dict[str, Embed] = {
     "mae, nb": ours("mae", likelihood="nb"),
     "simsiam": ours("byol", target="online"),
-    "vicreg": ours("barlow_twins", objective="vicreg"),
+    "vicreg": ours("vicreg"),
     **{f"mae, {mask}": masked_by(mask) for mask in MASKS},
     "scpretrain": ours("scpretrain"),
     "random scpretrain": untrained("scpretrain"),

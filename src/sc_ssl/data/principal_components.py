@@ -73,13 +73,16 @@ def _singular(
     cells: Cells, n_comps: int, n_batch: int, log_input: bool, clip: float, weight_g: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Singular vectors and values of the centred z-scores, by falling value, signs fixed."""
+    # weights multiply both parts of the z-scores: S, which stays sparse, and that of the zeros
     shift_ng, zero_bg = _z_scores(cells, n_batch=n_batch, log_input=log_input, clip=clip)
     if weight_g is not None:
         shift_ng, zero_bg = (shift_ng @ sparse.diags(weight_g)).tocsr(), zero_bg * weight_g
+    # a random direction that the matrix maps to nothing: no gene varies, and Lanczos would return noise
     centred = _centred(shift_ng, zero_bg, cells.batch)
     rng = np.random.default_rng(0)
     if np.abs(centred.matvec(rng.normal(size=shift_ng.shape[1]))).max() < 1e-6:
         raise ValueError(f"no gene varies: all {cells.n_cells} cells are alike, and have no principal components.")
+    # a fixed start makes the iteration repeatable; signs are free in an SVD, and are fixed by the largest entry
     start = rng.normal(size=min(shift_ng.shape))
     u, s, vt = svds(centred, k=min(n_comps, min(shift_ng.shape) - 1), v0=start, solver="arpack")
     u, vt = svd_flip(u[:, ::-1], vt[::-1])
@@ -93,6 +96,7 @@ def _z_scores(cells: Cells, *, n_batch: int, log_input: bool, clip: float) -> tu
     zero_bg = np.clip(-mean_bg / sd_bg, -clip, clip)
     shifts = []
     for rows, chunk in cells.chunks():
+        # the values of a chunk of cells in CSR order, with the batch b and the gene g of each
         log_ng = chunk if log_input else log_expression(chunk, cells.library_size[rows], target_sum)
         b, g = np.repeat(cells.batch[rows], np.diff(chunk.indptr)), chunk.indices
         shift = np.clip((log_ng.data - mean_bg[b, g]) / sd_bg[b, g], -clip, clip) - zero_bg[b, g]
@@ -102,6 +106,8 @@ def _z_scores(cells: Cells, *, n_batch: int, log_input: bool, clip: float) -> tu
 
 def _centred(shift_ng: sparse.csr_matrix, zero_bg: np.ndarray, batch_n: np.ndarray) -> LinearOperator:
     """Products with S + the zeros' z-scores − the mean of each column."""
+    # Z = S + P·z₀, with z₀ (b, g) the zeros' z-scores and P (n, b) the cells' batches; less its column means. A product
+    # costs as much as one with the counts.
     n_cells, n_batch = len(batch_n), len(zero_bg)
     in_batch_bn = sparse.csr_matrix((np.ones(n_cells), (batch_n, np.arange(n_cells))), shape=(n_batch, n_cells))
     shift_gn = shift_ng.T.tocsr()

@@ -52,14 +52,15 @@ def vicreg(
     Parameters
     ----------
     view_1_nd, view_2_nd
-        Projections of two views, (n, d), n ≥ 2.
+        Projections of two views, (n, d); of one cell alone nothing varies.
     invariance_weight, variance_weight, covariance_weight
         λ, μ and ν, ≥ 0.
     """
     loss = invariance_weight * (view_1_nd - view_2_nd).square().mean()
+    correction = min(len(view_1_nd) - 1, 1)
     for view_nd in (view_1_nd, view_2_nd):
-        sd_d = (view_nd.var(dim=0) + 1e-4).sqrt()
-        covariance_dd = torch.cov(view_nd.T).view(view_nd.shape[1], -1)
+        sd_d = (view_nd.var(dim=0, correction=correction) + 1e-4).sqrt()
+        covariance_dd = torch.cov(view_nd.T, correction=correction).view(view_nd.shape[1], -1)
         off_diagonal = covariance_dd.square().sum() - covariance_dd.diagonal().square().sum()
         loss = loss + variance_weight * F.relu(1 - sd_d).mean() / 2
         loss = loss + covariance_weight * off_diagonal / view_nd.shape[1]

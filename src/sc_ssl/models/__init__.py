@@ -11,7 +11,9 @@ from .contrastive_sc import ContrastiveSC
 from .masked_autoencoder import MaskedAutoencoder
 from .masksc import MaskSC
 from .scpretrain import ScPretrain, pretrained
+from .simclr import SimCLR
 from .supervised import CellClassifier, DrugResponse, ModalityRegressor
+from .vicreg import VICReg
 
 #: ``method=`` of :func:`sc_ssl.tl.embed` → class. A new method adds its import above and one line here.
 METHODS: dict[str, type[SSLModel]] = {
@@ -21,6 +23,8 @@ METHODS: dict[str, type[SSLModel]] = {
     "mae": MaskedAutoencoder,
     "byol": BYOL,
     "barlow_twins": BarlowTwins,
+    "vicreg": VICReg,
+    "simclr": SimCLR,
     "celllm": CellLM,
     "scdeepcluster": ScDeepCluster,
     "sczidesk": ScziDesk,

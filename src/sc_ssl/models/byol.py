@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from sc_ssl._checks import check_choice, check_rate
 from sc_ssl.losses import negative_cosine
-from sc_ssl.nn import MLP, MovingAverage
+from sc_ssl.nn import MLP
 
 from .base import TrainingDefaults
-from .two_views import JointEmbeddingModel, JointEmbeddingModule, augmentation_strengths
+from .two_views import TwoViewModel, TwoViewModule, augmentation_strengths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,13 +23,49 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class BYOLModule(JointEmbeddingModule):
-    """From one view of a cell, predict what a slower copy of the network says of another."""
+class Target(AveragedModel):
+    """The exponential moving average of a network, in parameters and batch-norm statistics; no gradient trains it.
+
+    It stays in eval mode whatever the module around it does, and is saved with the module.
+
+    Parameters
+    ----------
+    online
+        The network to follow; copied.
+    momentum
+        Share of the average that stays at each update, in [0, 1).
+    """
+
+    def __init__(self, online: nn.Module, momentum: float) -> None:
+        super().__init__(online, multi_avg_fn=get_ema_multi_avg_fn(momentum), use_buffers=True)
+        self.n_averaged.fill_(1)  # at 0 the first update would copy the network
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Target:
+        """Always in eval mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """``average ← momentum · average + (1 − momentum) · model``; counters, which have no average, are copied."""
+        super().update_parameters(model)
+        for average, value in zip(self.module.buffers(), model.buffers(), strict=True):
+            if not average.is_floating_point():
+                average.copy_(value)
+
+    @torch.no_grad()
+    def forward(self, x_ng: Tensor) -> Tensor:
+        """The averaged network's projection of a view."""
+        return super().forward(x_ng)
+
+
+class BYOLModule(TwoViewModule):
+    """From one view of a cell, predict the projection of another view by a slowly following copy of the network."""
 
     def __init__(self, *, predictor: MLP, momentum: float | None, **parts: Any) -> None:
         super().__init__(**parts)
         self.predictor = predictor
-        self.target = None if momentum is None else MovingAverage(self.online, momentum)
+        self.target = None if momentum is None else Target(self.online, momentum)
 
     @property
     def online(self) -> nn.Sequential:
@@ -46,21 +85,16 @@ class BYOLModule(JointEmbeddingModule):
         return {"byol": 4 + 2 * cosine}
 
     def after_step(self) -> None:
-        """The target follows."""
+        """The target follows the network."""
         if self.target is not None:
-            self.target.update(self.online)
+            self.target.update_parameters(self.online)
 
 
-class BYOL(JointEmbeddingModel):
-    """BYOL: predict from one view of a cell what a slower copy of the network says of another; key ``X_byol``.
+class BYOL(TwoViewModel):
+    """BYOL: from one view of a cell, predict how a slowly following network embeds another view; key ``X_byol``.
 
-    No cell is pushed away from another. That the embedding does not collapse is watched, see :meth:`train`.
-
-    Departs from Richter et al.'s code, where the target never moved and the embedding lay beside the path of the
-    gradient: the target is the moving average of parameters and batch-norm statistics, updated after each step; the
-    projector stands on the embedding; views are drawn for each cell alone and change counts as sequencing would. The
-    predictor learns at ten times the rate of the rest, so that it stays near its optimum (Tian et al. 2021). The
-    defaults were chosen on development data.
+    No cell is pushed away from another, so a collapse of the embedding is possible; it is watched for, see
+    :meth:`train`.
 
     Parameters
     ----------
@@ -90,6 +124,18 @@ class BYOL(JointEmbeddingModel):
         ``"batch"`` or ``"layer"`` norm in the encoder; projector and predictor have batch norm.
     weigh_genes
         Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
+
+    Notes
+    -----
+    Differences from Richter et al.'s code:
+
+    * Target: it never moved there; here it is the moving average of parameters and batch-norm statistics, updated after
+      each step.
+    * Projector: there the embedding lay beside the path of the gradient; here the projector takes the embedding.
+    * Views: one for a minibatch there; here drawn for each cell alone, and they change counts as sequencing would.
+    * Predictor: here it learns at ten times the rate of the rest, so that it stays near its optimum (Tian et al. 2021).
+
+    The defaults were chosen on development data.
 
     References
     ----------
@@ -123,8 +169,8 @@ class BYOL(JointEmbeddingModel):
         weigh_genes: bool = True,
     ) -> None:
         super().__init__(adata, registry)
-        if target not in ("moving_average", "online"):
-            raise ValueError(f"target is 'moving_average' or 'online', found {target!r}.")
+        check_choice("target", target, ("moving_average", "online"))
+        check_rate("momentum", momentum)
         augmentations = augmentation_strengths(augmentations, {"gene_dropout": 0.8})
         programs = self._programs(programs)
         sizes: dict[str, Any] = {"n_hidden": n_hidden, "n_latent": n_latent, "projector": projector, "norm": norm}

@@ -8,6 +8,7 @@ from anndata import AnnData
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
+from sc_ssl._checks import check_choice, check_positive, check_rate
 from sc_ssl.losses import nt_xent
 from sc_ssl.nn import MLP, LogNormalize
 from sc_ssl.train import View
@@ -17,7 +18,7 @@ from .base import ContrastModule, SSLModel, TrainingDefaults
 
 
 class ContrastiveSCModule(ContrastModule):
-    """Two views of a cell with most genes hidden shall be neighbours on the unit sphere, views of other cells not."""
+    """Two views of a cell with most genes hidden are to be neighbours on the unit sphere, views of other cells not."""
 
     def __init__(
         self, *, normalize: LogNormalize, encoder: MLP, dropout_rate: float, dropout_per: str, temperature: float
@@ -46,19 +47,16 @@ class ContrastiveSCModule(ContrastModule):
         return {"nt_xent": nt_xent(*views, self.temperature)}
 
     def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
-        """Batch norm has seen cells with most genes hidden, noisier than those it will embed: count anew."""
+        """Re-estimate the batch-norm statistics on whole cells: those of training are of cells with most genes hidden."""
         # a last minibatch of one cell has no variance
         update_bn((self.normalize(cells) for cells in minibatches if len(cells["batch"]) > 1), self.encoder)
 
 
 class ContrastiveSC(SSLModel):
-    """contrastive-sc: an encoder that tells cells apart when most of their genes are hidden; key ``X_contrastive_sc``.
+    """contrastive-sc: contrastive learning with hidden genes, for clustering cells; key ``X_contrastive_sc``.
 
-    The unit vector that is contrasted is also the embedding: there is no projection head. Departs from the authors'
-    code where short runs on development data were better or faster: 80 % of the genes hidden instead of 90 %,
-    the same ones in a whole minibatch instead of drawn for each cell, temperature 1 instead of 0.07, AdamW with a
-    cosine schedule instead of Adam at a rate of 0.4, and batch-norm statistics counted again on whole cells after
-    training. :meth:`paper` gives the published settings.
+    The encoder learns to recognise a cell among all others when most of its genes are hidden. The unit vector that is
+    contrasted is also the embedding: there is no projection head.
 
     Parameters
     ----------
@@ -81,6 +79,16 @@ class ContrastiveSC(SSLModel):
         ``"batch"`` or ``"layer"`` norm in the encoder.
     weigh_genes
         Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
+
+    Notes
+    -----
+    Differences from the authors' code, chosen in short runs on development data, where they were better or faster.
+    :meth:`paper` gives the published settings.
+
+    * Hidden genes: 90 %, drawn for each cell there; here 80 %, the same ones in a whole minibatch.
+    * Temperature: 0.07 there; here 1.
+    * Optimiser: Adam at a rate of 0.4 there; here AdamW with a cosine schedule.
+    * Batch norm: statistics of training there; here re-estimated on whole cells after training.
 
     References
     ----------
@@ -108,8 +116,9 @@ class ContrastiveSC(SSLModel):
         weigh_genes: bool = True,
     ) -> None:
         super().__init__(adata, registry)
-        if dropout_per not in ("minibatch", "cell"):
-            raise ValueError(f"dropout_per is 'minibatch' or 'cell', found {dropout_per!r}.")
+        check_choice("dropout_per", dropout_per, ("minibatch", "cell"))
+        check_rate("gene_dropout_rate", gene_dropout_rate)
+        check_positive("temperature", temperature)
         self.module = ContrastiveSCModule(
             normalize=self._normalizer(weigh_genes=weigh_genes),
             encoder=MLP(len(self.var_names), n_hidden, n_latent, norm=norm),

@@ -43,7 +43,7 @@ PAPER: dict[str, Any] = {
 
 
 class MaskedAutoencoderModule(SSLModule):
-    """Encode the visible genes of a cell; say the scored ones."""
+    """Encode the visible genes of a cell; reconstruct the scored ones."""
 
     def __init__(
         self,
@@ -63,9 +63,10 @@ class MaskedAutoencoderModule(SSLModule):
         self.likelihood = likelihood
         self.n_batch = n_batch
         self.reads_counts = likelihood != "mse"
+        # at the start every gene is decoded at its mean over the training cells
         if isinstance(decoder, CountDecoder):
             decoder.start_at(torch.expm1(normalize.mean_bg[0]))
-        else:  # every gene at its mean
+        else:
             nn.init.zeros_(decoder[-1].weight)
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
@@ -73,7 +74,7 @@ class MaskedAutoencoderModule(SSLModule):
         return self.encoder(self.normalize(cells))
 
     def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the mask scores, each cell counted once however many genes that are."""
+        """The error over the genes that the mask scores; each cell has the same weight however many these are."""
         x_ng = self.normalize(cells)
         visible_ng, scored_ng = self.masking(len(x_ng))
         if "measured" in cells:  # what was not measured is no zero
@@ -108,16 +109,10 @@ class MaskedAutoencoderModule(SSLModule):
 
 
 class MaskedAutoencoder(SSLModel):
-    """A masked autoencoder: from the genes that a mask shows of a cell, say those that it scores; key ``X_mae``.
+    """A masked autoencoder: reconstruct the masked genes of a cell from its visible ones; key ``X_mae``.
 
-    The mask is drawn for each cell alone, and embedding sees every gene. With ``batch_key`` the decoder is told the
-    batch, so that the embedding need not hold it.
-
-    Departs from the authors' code: masks differ between the cells of a minibatch and are switched off for embedding and
-    reconstruction; the loss is divided by what was scored; two of the four masks never ran there; the output is linear
-    instead of a sigmoid, which cannot exceed 1; likelihoods are of raw counts instead of log-values; one activation
-    throughout. Defaults are smaller and were chosen on development data: z-scored genes that are weighed by their
-    variance beyond chance, layer norm. :meth:`paper` gives the published network.
+    The mask is drawn for each cell alone, and embedding sees every gene. With ``batch_key`` the batch is an input of the
+    decoder, so that the embedding need not hold it.
 
     Parameters
     ----------
@@ -126,9 +121,9 @@ class MaskedAutoencoder(SSLModel):
     registry
         Instead of ``adata``: the registry of a saved model.
     mask
-        ``"random_genes"``: hide random genes and say them; ``"gene_programs"``: hide whole programmes;
-        ``"one_program"``: show one programme, and score it; ``"program_to_regulator"``: show the targets of a
-        transcription factor, and score the factor.
+        ``"random_genes"``: hide random genes and reconstruct them; ``"gene_programs"``: hide whole programmes;
+        ``"one_program"``: show one programme and reconstruct it; ``"program_to_regulator"``: show the targets of a
+        transcription factor and reconstruct the factor.
     mask_rate
         Share of the genes that is hidden, in (0, 1): of all genes, of those in any programme, or of the one programme
         (where 0 is allowed too). ``"program_to_regulator"`` has none.
@@ -152,6 +147,18 @@ class MaskedAutoencoder(SSLModel):
         Of hidden units while training, in [0, 1).
     weigh_genes
         Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
+
+    Notes
+    -----
+    Differences from the authors' code. Defaults are smaller and were chosen on development data; :meth:`paper` gives the
+    published network.
+
+    * Masks: the same for a whole minibatch there; here they differ between cells, and are switched off for embedding and
+      reconstruction. Two of the four masks never ran there.
+    * Loss: here divided by the number of scored genes.
+    * Output: a sigmoid there, which cannot exceed 1; here linear. Likelihoods are of log-values there; here of raw counts.
+    * Activation: two kinds there; here one throughout.
+    * Input: here z-scored genes that are weighed by their variance beyond chance, and layer norm.
 
     References
     ----------
@@ -191,6 +198,7 @@ class MaskedAutoencoder(SSLModel):
             raise ValueError(f"likelihood={likelihood!r} models raw counts, found input='log1p'; take 'mse'.")
         programs = None if programs is None else find_programs(programs, adata)
         n_genes, n_batch = len(self.var_names), self.summary_stats.n_batch
+        # of several batches the decoder takes a one-hot code beside the embedding
         n_coded = n_latent + (n_batch if n_batch > 1 else 0)
         layers: dict[str, Any] = {"norm": norm, "activation": activation, "dropout_rate": dropout_rate}
         decoder: MLP | CountDecoder
@@ -241,7 +249,7 @@ class MaskedAutoencoder(SSLModel):
         masked: bool = False,
         random_state: int | np.random.Generator | None = 0,
     ) -> np.ndarray:
-        """Log-normalised expression as the decoder says it, ``log1p(target_sum · x / library)``.
+        """Log-normalised expression as decoded, ``log1p(target_sum · x / library)``.
 
         Under a likelihood of counts, the logarithm of the expected counts at that library size.
 

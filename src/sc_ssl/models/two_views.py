@@ -1,4 +1,4 @@
-"""What methods without negatives share: two random views of each cell, a projector on the embedding, no collapse."""
+"""Parts of methods that compare two views of each cell by a projection of the embedding, and a watch over collapse."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.optim.swa_utils import update_bn
 from sc_ssl._logging import logger
 from sc_ssl.data import evenly_spread, find_programs, program_members
 from sc_ssl.nn import MLP
+from sc_ssl.train import View
 from sc_ssl.views import (
     Augmentation,
     Augmentations,
@@ -26,7 +27,7 @@ from sc_ssl.views import (
     ProgramDropout,
 )
 
-from .base import Phase, SSLModel, SSLModule
+from .base import ContrastModule, Phase, SSLModel, SSLModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 AUGMENTATIONS = ("gene_dropout", "binomial_thinning", "nb_noise", "gaussian_noise", "program_dropout")
 
 
-class JointEmbeddingModule(SSLModule):
+class TwoViewModule(SSLModule):
     """An encoder whose embedding is projected to where two views of a cell are compared."""
 
     def __init__(self, *, normalize: LogNormalize, augment: Augmentations, encoder: MLP, projector: MLP) -> None:
@@ -57,15 +58,23 @@ class JointEmbeddingModule(SSLModule):
         return self.augment(cells, self.normalize)
 
     def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
-        """Batch norm has seen views, noisier than the cells it will embed: count anew."""
+        """Re-estimate the batch-norm statistics on whole cells: those of training are of views, which are noisier."""
         # a last minibatch of one cell has no variance
         update_bn((self.normalize(cells) for cells in minibatches if len(cells["batch"]) > 1), self.encoder)
 
 
-class JointEmbeddingModel(SSLModel):
-    """A model of a :class:`JointEmbeddingModule`; its training is watched for collapse."""
+class TwoViewContrast(TwoViewModule, ContrastModule):
+    """Two views whose embeddings are compared over all cells of a minibatch; a subclass projects and compares them."""
 
-    module: JointEmbeddingModule
+    def encode_view(self, cells: dict[str, Tensor]) -> View:
+        """The embedding of a random view of each cell, before the projector, (n, n_latent)."""
+        return View(self.encoder(self.view(cells)), {}, {})
+
+
+class TwoViewModel(SSLModel):
+    """A model of a :class:`TwoViewModule`; its training is watched for collapse."""
+
+    module: TwoViewModule
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, watched for collapse.
@@ -99,11 +108,12 @@ class JointEmbeddingModel(SSLModel):
         }
 
     def _programs(self, programs: Any) -> dict[str, list[str]] | None:
+        """Gene programmes from a file, a table or a key of the model's cells."""
         return None if programs is None else find_programs(programs, self._adata)
 
 
 def augmentation_strengths(augmentations: Mapping[str, float] | None, default: Mapping[str, float]) -> dict[str, float]:
-    """What was asked for, or the default."""
+    """The augmentations that are given, or the default; an error unless they are names and numbers."""
     if augmentations is None:
         return dict(default)
     if not isinstance(augmentations, Mapping):
@@ -123,7 +133,7 @@ def build_augmentations(
     *,
     log_input: bool = False,
 ) -> Augmentations:
-    """The parts of these names and strengths."""
+    """A view of these parts and strengths, in the order of :class:`~sc_ssl.views.Augmentations`."""
     unknown = [name for name in strengths if name not in AUGMENTATIONS]
     if unknown:
         raise ValueError(f"augmentations are {', '.join(map(repr, AUGMENTATIONS))}, found {unknown[0]!r}.")
@@ -139,6 +149,7 @@ def build_augmentations(
     }
     if programs is not None and "program_dropout" not in strengths:
         raise ValueError("programs are for program_dropout, which augmentations lacks; add it, or leave out programs.")
+    # programmes come last: within the z-scores parts act in the order given
     parts: list[Augmentation] = [build[name](strength) for name, strength in strengths.items() if name in build]
     if programs is not None:
         member_pg = torch.as_tensor(program_members(programs, genes)[1])
@@ -176,7 +187,7 @@ class CollapseWatch(Callback):
         plan.log("effective_rank", self._rank)
 
     def on_train_end(self, trainer: Trainer, plan: LightningModule) -> None:
-        """Say when nothing is left of the differences between cells, or no more than one line."""
+        """Warn when nothing is left of the differences between cells, or no more than one line."""
         expected = self._n_latent**-0.5
         if self._spread < MIN_SPREAD * expected or self._rank < min(MIN_RANK, self._n_latent):
             logger.warning(
@@ -197,8 +208,9 @@ def embedding_spread(z_nd: np.ndarray) -> float:
 
 def effective_rank(z_nd: np.ndarray) -> float:
     """Exponential of the entropy of the singular values of the centred embedding, 1 to d (Roy & Vetterli 2007)."""
-    if not np.isfinite(z_nd).all():  # the training plan says so
+    if not np.isfinite(z_nd).all():  # the training plan stops with an error
         return float("nan")
+    # singular values as shares of their sum; those of 0 add nothing to the entropy
     singular = np.linalg.svd(z_nd - z_nd.mean(axis=0), compute_uv=False).astype(np.float64)
     share = singular / max(singular.sum(), 1e-300)
     share = share[share > 0]

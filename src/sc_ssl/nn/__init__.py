@@ -1,6 +1,5 @@
 """How a cell is encoded: normalisation, multilayer perceptrons, transformers. Torch only."""
 
-from .ema import MovingAverage
 from .likelihoods import CountDecoder, CountParameters
 from .mlp import MLP
 from .normalize import LogNormalize
@@ -11,7 +10,6 @@ __all__ = [
     "CountDecoder",
     "CountParameters",
     "LogNormalize",
-    "MovingAverage",
     "RandomFeatures",
     "Transformer",
 ]

@@ -31,8 +31,8 @@ class CountParameters(NamedTuple):
 class CountDecoder(nn.Module):
     """An MLP to the parameters of a Poisson or (zero-inflated) negative binomial distribution of each gene's counts.
 
-    ``μ = size factor · exp(·)``, ``θ = softplus(·)`` and the logits of π are parts of one linear output. Departs from
-    scDeepCluster and scziDesk, whose dispersion differs between cells: by default each gene has one, which is less work
+    ``μ = size factor · exp(·)``, ``θ = softplus(·)`` and the logits of π are parts of one linear output. In
+    scDeepCluster and scziDesk the dispersion differs between cells; here by default each gene has one, which is less work
     and, in short runs on two development sets, was better once and equal once.
 
     Parameters
@@ -75,6 +75,7 @@ class CountDecoder(nn.Module):
 
     def forward(self, z_nd: Tensor, size_factor_n1: Tensor) -> CountParameters:
         """Parameters of the counts of cells with these embeddings and size factors (library size over a usual one), (n, 1)."""
+        # (n, outputs · g) → one (n, g) each: log μ, then θ where it is predicted, then the logits of π
         raw_mean_ng, *others = self.network(z_nd).split(self.n_genes, dim=1)
         low, high = map(math.log, MEAN_RANGE)
         mean_ng = raw_mean_ng.clamp(low, high).exp() * size_factor_n1

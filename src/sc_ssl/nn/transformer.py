@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sc_ssl._checks import check_choice
+from sc_ssl._checks import check_choice, check_count, check_rate
 
 #: added to every feature, so that none is 0
 FLOOR = 1e-4
@@ -18,9 +18,13 @@ FLOOR = 1e-4
 class RandomFeatures(nn.Module):
     """Softmax attention approximated by positive random features; orthogonal directions, drawn once.
 
-    Departs from the code released with CellLM: padded keys are out of numerator and denominator (there they stay in the
-    denominator, so that the output says how long a cell is); the keys' exponent is shifted by a maximum for each cell
-    and head, not over the minibatch, so that no cell depends on another; directions are not drawn anew in training.
+    Differences from the code released with CellLM:
+
+    * Padded keys: left in the denominator there, so that the output depends on the length of the longest cell; here out
+      of both numerator and denominator.
+    * Shift of the keys' exponent: by a maximum over the minibatch there; here for each cell and head, so that no cell
+      depends on another.
+    * Directions: drawn again in training there; here once.
 
     Parameters
     ----------
@@ -48,6 +52,7 @@ class RandomFeatures(nn.Module):
         key_m = torch.exp(key_exponent - key_exponent.amax(dim=(-2, -1), keepdim=True)) + FLOOR
         if real is not None:
             key_m = key_m.masked_fill(~real, 0)
+        # keys and values are summed over tokens first, (m, k) a head: linear in their number
         normalizer = query_m @ key_m.sum(dim=-2).unsqueeze(-1)
         attended: Tensor = (query_m @ (key_m.transpose(-2, -1) @ value)) / normalizer
         return attended
@@ -101,10 +106,12 @@ class Attention(nn.Module):
 
     def _split(self, token_ntd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n, t, _ = token_ntd.shape
+        # (n, t, 3 · heads · k) → (n, t, 3, heads, k) → (3, n, heads, t, k)
         qkv = self.qkv(token_ntd).view(n, t, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         return qkv[0], qkv[1], qkv[2]
 
     def _merge(self, heads_nhtk: Tensor) -> Tensor:
+        # (n, heads, t, k) → (n, t, heads, k) → (n, t, heads · k)
         return self.out(heads_nhtk.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -167,6 +174,9 @@ class Transformer(nn.Module):
         attention: str = "exact",
     ) -> None:
         super().__init__()
+        check_count("n_layers", n_layers)
+        check_count("n_heads", n_heads)
+        check_rate("dropout_rate", dropout_rate)
         options: dict[str, Any] = {"dropout_rate": dropout_rate, "head_width": head_width, "attention": attention}
         self.blocks = nn.ModuleList(Block(width, n_heads, mlp_ratio, **options) for _ in range(n_layers))
         self.norm = nn.LayerNorm(width)
@@ -180,7 +190,7 @@ class Transformer(nn.Module):
         return self.norm(self.unnormed(token_ntd, real_nt))  # type: ignore[no-any-return]
 
     def unnormed(self, token_ntd: Tensor, real_nt: Tensor | None = None) -> Tensor:
-        """What the blocks make of the tokens, (n, t, d), before the final norm, in which their lengths still differ."""
+        """The blocks' output (n, t, d) before the final norm, in which the tokens' lengths still differ."""
         for block in self.blocks:
             token_ntd = block(token_ntd, real_nt)
         return token_ntd

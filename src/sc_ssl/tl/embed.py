@@ -63,8 +63,8 @@ def embed(
         ``obs``.
     method
         ``"masksc"``, ``"contrastive_sc"``, ``"scpretrain"``, ``"mae"``, ``"byol"``, ``"barlow_twins"``,
-        ``"celllm"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder of a saved one. Or ``"pca_cosine"`` or
-        ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
+        ``"vicreg"``, ``"simclr"``, ``"celllm"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder
+        of a saved one. Or ``"pca_cosine"`` or ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
         train nothing and run on the CPU.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl import models
-from sc_ssl._checks import check_at_least
+from sc_ssl._checks import check_count
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logger, said_once
 from sc_ssl.data import check_cells, obsm_values
@@ -102,7 +102,6 @@ def predict_modality(
         anything but an earlier one.
     """
     start = time.perf_counter()
-    check_at_least("max_epochs", max_epochs, 1)
     rna, proteins = _modalities(adata, protein_key, rna_key)
     check_cells(rna, min_cells=MIN_CELLS)
     source = find(rna, layer)
@@ -110,6 +109,8 @@ def predict_modality(
     key = prediction_key(protein_key, key_added)
     check_free(rna, key, protein_key)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
+    if max_epochs is not None:
+        check_count("max_epochs", max_epochs)
     with seeded(random_state), said_once():
         trained = _find_encoder(encoder, encoder_kwargs)
         if trained is None:
@@ -140,11 +141,10 @@ def predict_modality(
         "model_kwargs": model_kwargs,
     }
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
-    done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     written = destination(adata, copy=copy)
     result = written.mod[rna_key] if hasattr(written, "mod") else written
     result.obsm[key] = prediction
-    result.uns[key] = done
+    result.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     return written if copy else None
 
 

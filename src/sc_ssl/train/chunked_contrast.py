@@ -87,9 +87,11 @@ def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed
     RuntimeError
         The second pass did not repeat the first.
     """
+    # first pass, without a graph: the embeddings z of all chunks, which become the leaves of a small graph
     with torch.no_grad():
         first = [list(_encode(module, chunks, v, seed)) for v in range(module.n_views)]
     views = [torch.cat([view.z_nd for view in view_k]).requires_grad_() for view_k in first]
+    # the contrast of all cells, of all processes, and its gradient u = dL/dz; a head on z gets its gradient here
     own, world = gather(views)
     counts = all_sum(_total([view.counts for view_k in first for view in view_k]))
     parameters = [p for p in module.parameters() if p.requires_grad]  # type: ignore[attr-defined]
@@ -98,6 +100,7 @@ def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed
     for p, gradient in zip(parameters, gradients[module.n_views :], strict=True):
         if gradient is not None:  # of a head on all embeddings, which each process computes in full
             p.grad = gradient / world if p.grad is None else p.grad + gradient / world
+    # second pass, chunk by chunk: the same noise, now with a graph, and backward from ⟨z, u⟩ and the chunk's own terms
     drift = [
         _backward_chunk(again, before, u, counts)
         for v, u_nd in enumerate(gradients[: module.n_views])
@@ -105,6 +108,7 @@ def divided_backward(module: Contrast, chunks: Sequence[dict[str, Tensor]], seed
             _encode(module, chunks, v, seed), first[v], u_nd.split([len(b.z_nd) for b in first[v]]), strict=True
         )
     ]
+    # sums over processes: of the gradients, and of the terms that each cell has alone, for the log
     _check_replay(max(drift), views[0].dtype)
     reduce_gradients(parameters)
     sums = all_sum(_total([view.sums for view_k in first for view in view_k]))
@@ -198,6 +202,7 @@ class ChunkedContrastPlan(SSLTrainingPlan):
         self.lr_schedulers().step()
 
     def _backward(self, cells: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+        # a minibatch that fits is trained end to end; one that does not is divided, by halves where that is allowed
         n_cells = len(cells["batch"])
         while True:
             self.optimizers().zero_grad()
@@ -229,6 +234,7 @@ def _encode(module: Contrast, chunks: Sequence[dict[str, Tensor]], v: int, seed:
 
 def _backward_chunk(again: View, before: View, u_nd: Tensor, counts: dict[str, Tensor]) -> Tensor:
     """Backward through one chunk; how far its embeddings are from those of the first pass."""
+    # the chunk's share of each term: its sum over the count of all chunks; and ⟨z, u⟩, whose gradient is (dz/dθ)ᵀ u
     own = _means(again.sums, counts)
     surrogate = (again.z_nd * u_nd).sum() + sum(own.values())
     surrogate.backward()
@@ -238,7 +244,7 @@ def _backward_chunk(again: View, before: View, u_nd: Tensor, counts: dict[str, T
 def _check_replay(drift: Tensor, dtype: torch.dtype) -> None:
     autocast = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
     tolerance = ROUGH if autocast else TOLERANCE.get(dtype, ROUGH)
-    if drift > tolerance:  # a loss that is no number is the plan's to speak of
+    if drift > tolerance:  # not where the loss is no number: the plan raises that error
         raise RuntimeError(
             f"the two passes of a divided minibatch differ by {float(drift):.2g} (relative, at most {tolerance:g}): "
             "encode_view must draw all noise from torch's random state, and change no state of its own."
@@ -256,6 +262,7 @@ def _refusing_batch_norm(module: Any) -> Iterator[None]:
                 "would not be exact. Take layer norm (norm='layer') or leave out micro_batch_size."
             )
 
+    # a hook on each batch norm, for as long as the encoder runs: a head on all embeddings may have one
     norms = [part for part in module.modules() if isinstance(part, BATCH_NORMS)]
     handles = [norm.register_forward_pre_hook(refuse) for norm in norms]
     try:

@@ -19,7 +19,7 @@ STAGES: tuple[Stage, ...] = ("counts", "log", "z")
 
 
 class Augmentation(nn.Module):
-    """A part of a view; ``stage`` says what it changes. Everything is drawn for each cell alone."""
+    """A part of a view that changes what ``stage`` names. Everything is drawn for each cell alone."""
 
     stage: Stage
 
@@ -48,7 +48,7 @@ class BinomialThinning(Augmentation):
 
 
 class NegativeBinomialNoise(Augmentation):
-    """Draw each count anew around itself, see :func:`negative_binomial_noise`.
+    """Draw each count again around itself, see :func:`negative_binomial_noise`.
 
     Parameters
     ----------
@@ -155,6 +155,7 @@ class Augmentations(nn.Module):
 
     def forward(self, cells: dict[str, Tensor], normalize: LogNormalize) -> Tensor:
         """One view of each cell, as weighed z-scores (n, g)."""
+        # each stage is computed from the one before, after its parts have changed it
         if self.reads_counts:
             for part in self.of("counts"):
                 x_ng, library_size_n1 = part(cells["X"], cells["library_size"])

@@ -68,6 +68,7 @@ def binomial_thinning(x_ng: Tensor, keep_n1: Tensor) -> Tensor:
     keep_n1
         Probability for each cell, (n, 1), in (0, 1].
     """
+    # most entries are 0 and stay so: only the m others are drawn
     cell_m, gene_m = x_ng.nonzero(as_tuple=True)
     thinned_ng = torch.zeros_like(x_ng)
     thinned_ng[cell_m, gene_m] = torch.binomial(x_ng[cell_m, gene_m], keep_n1.flatten()[cell_m])
@@ -75,7 +76,7 @@ def binomial_thinning(x_ng: Tensor, keep_n1: Tensor) -> Tensor:
 
 
 def negative_binomial_noise(x_ng: Tensor, dispersion: float) -> Tensor:
-    """Draw each count anew from a negative binomial around itself, variance ``x + x² / θ``; a zero stays a zero.
+    """Draw each count again from a negative binomial around itself, variance ``x + x² / θ``; a zero stays a zero.
 
     Richter et al. add noise of one level to every gene, expressed or not, which makes nine entries in ten positive.
 
@@ -88,6 +89,7 @@ def negative_binomial_noise(x_ng: Tensor, dispersion: float) -> Tensor:
     """
     cell_m, gene_m = x_ng.nonzero(as_tuple=True)
     count_m = x_ng[cell_m, gene_m]
+    # a negative binomial is a Poisson whose rate is gamma-distributed, mean x and shape θ
     rate_m = torch.distributions.Gamma(torch.full_like(count_m, dispersion), dispersion / count_m).sample()
     noisy_ng = torch.zeros_like(x_ng)
     noisy_ng[cell_m, gene_m] = torch.poisson(rate_m)

@@ -15,7 +15,7 @@ from small_models import QUICK, SMALL
 from sc_ssl import models
 
 OFTEN = {"checkpoint_seconds": 0}
-TEACHER = {"target": "global", "teacher_kwargs": {"n_hidden": [16], "n_latent": 8}}
+TEACHER = {"target": "global", "teacher": {"n_hidden": [16], "n_latent": 8}}
 BUILDS = {
     "celllm": (models.CellLM, {}),
     "contrastive_sc": (models.ContrastiveSC, {}),

@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 
 #: minibatches' name for the labels: 1 malignant, 0 not, NaN unknown
 MALIGNANT = "malignant"
-#: a label that the batch tells for this share of the cells can be learnt from the batch alone
-SHARE_TOLD = 0.98
+#: a label that follows from the batch for this share of the cells can be learnt from the batch alone
+SHARE_BY_BATCH = 0.98
+
+
+def check_malignancy(adata: AnnData | None, batch_n: np.ndarray | None, key: str | None, category: str | None) -> None:
+    """Refuse labels that there are not, before anything is trained; warn about labels that follow from the batch."""
+    if key is None and category is not None:
+        raise ValueError(f"malignant_category={category!r} is of a column: name it with malignancy_key.")
+    if key is not None and adata is not None and batch_n is not None:
+        warn_of_batches(malignancy_labels(adata, key, category), batch_n, key)
 
 
 def malignancy_labels(adata: AnnData, key: str, category: str | None = None) -> np.ndarray:
@@ -39,7 +47,7 @@ def malignancy_labels(adata: AnnData, key: str, category: str | None = None) -> 
         positive = column.eq(True).fillna(False).to_numpy(dtype=bool)
     else:
         names = ", ".join(repr(str(name)) for name in column[known].unique()[:5])
-        raise ValueError(f"obs[{key!r}] has {names}; say which one is malignant by malignant_category.")
+        raise ValueError(f"obs[{key!r}] has {names}; specify which one is malignant by malignant_category.")
     if len(np.unique(positive[known])) < 2:
         found = ", ".join(repr(str(name)) for name in column[known].unique()[:5]) or "nothing"
         raise ValueError(
@@ -51,16 +59,17 @@ def malignancy_labels(adata: AnnData, key: str, category: str | None = None) -> 
 
 
 def warn_of_batches(y_n: np.ndarray, batch_n: np.ndarray, key: str) -> None:
-    """Say so when the batch tells the label, which can then be learnt without any biology."""
+    """Log a warning when the batch determines the label, which can then be learnt without any biology."""
     known = np.isfinite(y_n)
     if len(np.unique(batch_n[known])) < 2:
         return
     table = pd.crosstab(batch_n[known], y_n[known])
-    told = table.max(axis=1).sum() / known.sum()
-    if told >= SHARE_TOLD > table.sum(axis=0).max() / known.sum():
+    # cells that the best guess from their batch gets right; no news where the best guess without it does as well
+    by_batch = table.max(axis=1).sum() / known.sum()
+    if by_batch >= SHARE_BY_BATCH > table.sum(axis=0).max() / known.sum():
         logger.warning(
-            "The batch tells obs[%r] for %.0f %% of the cells: the malignancy term can be learnt from batch effects alone. "
+            "The batch determines obs[%r] for %.0f %% of the cells: the malignancy term can be learnt from batch effects alone. "
             "Use studies that have both kinds of cells, or leave out malignancy_key.",
             key,
-            100 * told,
+            100 * by_batch,
         )

@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+from sc_ssl._checks import check_choice, check_count, check_positive
+
+Values = Literal["continuous", "quantile", "log2"]
 
 #: log2 of a whole number may fall short of it by rounding
 ROUNDING = 1e-4
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tokenizer:
+    """Which of a cell's genes become tokens, and in which form their expression enters.
+
+    Parameters
+    ----------
+    values
+        ``"continuous"`` z-scores, or bins: ``"quantile"`` or ``"log2"``.
+    n_bins
+        Number of bins, ≥ 2.
+    target_sum
+        Counts per cell that cells are normalised to, > 0, for bins; ``None`` takes the median of the training cells.
+    max_genes, max_training_genes
+        Genes of a cell that are shown for embedding and in training, ≥ 1; ``None`` shows all.
+    """
+
+    values: Values
+    n_bins: int
+    target_sum: float | None
+    max_genes: int | None
+    max_training_genes: int | None
+
+    def __post_init__(self) -> None:
+        check_choice("values", self.values, get_args(Values))
+        check_count("n_bins", self.n_bins, least=2)
+        for name in ("max_genes", "max_training_genes"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        if self.target_sum is not None:
+            check_positive("target_sum", self.target_sum)
+            if self.values == "continuous":
+                raise ValueError(
+                    "target_sum is for values='log2' or 'quantile'; z-scores are of the training cells' median."
+                )
+
+
 class Tokens(NamedTuple):
-    """The expressed genes of n cells, padded to the longest; the order within a cell says nothing.
+    """The expressed genes of n cells, padded to the longest; the order within a cell has no meaning.
 
     Attributes
     ----------
@@ -38,9 +79,11 @@ def expressed_genes(x_ng: Tensor) -> Tokens:
         Expression, (n, g), ≥ 0 and 0 for a gene without counts.
     """
     n_cells, n_genes = x_ng.shape
+    # the m expressed entries, cell after cell
     cell_m, gene_m = x_ng.nonzero(as_tuple=True)
     length_n = torch.bincount(cell_m, minlength=n_cells)
     t = int(length_n.max()) if n_cells else 0
+    # place of an entry among those of its own cell: its number less that of the cell's first entry
     place_m = torch.arange(len(cell_m), device=x_ng.device) - (length_n.cumsum(0) - length_n)[cell_m]
     gene_nt = torch.full((n_cells, t), n_genes, device=x_ng.device)
     value_nt = x_ng.new_zeros(n_cells, t)
@@ -50,9 +93,10 @@ def expressed_genes(x_ng: Tensor) -> Tokens:
 
 
 def keep_tokens(tokens: Tokens, keep_nt: Tensor, n_genes: int) -> Tokens:
-    """Leave out the tokens that are not kept and pad the rest to the longest cell anew."""
+    """Leave out the tokens that are not kept, and pad the rest to the longest cell that is left."""
     keep_nt = keep_nt & tokens.real_nt
     t = int(keep_nt.sum(dim=1).max()) if keep_nt.numel() else 0
+    # a stable sort brings what is kept to the front and leaves its order
     kept, order_nt = torch.sort(keep_nt, dim=1, descending=True, stable=True)
     kept, order_nt = kept[:, :t], order_nt[:, :t]
     gene_nt = tokens.gene_nt.gather(1, order_nt).masked_fill(~kept, n_genes)
@@ -75,6 +119,7 @@ def most_expressed(tokens: Tokens, max_genes: int, priority_g: Tensor) -> Tokens
     if tokens.gene_nt.shape[1] <= max_genes:
         return tokens
     n_genes = len(priority_g)
+    # sort by priority (padding last), then stably by expression: equal values stay in the order of their priority
     place_nt = torch.cat([priority_g, priority_g.new_full((1,), n_genes)])[tokens.gene_nt]
     by_priority = place_nt.argsort(dim=1)
     by_value = tokens.value_nt.gather(1, by_priority).argsort(dim=1, descending=True, stable=True)
@@ -86,6 +131,7 @@ def random_genes(tokens: Tokens, max_genes: int, n_genes: int) -> Tokens:
     """At most this many genes of each cell, drawn without replacement, each as likely as the others."""
     if tokens.gene_nt.shape[1] <= max_genes:
         return tokens
+    # the genes of the smallest random numbers; padding has the largest
     drawn_nt = torch.rand_like(tokens.value_nt).masked_fill(~tokens.real_nt, torch.inf)
     chosen = drawn_nt.topk(max_genes, dim=1, largest=False).indices
     return keep_tokens(tokens, torch.zeros_like(tokens.real_nt).scatter_(1, chosen, True), n_genes)
@@ -99,6 +145,7 @@ def drop_tokens(tokens: Tokens, rate: float, n_genes: int) -> Tokens:
         return tokens
     drawn_nt = torch.rand(tokens.real_nt.shape, device=tokens.real_nt.device).masked_fill(~tokens.real_nt, -1)
     keep_nt = drawn_nt >= rate
+    # the gene of the largest random number stays in any case
     keep_nt.scatter_(1, drawn_nt.argmax(dim=1, keepdim=True), True)
     return keep_tokens(tokens, keep_nt, n_genes)
 
@@ -123,6 +170,7 @@ def quantile_bins(tokens: Tokens, n_bins: int) -> Tensor:
 
     A gene above a share q of the cell's other genes is in bin ``⌊q · n_bins⌋``; equal values share the lowest bin.
     """
+    # how many of the cell's genes are below this one, by a binary search among its sorted values
     ordered_nt = tokens.value_nt.masked_fill(~tokens.real_nt, torch.inf).sort(dim=1).values.contiguous()
     below_nt = torch.searchsorted(ordered_nt, tokens.value_nt.contiguous())
     length_n1 = tokens.real_nt.sum(dim=1, keepdim=True).clamp(min=1)

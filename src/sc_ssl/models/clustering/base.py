@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class CountAutoencoder(SSLModule):
-    """Encode z-scored cells with noise on them; score the raw counts by the distribution that the decoder says.
+    """Encode z-scored cells with noise on them; score the raw counts under the decoded distribution.
 
     The gene means of the training cells are where the decoder starts.
     """
@@ -153,7 +153,7 @@ class ClusteringModel(SSLModel):
         all cells are assigned. It ends early when under 0.1 % of them have another cluster than ten epochs before. It
         also ends, and the best state comes back, when the clusters fall apart: when their silhouette among principal
         components of the normalised cells, which training does not touch, is well below its best. A cluster without
-        cells starts again at the cell that is farthest from its centre, and the log says so.
+        cells starts again at the cell that is farthest from its centre, with a warning.
 
         Parameters
         ----------

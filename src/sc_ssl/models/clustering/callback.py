@@ -98,7 +98,7 @@ class ClusterWatch(Callback):
         z_nd = torch.as_tensor(self.model._map_cells(module.embed, None, None)).to(self.model.device)
         label_n = module.assign(z_nd).argmax(dim=1)
         empty_k = (torch.bincount(label_n, minlength=len(module.center_kd)) == 0).nonzero().flatten()
-        if len(empty_k):
+        if len(empty_k):  # each takes one of the cells that are farthest from their own centre
             distance_n = (z_nd - module.center_kd[label_n]).square().sum(dim=1)
             module.center_kd[empty_k] = z_nd[distance_n.topk(len(empty_k)).indices]
             logger.warning("%d of %d clusters were empty and start again.", len(empty_k), len(module.center_kd))

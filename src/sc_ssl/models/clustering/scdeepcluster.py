@@ -9,6 +9,7 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
+from sc_ssl._checks import check_choice
 from sc_ssl.losses import assignment_kl, student_t_assignment, target_distribution
 from sc_ssl.models.base import TrainingDefaults
 
@@ -16,7 +17,7 @@ from .base import ClusteringModel, ClusteringModule, CountAutoencoder
 
 
 class ScDeepClusterModule(ClusteringModule):
-    """Cells move towards a sharper version of their own assignment to the centres, while their counts stay readable."""
+    """Cells move towards a sharper version of their own assignment to the centres, while their counts can be reconstructed."""
 
     frequency_k: Tensor
 
@@ -43,23 +44,17 @@ class ScDeepClusterModule(ClusteringModule):
         self.frequency_k = torch.ones_like(self.center_kd[:, 0])
 
     def refresh(self, z_nd: Tensor) -> None:
-        """Count anew how frequent each cluster is among all cells."""
+        """Re-estimate how frequent each cluster is among all cells."""
         self.frequency_k.copy_(self.assign(z_nd).mean(dim=0))
 
 
 class ScDeepCluster(ClusteringModel):
-    """scDeepCluster: a denoising autoencoder of counts whose latent space is pulled together around centres.
+    """scDeepCluster: model-based deep clustering of counts, with a number of clusters given or chosen.
 
     Key ``X_scdeepcluster``. An autoencoder of cells with noise on them is trained under a zero-inflated negative
     binomial likelihood. K-means on its latent space gives the centres; cells are then drawn to a target ``p ∝ q² / f``
-    that is sharper than their assignment q, while the likelihood goes on.
-
-    Departs from the authors' code: cluster frequencies f are counted over all cells every epoch as there, but q in the
-    target is the present one, so that no target is kept for each cell; the second phase goes back to a better state
-    when the clusters fall apart, see :meth:`train`; one dispersion a gene instead of one for each entry; layer norm;
-    the decoder starts at the genes' means; AdamW on shuffled minibatches in float32 instead of Adadelta on a fixed
-    order in float64; noise on the input alone. With ``n_clusters=None`` the autoencoder is trained
-    first, and Leiden at resolution 1 on its latent space says how many clusters there are, without labels.
+    that is sharper than their assignment q, f the clusters' frequencies, while the likelihood goes on. With
+    ``n_clusters=None`` Leiden at resolution 1 on the trained autoencoder's latent space gives the number, without labels.
 
     Parameters
     ----------
@@ -83,6 +78,17 @@ class ScDeepCluster(ClusteringModel):
         Epochs of the autoencoder alone for up to 20,000 cells, fewer above, and at least 400 steps.
     kl_weight
         γ, of the clustering loss (mean over cells) against the likelihood (mean over cells and genes).
+
+    Notes
+    -----
+    Differences from the authors' code:
+
+    * Target: cluster frequencies f are counted over all cells every epoch as there, but q in the target is the present
+      one, so that no target is kept for each cell.
+    * Second phase: here it goes back to a better state when the clusters fall apart, see :meth:`train`.
+    * Dispersion: one for each entry there; here one a gene.
+    * Network: here layer norm, and a decoder that starts at the genes' means; noise on the input alone.
+    * Optimiser: Adadelta on a fixed order in float64 there; here AdamW on shuffled minibatches in float32.
 
     References
     ----------
@@ -109,8 +115,7 @@ class ScDeepCluster(ClusteringModel):
     ) -> None:
         super().__init__(adata, registry, pretrain_epochs=pretrain_epochs)
         n_clusters = self._check_n_clusters(n_clusters)
-        if likelihood not in ("zinb", "nb"):
-            raise ValueError(f"likelihood is 'zinb' or 'nb', found {likelihood!r}.")
+        check_choice("likelihood", likelihood, ("zinb", "nb"))
         self.module = ScDeepClusterModule(
             autoencoder=self._build_autoencoder(
                 n_hidden,

@@ -15,7 +15,7 @@ from .base import ClusteringModel, ClusteringModule, CountAutoencoder
 
 
 class ScziDeskModule(ClusteringModule):
-    """Cells move towards near centres and towards the cells that they resemble, while their counts stay readable."""
+    """Cells move towards near centres and towards the cells that they resemble, while their counts can be reconstructed."""
 
     def __init__(
         self,
@@ -45,19 +45,13 @@ class ScziDeskModule(ClusteringModule):
 
 
 class ScziDesk(ClusteringModel):
-    """scziDesk: a denoising autoencoder of counts, then soft K-means and self-training on similarities between cells.
+    """scziDesk: deep soft K-means clustering of counts, with a number of clusters given or chosen.
 
     Key ``X_sczidesk``. An autoencoder of cells with noise on them is trained under a zero-inflated negative binomial
     likelihood. K-means on its latent space gives the centres. The second phase adds two losses to the likelihood: a
     soft K-means in which near centres count more, and a KL divergence that makes the similarities between the cells of
-    a minibatch sharper.
-
-    Departs from the authors' code: the noise is applied (in theirs it appears to be switched off in training); the
-    similarity loss is a mean over cells instead of a sum, at a weight that is the same for their batches of 256, so
-    that the batch size does not matter; the second phase goes back to a better state when the clusters fall apart, see
-    :meth:`train`; k is given or chosen, never read off labels; one dispersion a gene instead of one for each entry;
-    layer norm; the decoder starts at the genes' means; AdamW on shuffled minibatches. With ``n_clusters=None`` the
-    autoencoder is trained first, and Leiden at resolution 1 on its latent space says how many clusters there are.
+    a minibatch sharper. With ``n_clusters=None`` Leiden at resolution 1 on the trained autoencoder's latent space gives
+    the number, without labels.
 
     Parameters
     ----------
@@ -81,6 +75,18 @@ class ScziDesk(ClusteringModel):
         Epochs of the autoencoder alone for up to 20,000 cells, fewer above, and at least 400 steps.
     kmeans_weight, similarity_weight
         Of both clustering losses (means over cells) against the likelihood (mean over cells and genes).
+
+    Notes
+    -----
+    Differences from the authors' code:
+
+    * Noise: it appears to be switched off in training there; here it is applied.
+    * Similarity loss: a sum over cells there; here a mean, at a weight that is the same for their batches of 256, so that
+      the batch size does not matter.
+    * Second phase: here it goes back to a better state when the clusters fall apart, see :meth:`train`.
+    * Number of clusters: read off the labels there; here given or chosen.
+    * Dispersion: one for each entry there; here one a gene.
+    * Network and optimiser: here layer norm, a decoder that starts at the genes' means, AdamW on shuffled minibatches.
 
     References
     ----------

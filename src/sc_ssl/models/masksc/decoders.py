@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sc_ssl._checks import with_defaults
 from sc_ssl.nn import Transformer
+
+#: the defaults of ``decoder=`` of :class:`MaskSC`, for a bottleneck and for a transformer
+BOTTLENECK = {"n_latent": 32}
+TRANSFORMER = {"width": 512, "n_layers": 8, "n_heads": 16}
+
+
+def decoder_settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All settings of a decoder, which is a transformer where one of a transformer's settings is given.
+
+    Raises
+    ------
+    ValueError
+        An unknown setting, or settings of both decoders.
+    """
+    is_transformer = isinstance(given, Mapping) and not TRANSFORMER.keys().isdisjoint(given)
+    return with_defaults("decoder", given, TRANSFORMER if is_transformer else BOTTLENECK)
+
+
+def build_decoder(
+    settings: Mapping[str, Any], n_tokens: int, n_input: int, n_output: int
+) -> BottleneckDecoder | MaskedDecoder:
+    """The decoder of these settings; a bottleneck's hidden layer is as wide as the encoder's tokens."""
+    if "n_latent" in settings:
+        return BottleneckDecoder(n_tokens, n_input, width=n_input, n_output=n_output, **settings)
+    return MaskedDecoder(n_tokens, n_input, n_output=n_output, **settings)
 
 
 class BottleneckDecoder(nn.Module):
     """Predicts a vector for every hidden token from the mean encoded token, through a bottleneck.
 
-    Departs from the paper's decoder of transformer blocks over all tokens: what the cell's tokens know has to pass
-    through ``n_latent`` numbers, so that they describe the cell and not the patch next to the hidden one.
+    The paper's decoder has transformer blocks over all tokens. Here what the tokens hold of a cell has to pass through
+    ``n_latent`` numbers, so that they describe the cell and not the patch next to the hidden one.
 
     Parameters
     ----------
@@ -41,8 +70,11 @@ class BottleneckDecoder(nn.Module):
 
     def forward(self, encoded_nvd: Tensor, visible_nv: Tensor, hidden_nm: Tensor) -> Tensor:
         """Predict the hidden tokens, (n, m, n_output), from the global and the visible ones, (n, 1 + v, n_input)."""
-        latent = self.squeeze(encoded_nvd[:, 1:].mean(dim=1))
-        return self.head(F.gelu(self.expand(latent)[:, None] + self.position[hidden_nm]))  # type: ignore[no-any-return]
+        # the cell as one vector: (n, 1 + v, n_input) → (n, n_latent), without the global token
+        latent_nl = self.squeeze(encoded_nvd[:, 1:].mean(dim=1))
+        # asked for at each hidden position: (n, 1, width) + (n, m, width)
+        asked_nmw = self.expand(latent_nl)[:, None] + self.position[hidden_nm]
+        return self.head(F.gelu(asked_nmw))  # type: ignore[no-any-return]
 
 
 class MaskedDecoder(nn.Module):
@@ -76,6 +108,6 @@ class MaskedDecoder(nn.Module):
         encoded = self.project(encoded_nvd)
         visible = encoded[:, 1:] + self.position[visible_nv]
         hidden = self.mask_token + self.position[hidden_nm]
-        # order does not matter to a transformer whose tokens carry their positions
+        # (n, 1 + v + m, d): order does not matter to a transformer whose tokens carry their positions
         decoded = self.transformer(torch.cat([encoded[:, :1], visible, hidden], dim=1))
         return self.head(decoded[:, -hidden_nm.shape[1] :])  # type: ignore[no-any-return]

@@ -9,67 +9,63 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from sc_ssl._checks import check_choice
+from sc_ssl._checks import check_choice, check_rate, with_defaults
 from sc_ssl._logging import logger
 from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, positions
+from sc_ssl.models.contrastive_sc import ContrastiveSC
 from sc_ssl.nn import Transformer
 
-from .decoders import BottleneckDecoder, MaskedDecoder
-from .module import OF_THE_GRAPH, MaskSCModule
-from .patches import ConvPatchEmbed, GeneOrder, LocalPatchEmbed, gene_patches, to_patches
+from .decoders import build_decoder, decoder_settings
+from .module import MaskSCModule
+from .patches import GeneOrder, PatchEmbed, build_patch_embed, gene_patches, to_patches
 from .targets import (
     MAX_CELLS,
-    N_DIFFUSION,
     N_LEADING,
+    OF_THE_GRAPH,
     FrozenComponents,
     FrozenTeacher,
-    build_teacher,
+    Target,
+    build_frozen,
     check_teacher,
     graph_position,
+    n_predicted,
     teacher_phase,
+    teacher_settings,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
     from sc_ssl.data import Cells
-    from sc_ssl.models.contrastive_sc import ContrastiveSC
 
 
+Readout = Literal["prediction", "mean", "cls"]
+#: the defaults of ``transformer=``
+TRANSFORMER = {"n_layers": 2, "n_heads": 4, "mlp_ratio": 2.0}
 #: the published settings; batch 256 and 1,600 epochs of AdamW stand in :meth:`MaskSC.paper`
 PAPER: dict[str, Any] = {
-    "n_hidden": 768,
-    "n_layers": 12,
-    "n_heads": 12,
-    "mlp_ratio": 4.0,
+    "target": "cross",
+    "weigh_genes": False,
     "patch_size": 16,
     "gene_order": "square",
     "patch_embed": "conv",
-    "decoder_kwargs": {"width": 512, "n_layers": 8, "n_heads": 16},
-    "target": "cross",
+    "n_hidden": 768,
+    "transformer": {"n_layers": 12, "n_heads": 12, "mlp_ratio": 4.0},
+    "decoder": {"width": 512, "n_layers": 8, "n_heads": 16},
     "readout": "mean",
-    "weigh_genes": False,
 }
-Target = Literal["diffusion+components", "diffusion", "components", "global", "cross", "patch", "raw"]
 #: the neighbour graph and the training take evenly spread cells above this number
 MAX_GRAPH_CELLS = 50_000
 
 
 class MaskSC(SSLModel):
-    """mask-sc: from a quarter of a cell's patches of genes, predict what a frozen encoder says; key ``X_masksc``.
+    """mask-sc: masked modelling of gene-expression matrices, for embedding and clustering cells; key ``X_masksc``.
 
-    A transformer encodes the visible patches, and a light decoder regresses the features that a frozen encoder gives
-    the cell at the hidden ones.
-
-    Departs from the paper, whose settings :meth:`paper` gives. The frozen features are not those of a trained
-    contrastive encoder, which clustered worse on most development data, but what contrastive learning with neighbouring
-    cells as positives converges to, the leading eigenvectors of a random walk on the cells' neighbour graph; and beside
-    this place in the graph, at half its length, principal components. Genes are weighed by their variance beyond chance.
-    The decoder sees the cell through a bottleneck, and the embedding is what it predicts, for cells with and without
-    neighbours alike. Each patch has a weight matrix of its own instead of one convolution for all, which was clearly
-    better in a pilot on PBMC 4k; all other choices were made on development data, and the benchmarks say what is shown.
+    A transformer encodes a quarter of a cell's patches of genes, and a light decoder predicts, at the hidden ones, the
+    features that a frozen encoder gives the cell. These are by default the cell's place in its neighbour graph and its
+    principal components.
 
     Parameters
     ----------
@@ -78,19 +74,18 @@ class MaskSC(SSLModel):
     registry
         Instead of ``adata``: the registry of a saved model.
     target
-        What is predicted at a hidden patch: ``"diffusion"``, the cell's place in its neighbour graph, which is found
-        by principal components; ``"components"``, these themselves; ``"diffusion+components"``, the place and, at half
-        its length, the leading components; ``"global"``, a contrastive teacher's features of
-        the whole cell; ``"cross"``, of the patches in the same row and column (paper); ``"patch"``, of the patch alone;
+        The features that are predicted at a hidden patch: ``"diffusion"``, the cell's place in its neighbour graph,
+        which is found by principal components; ``"components"``, these themselves; ``"diffusion+components"``, the
+        place and, at half its length, the leading components; ``"global"``, a contrastive teacher's features of the
+        whole cell; ``"cross"``, of the patches in the same row and column (paper); ``"patch"``, of the patch alone;
         ``"raw"``, the patch's z-scored genes.
     n_components
         Number of principal components.
     n_neighbors
         Neighbours of a cell in the graph; by default 30, fewer (at least 5) below 1,500 cells.
     teacher
-        A trained contrastive model over the same genes; ``None`` trains one when the target asks for it.
-    teacher_kwargs
-        Arguments of :class:`ContrastiveSC` for a teacher that is trained here.
+        For the targets that need one: a trained :class:`ContrastiveSC` over the same genes, or the arguments of one
+        that is trained here; ``None`` trains one with its defaults.
     mask_rate
         Share of the patches that are hidden, in [0, 1); with 0 none is, and all are scored: masking left out.
     weigh_genes
@@ -102,20 +97,46 @@ class MaskSC(SSLModel):
         squares of the paper's matrix; ``"coexpression"``, co-expressed ones; ``"random"``.
     patch_embed
         ``"local"``: a weight matrix for each patch; ``"conv"``: one for all, the paper's convolution.
-    n_hidden, n_layers, n_heads, mlp_ratio
-        Width, blocks and heads of the encoder, and how much wider than ``n_hidden`` its MLPs are.
-    n_latent
-        Width of the bottleneck between encoder and decoder.
-    decoder_kwargs
-        ``width``, ``n_layers`` and ``n_heads`` of a transformer as decoder, the paper's, without bottleneck.
+    n_hidden
+        Width of the encoder's tokens.
+    transformer
+        Settings of the encoder that differ from the defaults: ``n_layers`` (2) blocks of ``n_heads`` (4) heads, and
+        ``mlp_ratio`` (2), the width of their MLPs over ``n_hidden``; as of :class:`~sc_ssl.nn.Transformer`.
+    decoder
+        Settings of the decoder: ``n_latent`` (32), the width of the bottleneck between encoder and decoder; or
+        ``width`` (512), ``n_layers`` (8) and ``n_heads`` (16) of a transformer without bottleneck, the paper's.
     readout
         The embedding: ``"prediction"``, the features predicted from all patches; ``"mean"``, the mean of the
         encoded patches (paper); ``"cls"``, the global token.
 
+    Raises
+    ------
+    ValueError
+        An unknown setting; a value out of its range; fewer than two patches; a teacher that the target does not need,
+        that is not trained, or that has other genes, batches or input.
+
+    Notes
+    -----
+    Differences from the paper, whose settings :meth:`paper` gives. Unless noted otherwise they were chosen on
+    development data; the benchmarks have the comparisons.
+
+    * Target: features of a trained contrastive encoder there, which clustered worse on most development data. Here the
+      limit that contrastive learning with neighbouring cells as positives converges to, the leading eigenvectors of a
+      random walk on the cells' neighbour graph; and beside this place, at half its length, principal components.
+    * Genes: weighed alike there; here by their variance beyond chance.
+    * Decoder: transformer blocks there; here a bottleneck, so that tokens describe the cell and not the patch next to
+      the hidden one.
+    * Embedding: the mean of the encoded patches there; here the decoder's prediction, for cells with and without
+      neighbours alike.
+    * Patches: one convolution for all there; here a weight matrix for each, which was clearly better in a pilot on
+      PBMC 4k.
+    * The paper gives no normalisation, gene selection or positions; those here are contrastive-sc's and the masked
+      autoencoder's (He et al. 2022).
+
     References
     ----------
-    mask-sc: masked modelling of gene-expression matrices for clustering (the paper gives no normalisation, gene
-    selection or positions; those here are contrastive-sc's and the masked autoencoder's, He et al. 2022).
+    mask-sc: masked modelling of gene-expression matrices for clustering. He et al. (2022), Masked autoencoders are
+    scalable vision learners, CVPR.
     """
 
     training = TrainingDefaults(
@@ -135,71 +156,52 @@ class MaskSC(SSLModel):
         target: Target = "diffusion+components",
         n_components: int = 30,
         n_neighbors: int | None = None,
-        teacher: ContrastiveSC | None = None,
-        teacher_kwargs: dict[str, Any] | None = None,
+        teacher: ContrastiveSC | Mapping[str, Any] | None = None,
         mask_rate: float = 0.75,
         weigh_genes: bool = True,
         patch_size: int | None = None,
         gene_order: GeneOrder = "interleaved",
-        patch_embed: Literal["local", "conv"] = "local",
+        patch_embed: PatchEmbed = "local",
         n_hidden: int = 64,
-        n_layers: int = 2,
-        n_heads: int = 4,
-        mlp_ratio: float = 2.0,
-        n_latent: int = 32,
-        decoder_kwargs: dict[str, int] | None = None,
-        readout: Literal["prediction", "mean", "cls"] = "prediction",
+        transformer: Mapping[str, Any] | None = None,
+        decoder: Mapping[str, int] | None = None,
+        readout: Readout = "prediction",
     ) -> None:
         super().__init__(adata, registry)
         check_choice("target", target, get_args(Target))
-        check_choice("patch_embed", patch_embed, ("local", "conv"))
-        check_choice("readout", readout, ("prediction", "mean", "cls"))
-        if not 0 <= mask_rate < 1:
-            raise ValueError(f"mask_rate is the share of hidden patches, in [0, 1), found {mask_rate}.")
+        check_choice("patch_embed", patch_embed, get_args(PatchEmbed))
+        check_choice("readout", readout, get_args(Readout))
+        check_rate("mask_rate", mask_rate)
+        check_teacher(self, teacher, target)
+        transformer = with_defaults("transformer", transformer, TRANSFORMER)
+        decoder = decoder_settings(decoder)
+        plain_teacher = teacher_settings(teacher)
+
         n_genes = len(self.var_names)
-        patch_size = patch_size or int(max(min(64, n_genes / 32), 1) ** 0.5) ** 2
         patch_genes_tp = gene_patches(n_genes, patch_size, gene_order, self._cells)
-        n_patches = len(patch_genes_tp)
-        if n_patches < 2:
-            raise ValueError(
-                f"{n_genes} genes make {n_patches} patch of {patch_size}; masking needs 2: lower patch_size."
-            )
-        given, teacher = teacher, None
+        n_patches, patch_size = patch_genes_tp.shape
         normalize = self._normalizer(weigh_genes=weigh_genes)
-        if given is not None:
-            if target in (*OF_THE_GRAPH, "components", "raw"):
-                raise ValueError(
-                    f"target={target!r} needs no teacher; leave it out, or take target='global' or 'cross'."
-                )
-            check_teacher(self, given)
-            teacher_kwargs = given.plain_init_params()
-            normalize.load_state_dict(given.module.normalize.state_dict())
-        frozen: FrozenComponents | FrozenTeacher | None = None
+        if isinstance(teacher, ContrastiveSC):
+            normalize.load_state_dict(teacher.module.normalize.state_dict())
+        frozen = build_frozen(
+            self, target, teacher, normalize=normalize, patch_genes_tp=patch_genes_tp, n_components=n_components
+        )
         n_leading = min(N_LEADING, n_components, n_genes) if target == "diffusion+components" else 0
-        if target in (*OF_THE_GRAPH, "components"):
-            frozen = FrozenComponents(n_genes, n_components)
-        elif target != "raw":
-            frozen = build_teacher(self, given, teacher_kwargs or {}, target, patch_genes_tp)
-            frozen.contrastive.normalize.load_state_dict(normalize.state_dict())
-        n_output = patch_size if frozen is None else frozen.n_features
-        if target in OF_THE_GRAPH:
-            n_output = N_DIFFUSION + n_leading
-        embed_class = LocalPatchEmbed if patch_embed == "local" else ConvPatchEmbed
+        n_output = n_predicted(target, frozen, n_leading=n_leading, patch_size=patch_size)
+
         self.module = MaskSCModule(
             normalize=normalize,
             frozen=frozen,
             patch_genes_tp=patch_genes_tp,
-            patch_embed=embed_class(n_patches, patch_size, n_hidden),
-            encoder=Transformer(n_hidden, n_layers, n_heads, mlp_ratio),
-            decoder=BottleneckDecoder(n_patches, n_hidden, n_latent=n_latent, width=n_hidden, n_output=n_output)
-            if decoder_kwargs is None
-            else MaskedDecoder(n_patches, n_hidden, n_output=n_output, **decoder_kwargs),
+            patch_embed=build_patch_embed(patch_embed, patch_genes_tp, n_hidden),
+            encoder=Transformer(n_hidden, **transformer),
+            decoder=build_decoder(decoder, n_patches, n_hidden, n_output),
             target=target,
             readout=readout,
             mask_rate=mask_rate,
         )
         self.n_neighbors, self._n_leading = n_neighbors, n_leading
-        self.init_params_ = self._get_init_params(locals())
+        self.init_params_ = self._get_init_params(locals() | {"teacher": plain_teacher})
 
     @classmethod
     def paper(cls, adata: AnnData) -> Self:
@@ -261,7 +263,7 @@ class MaskSC(SSLModel):
     def get_expression_matrix(
         self, adata: AnnData | None = None, indices: Sequence[int] | np.ndarray | None = None
     ) -> np.ndarray:
-        """What the encoder sees, as the paper's matrix: z-scored expression, (n, rows, columns).
+        """The encoder's input as the paper's matrix: z-scored expression, (n, rows, columns).
 
         Patches of :attr:`patch_shape` stand row by row in a matrix that is as square as can be; slots without a gene
         are 0. :func:`sc_ssl.pl.attention` draws it.
@@ -271,6 +273,8 @@ class MaskSC(SSLModel):
         height, width = self.patch_shape
         n_across = int(np.ceil(t**0.5))
         n_down = -(-t // n_across)
+        # (n, down · across, height, width) → (n, down, across, height, width)
+        # → (n, down, height, across, width) → (n, rows, columns)
         grid = np.zeros((n, n_down * n_across, height, width), np.float32)
         grid[:, :t] = patch_ntp.reshape(n, t, height, width)
         return grid.reshape(n, n_down, n_across, height, width).swapaxes(2, 3).reshape(n, n_down * height, -1)

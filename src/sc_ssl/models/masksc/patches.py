@@ -1,8 +1,8 @@
-"""A cell as patches of genes: which genes share a patch, how patches are embedded, and which are masked."""
+"""A cell as patches of genes: the genes of a patch, the embedding of patches, and which are masked."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ def patch_layout(order_g: Tensor, patch_size: int, *, square: bool = False) -> T
     side = n_across * edge
     padded = order_g.new_full((side * side,), -1)
     padded[:n_genes] = order_g
+    # (side · side,) → (down, edge, across, edge) → (down, across, edge, edge) → (t, p)
     squares = padded.view(n_across, edge, n_across, edge).transpose(1, 2).reshape(-1, patch_size)
     return squares[(squares >= 0).any(dim=1)]
 
@@ -51,6 +52,7 @@ def interleaved(order_g: Tensor, patch_size: int) -> Tensor:
     n_patches = -(-len(order_g) // patch_size)
     padded = order_g.new_full((n_patches * patch_size,), -1)
     padded[: len(order_g)] = order_g
+    # (p · t,) → (p, t) → (t, p): the genes of a patch are t apart
     return padded.view(patch_size, n_patches).T.contiguous()
 
 
@@ -60,7 +62,7 @@ def to_patches(x_ng: Tensor, patch_genes_tp: Tensor) -> Tensor:
     x_nk = x_ng.index_select(1, flat.clamp(min=0))
     if len(flat) > x_ng.shape[1]:  # known without asking the device
         x_nk = torch.where(flat >= 0, x_nk, 0.0)
-    return x_nk.view(len(x_ng), *patch_genes_tp.shape)
+    return x_nk.view(len(x_ng), *patch_genes_tp.shape)  # (n, t · p) → (n, t, p)
 
 
 class TokenMask(NamedTuple):
@@ -96,8 +98,8 @@ def random_mask(n_cells: int, n_tokens: int, rate: float, device: torch.device |
 class LocalPatchEmbed(nn.Module):
     """A p × d matrix for each patch: every gene has its own vector, a patch is the sum of value × vector.
 
-    Departs from the paper, whose convolution shares one kernel over all patches: genes are not pixels, and slot j of
-    one patch has nothing to do with slot j of the next.
+    The paper's convolution shares one kernel over all patches; but genes are not pixels, and slot j of one patch has
+    nothing to do with slot j of the next.
     """
 
     def __init__(self, n_patches: int, patch_size: int, width: int) -> None:
@@ -120,16 +122,39 @@ class ConvPatchEmbed(nn.Linear):
         nn.init.zeros_(self.bias)
 
 
+PatchEmbed = Literal["local", "conv"]
+
+
+def build_patch_embed(kind: PatchEmbed, patch_genes_tp: Tensor, width: int) -> LocalPatchEmbed | ConvPatchEmbed:
+    """The embedding of this name: (n, t, p) → (n, t, width)."""
+    return (LocalPatchEmbed if kind == "local" else ConvPatchEmbed)(*patch_genes_tp.shape, width)
+
+
 GeneOrder = Literal["interleaved", "given", "square", "coexpression", "random"]
-GENE_ORDERS = ("interleaved", "given", "square", "coexpression", "random")
 
 
-def gene_patches(n_genes: int, patch_size: int, order: GeneOrder, cells: Cells | None) -> Tensor:
-    """Positions of the genes of each patch, (t, p), −1 for none.
+def gene_patches(n_genes: int, patch_size: int | None, order: GeneOrder, cells: Cells | None) -> Tensor:
+    """Positions of the genes of each patch, (t, p), −1 for none; p by default 64, or the square that gives 32 patches.
 
     Without cells, as when a model is loaded, a layout of the right shape whose values come with the saved tensors.
+
+    Raises
+    ------
+    ValueError
+        An unknown order; fewer than two patches.
     """
-    check_choice("gene_order", order, GENE_ORDERS)
+    check_choice("gene_order", order, get_args(GeneOrder))
+    patch_size = patch_size or int(max(min(64, n_genes / 32), 1) ** 0.5) ** 2
+    patch_genes_tp = _layout(n_genes, patch_size, order, cells)
+    if len(patch_genes_tp) < 2:
+        raise ValueError(
+            f"{n_genes} genes make {len(patch_genes_tp)} patch of {patch_size}; masking needs 2: lower patch_size."
+        )
+    return patch_genes_tp
+
+
+def _layout(n_genes: int, patch_size: int, order: GeneOrder, cells: Cells | None) -> Tensor:
+    """Patches in one of the orders, (t, p)."""
     given = torch.arange(n_genes)
     if order == "interleaved":
         return interleaved(given, patch_size)
@@ -152,6 +177,7 @@ def _coexpression_order(cells: Cells, *, max_cells: int = 5000) -> np.ndarray:
     index = evenly_spread(cells.n_cells, max_cells)
     per_library = np.median(cells.library_size) / cells.library_size[index]
     logged = np.log1p(cells.rows(index).toarray() * per_library[:, None])
+    # 1 − Pearson's correlation as the distance of two genes, and its upper triangle for the linkage
     z = (logged - logged.mean(0)) / np.maximum(logged.std(0), 1e-6)
     distance = 1 - z.T @ z / len(z)
     return leaves_list(linkage(distance[np.triu_indices(len(distance), 1)], "average")).astype(np.int64)

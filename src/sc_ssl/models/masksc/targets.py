@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
+from sc_ssl._checks import with_defaults
 from sc_ssl.data import nearest_cells
 from sc_ssl.models.base import Phase
 from sc_ssl.models.contrastive_sc import ContrastiveSC, ContrastiveSCModule
@@ -23,8 +25,14 @@ from .patches import cross_context
 if TYPE_CHECKING:
     from sc_ssl.data import Cells
     from sc_ssl.models.base import SSLModel
+    from sc_ssl.nn import LogNormalize
 
 
+Target = Literal["diffusion+components", "diffusion", "components", "global", "cross", "patch", "raw"]
+#: targets that are found once for all cells, from their neighbour graph
+OF_THE_GRAPH = ("diffusion", "diffusion+components")
+#: targets that no contrastive teacher gives
+WITHOUT_TEACHER = (*OF_THE_GRAPH, "components", "raw")
 #: steps of the random walk; after them only what separates groups of cells is left
 N_STEPS = 128
 #: eigenvectors of the neighbour graph; the walk leaves few of them
@@ -39,6 +47,7 @@ def graph_position(components_nc: np.ndarray, n_neighbors: int, *, n_leading: in
     The place is as of :func:`diffusion_components`, with a mean square of 1 whatever the number of eigenvectors.
     """
     place_nd = diffusion_components(components_nc, n_neighbors, N_DIFFUSION)
+    # the leading components, scaled as a whole to the root mean square length that they have beside the place
     leading_nd = components_nc[:, :n_leading]
     length = max(float(np.sqrt((leading_nd**2).sum(axis=1).mean())), 1e-12) if n_leading else 1.0
     return np.hstack([place_nd, leading_nd * (LEADING_LENGTH / length)]) * N_DIFFUSION**0.5
@@ -68,11 +77,13 @@ def diffusion_components(x_nc: np.ndarray, n_neighbors: int, n_components: int) 
     n_components
         Number of eigenvectors; what the data do not have is 0.
     """
+    # the walk on neighbours by cosine, made lazy (half of its steps stay) so that no eigenvalue is negative
     unit_nc = x_nc / np.maximum(np.linalg.norm(x_nc, axis=1, keepdims=True), 1e-12)
     walk = _symmetric_walk(shared_neighbors(nearest_cells(unit_nc, n_neighbors)))
-    lazy = 0.5 * (walk + sparse.identity(len(x_nc), format="csr"))  # no negative eigenvalues
+    lazy = 0.5 * (walk + sparse.identity(len(x_nc), format="csr"))
     n_found = min(n_components, len(x_nc) - 1)
     vectors, values, _ = randomized_svd(lazy, n_found, n_iter=20, random_state=0)
+    # the lazy walk's eigenvalue v is 2 v − 1 of the walk itself; many steps leave those near 1
     components = np.zeros((len(x_nc), n_components), np.float32)
     components[:, :n_found] = vectors * np.clip(2 * values - 1, 0, 1) ** N_STEPS
     return components / np.maximum(np.linalg.norm(components, axis=1, keepdims=True), 1e-12)
@@ -80,6 +91,7 @@ def diffusion_components(x_nc: np.ndarray, n_neighbors: int, n_components: int) 
 
 def shared_neighbors(neighbors: np.ndarray) -> sparse.csr_matrix:
     """Jaccard index of the neighbourhoods of every two cells that share a neighbour; each cell its own neighbour."""
+    # one row a cell, 1 at each of its neighbours; the product counts the neighbours that two cells share
     n, k = neighbors.shape
     member = sparse.csr_matrix(
         (np.ones(n * k, np.float32), neighbors.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n)
@@ -87,6 +99,7 @@ def shared_neighbors(neighbors: np.ndarray) -> sparse.csr_matrix:
     member.sum_duplicates()
     member.data[:] = 1
     shared = (member @ member.T).tocsr()
+    # shared over all neighbours of the two: both have k
     shared.data /= 2 * k - shared.data
     # what two cells share by chance would join everything to everything
     shared.data[shared.data <= 1 / 15] = 0
@@ -95,6 +108,7 @@ def shared_neighbors(neighbors: np.ndarray) -> sparse.csr_matrix:
 
 
 def _symmetric_walk(weights: sparse.csr_matrix) -> sparse.csr_matrix:
+    """``D^-½ W D^-½``."""
     scale = sparse.diags(np.asarray(weights.sum(axis=1)).ravel() ** -0.5)
     return (scale @ weights @ scale).tocsr()
 
@@ -127,6 +141,7 @@ class FrozenComponents(nn.Module):
     def fit(self, x_ng: Tensor) -> None:
         """Find the components of these cells."""
         found = PCA(min(self.n_features, len(x_ng) - 1), svd_solver="randomized", random_state=0).fit(x_ng.numpy())
+        # components of standard deviation sd^(1 − WHITENING), then together to a mean variance of 1
         sd_c = np.sqrt(np.maximum(found.explained_variance_, 1e-12))
         loading_cg = found.components_ * sd_c[:, None] ** -WHITENING
         loading_cg /= np.sqrt(np.mean((sd_c ** (1 - WHITENING)) ** 2))
@@ -135,7 +150,7 @@ class FrozenComponents(nn.Module):
 
     def forward(self, x_ng: Tensor, patch_ntp: Tensor) -> Tensor:
         """Components of whole cells, (n, 1, c), with a mean variance of 1."""
-        return (x_ng @ self.loading_gc)[:, None]
+        return (x_ng @ self.loading_gc)[:, None]  # (n, g) @ (g, c) → (n, c) → (n, 1, c)
 
 
 class FrozenTeacher(nn.Module):
@@ -195,7 +210,7 @@ class FrozenTeacher(nn.Module):
         return (self._features(x_ng, patch_ntp) - self.mean_td) / self.sd_td
 
     def fit_scale(self, minibatches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Measure mean and sd per patch and dimension: the constant part says nothing about a cell."""
+        """Measure mean and sd per patch and dimension: the part that all cells share does not describe any of them."""
         n, total, squares = 0, torch.zeros_like(self.mean_td), torch.zeros_like(self.mean_td)
         for x_ng, patch_ntp in minibatches:
             features = self._features(x_ng, patch_ntp)
@@ -206,26 +221,62 @@ class FrozenTeacher(nn.Module):
     def _features(self, x_ng: Tensor, patch_ntp: Tensor) -> Tensor:
         if self.context_tt is None:
             return F.normalize(self.contrastive.encoder(x_ng), dim=1)[:, None]
-        # the first layer is linear: what a teacher sees of a set of patches is the sum of what it sees of each
+        # The first layer is linear: its output for a set of patches is the sum of those for each. So each patch goes
+        # through it once, and patches are summed over their context, instead of t masked cells going through in full.
         first, *rest = self.contrastive.encoder
+        # masked cells are scaled by the inverse of the share that is visible, as in the teacher's training; (t, 1)
         scale = len(self.context_tt) / self.context_tt.sum(dim=1)[:, None]
-        weight_ght = torch.cat([first.weight.T, first.weight.new_zeros(1, first.out_features)])[self.patch_genes_tp]
-        h_nth = torch.einsum("ntp,tph->nth", patch_ntp, weight_ght)
+        # (g, h) and a row of 0 for slots without a gene, at −1 → (t, p, h)
+        weight_tph = torch.cat([first.weight.T, first.weight.new_zeros(1, first.out_features)])[self.patch_genes_tp]
+        h_nth = torch.einsum("ntp,tph->nth", patch_ntp, weight_tph)
         h_nth = torch.einsum("ij,njh->nih", self.context_tt.to(h_nth.dtype), h_nth) * scale + first.bias
+        # the other layers see a patch as a cell: (n, t, h) → (n · t, h), and back to (n, t, c)
         h = h_nth.flatten(0, 1)
         for layer in rest:
             h = layer(h)
         return F.normalize(h, dim=1).view(*h_nth.shape[:2], -1)
 
 
-def check_teacher(model: SSLModel, teacher: ContrastiveSC) -> None:
-    """Refuse a teacher that does not know this model's genes, batches and input."""
+def build_frozen(
+    model: SSLModel,
+    target: Target,
+    teacher: ContrastiveSC | Mapping[str, Any] | None,
+    *,
+    normalize: LogNormalize,
+    patch_genes_tp: Tensor,
+    n_components: int,
+) -> FrozenComponents | FrozenTeacher | None:
+    """The encoder whose features are the target or give it; still to be fitted, unless it is a given teacher."""
+    if target == "raw":
+        return None
+    if target in WITHOUT_TEACHER:
+        return FrozenComponents(len(model.var_names), n_components)
+    frozen = build_teacher(model, teacher, target, patch_genes_tp)
+    frozen.contrastive.normalize.load_state_dict(normalize.state_dict())
+    return frozen
+
+
+def n_predicted(
+    target: Target, frozen: FrozenComponents | FrozenTeacher | None, *, n_leading: int, patch_size: int
+) -> int:
+    """Dimension of a prediction."""
+    if target in OF_THE_GRAPH:
+        return N_DIFFUSION + n_leading
+    return patch_size if frozen is None else frozen.n_features
+
+
+def check_teacher(model: SSLModel, teacher: ContrastiveSC | Mapping[str, Any] | None, target: Target) -> None:
+    """Refuse a given teacher that the target does not need, or that has other genes, batches or input than the model."""
+    if not isinstance(teacher, ContrastiveSC):
+        return
+    if target in WITHOUT_TEACHER:
+        raise ValueError(f"target={target!r} needs no teacher; leave it out, or take target='global' or 'cross'.")
     if not teacher.is_trained_:
         raise ValueError("the teacher must be trained; call its train() first.")
     genes = model.var_names
     if teacher.var_names != genes:
         raise ValueError(
-            f"the teacher must know the model's {len(genes)} genes in the same order, found "
+            f"the teacher must have the model's {len(genes)} genes in the same order, found "
             f"{len(teacher.var_names)} genes of its own; set both up with the same AnnData."
         )
     theirs = teacher.summary_stats.n_batch, teacher.setup_arguments["input"]
@@ -234,16 +285,25 @@ def check_teacher(model: SSLModel, teacher: ContrastiveSC) -> None:
         raise ValueError(f"the teacher must have the model's number of batches and input {ours}, found {theirs}.")
 
 
+def teacher_settings(teacher: ContrastiveSC | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The constructor's arguments of a teacher, as plain data; ``None`` where nothing is given."""
+    if teacher is None or isinstance(teacher, ContrastiveSC):
+        return None if teacher is None else teacher.plain_init_params()
+    known = inspect.signature(ContrastiveSC).parameters.values()
+    return with_defaults("teacher", teacher, {p.name: p.default for p in known if p.kind is p.KEYWORD_ONLY})
+
+
 def build_teacher(
-    model: SSLModel, given: ContrastiveSC | None, teacher_kwargs: dict[str, Any], target: str, patch_genes_tp: Tensor
+    model: SSLModel, teacher: ContrastiveSC | Mapping[str, Any] | None, target: Target, patch_genes_tp: Tensor
 ) -> FrozenTeacher:
     """A contrastive encoder over the model's genes that is still to be trained, or a copy of a given one."""
-    contrastive = ContrastiveSC(None, registry=model.registry_, **teacher_kwargs).module
-    if given is not None:
-        contrastive.load_state_dict(given.module.state_dict())
+    is_given = isinstance(teacher, ContrastiveSC)
+    contrastive = ContrastiveSC(None, registry=model.registry_, **(teacher_settings(teacher) or {})).module
+    if is_given:
+        contrastive.load_state_dict(teacher.module.state_dict())
     n_patches = len(patch_genes_tp)
     context = {"cross": cross_context(n_patches), "patch": torch.eye(n_patches, dtype=torch.bool)}.get(target)
-    return FrozenTeacher(contrastive, patch_genes_tp, context, is_trained=given is not None)
+    return FrozenTeacher(contrastive, patch_genes_tp, context, is_trained=is_given)
 
 
 def teacher_phase(teacher: FrozenTeacher, cells: Cells, max_epochs: int | None) -> Phase:

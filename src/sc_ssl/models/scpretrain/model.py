@@ -58,16 +58,11 @@ PAPER: dict[str, Any] = {
 
 
 class ScPretrain(SSLModel):
-    """scPretrain: learns to tell apart the clusters of every data set, at several resolutions; key ``X_scpretrain``.
+    """scPretrain: an encoder pretrained on clusters of many data sets at several resolutions; key ``X_scpretrain``.
 
     Each batch (data set) is clustered by itself into groups of 50, 100 and 200 cells on average, and a shared encoder
-    with a head for each learns to predict them all. Then cells are clustered anew in the latent space, heads start
-    again, and so on. Departs from the paper where that made sense or measured better on development data: genes are
-    centred log1p of counts per 10,000 instead of log1p of raw counts, first clusters come from principal
-    components instead of raw counts, each task is weighed by 1 / ln k, small data sets are drawn more often, and the
-    learning rate is ten times higher with far fewer epochs. Logits enter the cross-entropy as they are, as the paper
-    says; its code squashes them by a second sigmoid, which leaves at most one nat to learn. :meth:`paper` gives the
-    published settings. Counts stay sparse; while training, normalised cells are kept dense where they take at most 512 MB.
+    with a head for each learns to predict them all. Then cells are clustered again in the latent space, heads start
+    again, and so on. Counts stay sparse; while training, normalised cells are kept dense where they take at most 512 MB.
 
     Parameters
     ----------
@@ -101,7 +96,20 @@ class ScPretrain(SSLModel):
     n_clusters
         Clusters of each data set at each mean size; by default the size of the data set over the mean size, at least 2.
     species
-        Whose names the genes have, which is kept with the model; :meth:`from_adatas` says it.
+        Whose names the genes have, which is kept with the model; :meth:`from_adatas` sets it.
+
+    Notes
+    -----
+    Differences from the paper, chosen where they made sense or were better on development data. :meth:`paper` gives the
+    published settings.
+
+    * Input: log1p of raw counts there; here centred log1p of counts per 10,000.
+    * First clusters: of raw counts there; here of principal components.
+    * Tasks: weighed alike there; here by 1 / ln k, which is their loss at the start.
+    * Data sets: here small ones are drawn more often than their share of the cells.
+    * Learning rate: here ten times higher, with far fewer epochs.
+    * Logits: the paper's formula takes them as they are, as here; its code passes them through a second sigmoid, which
+      leaves at most one nat to learn.
 
     References
     ----------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ScPretrainModule(SSLModule):
-    """An encoder whose gated output tells apart, by one head for each data set, that data set's own clusters."""
+    """An encoder from whose gated output one head for each data set predicts that data set's own clusters."""
 
     label_nj: Tensor
     n_epochs_of_round: Tensor
@@ -57,6 +57,7 @@ class ScPretrainModule(SSLModule):
 
     def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of each cell's cluster under its data set's head, summed over mean cluster sizes."""
+        # a head sees the cells of its own data set, and predicts all mean sizes at once: (m, Σ k_j), split by size
         h_nd, label_nj = self.gate(self.embed(cells)), self.label_nj[cells["cell"]]
         batch_n, total = cells["batch"].flatten(), h_nd.new_zeros(())
         for b, (head, k_j) in enumerate(zip(self.heads, self.n_clusters_bj, strict=True)):
@@ -112,6 +113,7 @@ def map_linearly(module: ScPretrainModule, cells: Cells, index: np.ndarray) -> n
     Only counts above 0 are touched, a twentieth of what a dense minibatch holds. A gene that the data did not measure
     takes part in neither product.
     """
+    # the part that all cells of a batch share, (1 + b, d): bias − W·mean over the measured genes
     normalize, weight_dg = module.normalize, module.encoder.weight
     shift_bd = module.encoder.bias - torch.where(torch.as_tensor(cells.measured), normalize.mean_bg, 0.0) @ weight_dg.T
     row_n = cells.batch[index] + 1 if len(shift_bd) > 2 else np.zeros(len(index), int)

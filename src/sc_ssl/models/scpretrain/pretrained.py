@@ -36,8 +36,8 @@ def pretrained(names: Sequence[str] | pd.Index, method: str = "scpretrain", *, s
 
     Its genes take the names of the data's species, so that the model embeds the data as they are, and
     :meth:`CellClassifier.from_pretrained <sc_ssl.models.CellClassifier.from_pretrained>` and :func:`sc_ssl.tl.annotate`
-    take it as any other. Genes without a one-to-one ortholog are left out for mouse data. It was trained as the card in
-    its folder says: ``README.md``.
+    take it as any other. Genes without a one-to-one ortholog are left out for mouse data. The card in its
+    folder, ``README.md``, describes its training.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Clusters of cells as labels to learn from, made anew while a model trains."""
+"""Pseudo-labels: clusters of cells as labels to learn from, found again and again while a model trains."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def label_study(
 
 
 class Recluster(Callback):
-    """Every few epochs clusters the cells anew in the latent space, and starts the heads and their optimiser again.
+    """Every few epochs clusters the cells again in the latent space, and starts the heads and their optimiser again.
 
     The history gets, for each task (data set, mean cluster size), the accuracy in training, the agreement of the
     labels with those of the round before (0 in the first), and the entropy of the clusters' sizes.

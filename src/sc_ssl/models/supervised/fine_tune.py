@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from sc_ssl._checks import check_at_least, check_choice
+from sc_ssl._checks import check_choice, check_count
 from sc_ssl.data import CellLoader
 from sc_ssl.models.base import INFERENCE_BATCH_SIZE
 from sc_ssl.nn import Transformer
@@ -81,7 +81,8 @@ class Recipe:
                 "lr_head is above 0, lr_encoder at least 0 and refused_share lies in [0, 1), found "
                 f"{self.lr_head}, {self.lr_encoder} and {self.refused_share}."
             )
-        check_at_least("freeze_encoder_epochs", self.head_epochs, 0)
+        if self.head_epochs is not None:
+            check_count("freeze_encoder_epochs", self.head_epochs, least=0)
         if self.adapt != "all" and not self.freeze_encoder:
             transformer_of(encoder, self.adapt)
 

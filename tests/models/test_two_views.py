@@ -1,4 +1,4 @@
-"""BYOL and Barlow Twins: the target that moves, views, and the watch over collapse."""
+"""Methods of two views: BYOL's target that moves, views, and the watch over collapse."""
 
 import copy
 
@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from sc_ssl import models
-from sc_ssl.models import BYOL, BarlowTwins
+from sc_ssl.losses import nt_xent, vicreg
+from sc_ssl.models import BYOL, BarlowTwins, SimCLR, VICReg
+from sc_ssl.models.byol import Target
 from sc_ssl.models.two_views import CollapseWatch, effective_rank, embedding_spread
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -43,7 +45,8 @@ def test_every_augmentation_trains(counts, model_class, name):
 
 
 @pytest.mark.parametrize(
-    ("model_class", "options"), [(BYOL, {"target": "online"}), (BarlowTwins, {"objective": "vicreg"}), (BYOL, {})]
+    ("model_class", "options"),
+    [(BYOL, {"target": "online"}), (BYOL, {}), (BarlowTwins, {}), (VICReg, {}), (SimCLR, {})],
 )
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 def test_every_option_trains_and_is_saved(counts, tmp_path, model_class, options, norm):
@@ -68,12 +71,70 @@ def test_the_target_moves_as_the_formula_says_and_is_neither_the_start_nor_the_n
     module.after_step = follow
     module.after_fit = lambda minibatches: None  # which counts the batch norm of the network anew
     model.train(3, **QUICK)
-    target = module.target.average.state_dict()
+    target = module.target.module.state_dict()
     for name, value in target.items():
         torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
     assert any("running_mean" in name for name in target)
     for other in (start, module.online.state_dict()):
         assert not any(torch.equal(target[name], other[name]) for name in target if name.endswith("0.weight"))
+
+
+def network():
+    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+
+
+def moved(online):
+    """The same network after a step of batch norm and one of its weights."""
+    online = copy.deepcopy(online)
+    online(torch.randn(16, 4) + 3)
+    with torch.no_grad():
+        for parameter in online.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    return online
+
+
+def test_target_is_the_average_from_the_first_update_on_and_copies_counters():
+    start = network()
+    target, steps = Target(start, 0.9), [moved(start), moved(start)]
+    expected = {name: value.clone() for name, value in start.state_dict().items()}
+    for step in steps:
+        target.update_parameters(step)
+        for name, value in step.state_dict().items():
+            expected[name] = 0.9 * expected[name] + 0.1 * value if value.is_floating_point() else value
+        for name, found in target.module.state_dict().items():
+            torch.testing.assert_close(found, expected[name], atol=1e-6, rtol=1e-6)
+    assert target.module[1].num_batches_tracked == 1
+
+
+def test_target_stays_in_eval_mode_gets_no_gradient_and_is_a_copy():
+    online = network()
+    target = Target(online, 0.9)
+    torch.nn.Sequential(target).train()
+    assert not any(part.training for part in target.modules())
+    assert not target(torch.randn(5, 4, requires_grad=True)).requires_grad
+    assert not any(parameter.requires_grad for parameter in target.parameters())
+    with torch.no_grad():
+        online[0].weight.zero_()
+    assert target.module[0].weight.any()
+
+
+@pytest.mark.parametrize(
+    ("model_class", "name", "loss"),
+    [
+        (VICReg, "vicreg", lambda a, b: vicreg(a, b, invariance_weight=1, variance_weight=2, covariance_weight=3)),
+        (SimCLR, "nt_xent", lambda a, b: nt_xent(a, b, 0.3)),
+    ],
+)
+def test_contrast_is_the_loss_of_the_projected_views(counts, model_class, name, loss):
+    weights = {"invariance_weight": 1, "variance_weight": 2, "covariance_weight": 3}
+    module = build(model_class, counts, **(weights if model_class is VICReg else {"temperature": 0.3})).module
+    cells = {"normalized": torch.randn(20, 96)}
+    torch.manual_seed(1)
+    found = module.loss_terms(cells)
+    torch.manual_seed(1)
+    views = [module.projector(module.encoder(module.view(cells))) for _ in range(2)]
+    assert list(found) == [name]
+    torch.testing.assert_close(found[name], loss(*views))
 
 
 def test_loss_of_byol_is_the_distance_to_the_target_in_both_orders(counts):
@@ -151,7 +212,7 @@ def test_a_good_embedding_is_not_warned_about_and_watching_changes_nothing(count
 @pytest.mark.parametrize(
     ("model_class", "options", "message"),
     [
-        (BYOL, {"target": "frozen"}, "'moving_average' or 'online', found 'frozen'"),
+        (BYOL, {"target": "frozen"}, "'moving_average', 'online', found 'frozen'"),
         (BYOL, {"momentum": 1.0}, r"momentum lies in \[0, 1\), found 1.0"),
         (BYOL, {"augmentations": {}}, "both views of a cell are the same"),
         (BYOL, {"augmentations": {"swap": 0.5}}, "augmentations are 'gene_dropout', .* found 'swap'"),
@@ -164,8 +225,9 @@ def test_a_good_embedding_is_not_warned_about_and_watching_changes_nothing(count
         (BYOL, {"projector": []}, "projector holds the widths"),
         (BYOL, {"projector": 64}, "projector holds the widths .* found 64"),
         (BYOL, {"n_latent": 0}, "whole number from 1 on, found 0"),
-        (BarlowTwins, {"objective": "simclr"}, "'barlow_twins' or 'vicreg', found 'simclr'"),
-        (BarlowTwins, {"redundancy_weight": -1}, "at least 0, found -1"),
+        (BarlowTwins, {"redundancy_weight": -1}, "redundancy_weight is at least 0, found -1"),
+        (VICReg, {"covariance_weight": -1}, "covariance_weight is at least 0, found -1"),
+        (SimCLR, {"temperature": 0}, "temperature is above 0, found 0"),
     ],
 )
 def test_bad_arguments_are_refused(counts, model_class, options, message):

@@ -11,7 +11,7 @@ from small_masksc import QUICK, build, fit, fit_teacher, normalized, patches_of
 from small_models import training_cells
 
 from sc_ssl.data import CellLoader
-from sc_ssl.models.masksc.model import MaskSC
+from sc_ssl.models import MaskSC
 from sc_ssl.models.masksc.targets import diffusion_components
 from sc_ssl.train import SSLTrainingPlan
 
@@ -133,7 +133,7 @@ def test_raw_targets_are_the_expression_of_the_patches(counts):
 def test_given_teacher_is_used_and_left_unchanged(counts):
     teacher = fit_teacher(counts)
     before = copy.deepcopy(teacher.module.state_dict())
-    model = fit(counts, target="global", teacher=teacher, teacher_kwargs=None)
+    model = fit(counts, target="global", teacher=teacher)
     ours = model.module.frozen.contrastive.state_dict()
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.module.state_dict().items())
     assert all(torch.equal(ours[name], before[name]) for name in before)
@@ -205,7 +205,7 @@ def interrupt_the_masked_model(monkeypatch):
 
 def test_a_teacher_of_other_cells_brings_its_normalisation_and_survives_saving(build_counts, tmp_path):
     teacher = fit_teacher(build_counts(seed=5, depth=9.0))
-    model = build(build_counts(), target="global", teacher=teacher, teacher_kwargs=None)
+    model = build(build_counts(), target="global", teacher=teacher)
     assert torch.equal(model.module.normalize.mean_bg, teacher.module.normalize.mean_bg)
     model.train(2, **QUICK)
     model.save(tmp_path / "model")

@@ -9,11 +9,11 @@ from scipy import sparse
 from scipy.spatial.distance import pdist
 
 from sc_ssl.data import principal_components
-from sc_ssl.models.celllm.model import CellLM
+from sc_ssl.models import CellLM
 from sc_ssl.tl import embed
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
-SMALL = {"n_hidden": 16, "n_layers": 2, "n_heads": 2}
+SMALL = {"n_hidden": 16, "transformer": {"n_layers": 2, "n_heads": 2}}
 
 
 def build(adata, setup=None, **options):
@@ -37,12 +37,12 @@ def silence(adata, *, cells=(), genes=()):
 
 OPTIONS = [
     {},
-    {"values": "quantile"},
-    {"values": "log2"},
-    {"attention": "performer"},
-    {"pooling": "cls", "head_width": 4},
-    {"max_genes": 9, "max_training_genes": 9},
-    {"max_genes": None, "max_training_genes": None, "thinning_rate": 0.5},
+    {"tokens": {"values": "quantile"}},
+    {"tokens": {"values": "log2"}},
+    {"transformer": {"n_heads": 2, "attention": "performer"}},
+    {"pooling": "cls", "transformer": {"n_heads": 2, "head_width": 4}},
+    {"tokens": {"max_genes": 9, "max_training_genes": 9}},
+    {"tokens": {"max_genes": None, "max_training_genes": None}, "view": {"thinning_rate": 0.5}},
 ]
 
 
@@ -77,7 +77,7 @@ def test_genes_that_no_cell_expresses_change_nothing(build_counts):
 
 
 def test_max_genes_shows_the_most_expressed_ones(counts):
-    model = fit(counts, max_genes=5)
+    model = fit(counts, tokens={"max_genes": 5})
     z = model.get_latent_representation()
     x = counts.X.toarray()
     lowest = x[0, :].argmin()  # not among the five of the highest counts
@@ -105,7 +105,8 @@ def test_before_training_a_cell_is_its_principal_components(build_counts):
 
 
 def test_hidden_expression_is_predicted_from_the_cell_and_scored_where_it_is_not_seen(counts):
-    model = build(counts, dropout_rate=0.0, gene_dropout_rate=0.5, max_training_genes=None, thinning_rate=0.0)
+    view = {"gene_dropout_rate": 0.5, "thinning_rate": 0.0}
+    model = build(counts, view=view, tokens={"max_training_genes": None})
     module, cells = model.module, next(iter(model._loader(model._own_cells())))
     pooled_nd = torch.randn(120, 16)
     tokens = module.draw(module.tokens(module.normalize.log_expression(cells)))
@@ -120,21 +121,22 @@ def test_hidden_expression_is_predicted_from_the_cell_and_scored_where_it_is_not
 
 
 def test_masked_values_are_learned(build_counts):
-    loss = fit(build_counts(), max_epochs=12, contrastive_weight=0.0).history["masked_train"]["masked_train"]
+    loss = fit(build_counts(), max_epochs=12, weights={"contrastive": 0.0}).history["masked_train"]["masked_train"]
     assert loss.iloc[-3:].mean() < 0.9 * loss.iloc[:2].mean()
 
 
 def test_hidden_values_are_not_seen(counts, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.celllm.module.HIDDEN_RATE", 1.0)
-    still = {"dropout_rate": 0.0, "gene_dropout_rate": 0.0, "thinning_rate": 0.0}
-    model = build(counts, predict_from="token", pooling="mean", mask_rate=1.0, max_training_genes=None, **still)
+    monkeypatch.setattr("sc_ssl.models.celllm.view.HIDDEN_RATE", 1.0)
+    view = {"gene_dropout_rate": 0.0, "thinning_rate": 0.0, "mask_rate": 1.0, "predict_from": "token"}
+    transformer = SMALL["transformer"] | {"dropout_rate": 0.0}
+    model = build(counts, view=view, pooling="mean", transformer=transformer, tokens={"max_training_genes": None})
     cells = next(iter(model._loader(model._own_cells())))
     doubled = cells | {"X": cells["X"] * 2}  # the library size stays
     torch.testing.assert_close(model.module.encode_view(cells).z_nd, model.module.encode_view(doubled).z_nd)
 
 
 def test_validation_compares_two_different_views(counts):
-    model = build(counts, contrastive_weight=1.0)
+    model = build(counts, weights={"contrastive": 1.0})
     model.train(2, validation_size=0.3, **QUICK)
     identical = float(
         torch.nn.functional.cross_entropy(
@@ -153,7 +155,8 @@ def test_paper_has_the_published_sizes():
     cells = ad.AnnData(sparse.csr_matrix(np.random.default_rng(0).poisson(1.0, (12, 30)).astype(np.float32)))
     cells.var_names = genes
     CellLM.setup_anndata(cells)
-    model = CellLM.paper(cells)
+    model = CellLM.paper(cells, transformer={"dropout_rate": 0.2})  # a setting that differs leaves the others published
+    assert model.module.dropout.p == 0.2
     # 42.0 M: the figure counts q, k and v without bias
     biases = 10 * 3 * 1024
     block = sum(p.numel() for p in model.module.transformer.blocks.parameters()) - biases
@@ -255,10 +258,10 @@ def test_a_label_that_is_a_batch_in_disguise_is_warned_about(build_counts, warni
     setup = {"batch_key": "donor"}
     counts.obs["tumour"] = np.arange(120) % 2 == 0
     build(counts.copy(), setup, malignancy_key="tumour")
-    assert "batch tells" not in " ".join(warnings_logged())
+    assert "batch determines" not in " ".join(warnings_logged())
     counts.obs["tumour"] = counts.obs["donor"].isin(["donor_0", "donor_1"]).to_numpy()
     build(counts, setup, malignancy_key="tumour")
-    assert "The batch tells obs['tumour'] for 100 % of the cells" in " ".join(warnings_logged())
+    assert "The batch determines obs['tumour'] for 100 % of the cells" in " ".join(warnings_logged())
 
 
 def one_class(counts):
@@ -276,7 +279,7 @@ def two_names(counts):
             two_names,
             {"malignancy_key": "label"},
             ValueError,
-            "'tumour', 'healthy'; say which one .* malignant_category",
+            "'tumour', 'healthy'; specify which one .* malignant_category",
         ),
         (one_class, {"malignancy_key": "label"}, ValueError, "found 'True' only; leave out malignancy_key"),
         (
@@ -286,19 +289,41 @@ def two_names(counts):
             "'tumour', 'healthy' only and no 'x'",
         ),
         (two_names, {"malignancy_key": "nowhere"}, KeyError, "'nowhere' is not in adata.obs"),
-        (None, {"values": "raw"}, ValueError, "'continuous', 'quantile', 'log2', found 'raw'"),
-        (None, {"values": "log2", "predict_from": "cell"}, ValueError, "values='continuous', found values='log2'"),
+        (None, {"tokens": {"values": "raw"}}, ValueError, "'continuous', 'quantile', 'log2', found 'raw'"),
+        (
+            None,
+            {"tokens": {"values": "log2"}, "view": {"predict_from": "cell"}},
+            ValueError,
+            "values='continuous', found values='log2'",
+        ),
         (None, {"pooling": "max"}, ValueError, "'mean', 'cls', found 'max'"),
-        (None, {"max_genes": 0}, ValueError, "max_genes is a whole number, at least 1, found 0"),
-        (None, {"max_training_genes": 2.5}, ValueError, "max_training_genes is a whole number, at least 1, found 2.5"),
+        (None, {"tokens": {"max_genes": 0}}, ValueError, "max_genes is a whole number, at least 1, found 0"),
+        (
+            None,
+            {"tokens": {"max_training_genes": 2.5}},
+            ValueError,
+            "max_training_genes is a whole number, at least 1, found 2.5",
+        ),
+        (None, {"tokens": {"n_bins": 1}}, ValueError, "n_bins is a whole number, at least 2, found 1"),
+        (None, {"tokens": {"max_gene": 9}}, ValueError, "tokens has no setting 'max_gene'; it has .*, 'max_genes'"),
+        (None, {"transformer": {"depth": 9}}, ValueError, "transformer has no setting 'depth'; it has 'n_layers'"),
+        (None, {"transformer": {"n_layers": 0}}, ValueError, "n_layers is a whole number, at least 1, found 0"),
+        (None, {"view": {"dropout": 0}}, ValueError, "view has no setting 'dropout'; it has 'gene_dropout_rate'"),
+        (None, {"weights": {"mask": 1}}, ValueError, "weights has no setting 'mask'; it has 'contrastive', 'masked'"),
+        (None, {"weights": 1.0}, TypeError, "weights is a mapping of settings, such as .*, found 1.0"),
         (None, {"n_start_components": -3}, ValueError, "n_start_components is a whole number, at least 0, found -3"),
         (None, {"malignant_category": "tumour"}, ValueError, "'tumour' is of a column: name it with malignancy_key"),
-        (None, {"mask_rate": 0}, ValueError, r"mask_rate lies in \(0, 1\], found 0"),
-        (None, {"target_sum": 1e4}, ValueError, "target_sum is for values='log2'"),
+        (None, {"view": {"mask_rate": 0}}, ValueError, r"mask_rate lies in \(0, 1\], found 0"),
+        (None, {"tokens": {"target_sum": 1e4}}, ValueError, "target_sum is for values='log2'"),
         (None, {"temperature": 0}, ValueError, "temperature is above 0"),
-        (None, {"contrastive_weight": -1}, ValueError, "contrastive_weight is at least 0, found -1"),
-        (None, {"contrastive_weight": 0, "masked_weight": 0}, ValueError, "one of contrastive_weight, .* is above 0"),
-        (None, {"gene_dropout_rate": 1}, ValueError, r"gene_dropout_rate lies in \[0, 1\), found 1"),
+        (None, {"weights": {"contrastive": -1}}, ValueError, r"weights\['contrastive'\] is at least 0, found -1"),
+        (
+            None,
+            {"weights": {"contrastive": 0, "masked": 0}},
+            ValueError,
+            "one of the weights of contrastive, .* is above 0",
+        ),
+        (None, {"view": {"gene_dropout_rate": 1}}, ValueError, r"gene_dropout_rate lies in \[0, 1\), found 1"),
     ],
 )
 def test_bad_settings_are_refused_by_name(counts, change, options, error, message):
@@ -319,7 +344,7 @@ def test_cells_without_expressed_genes_are_named_and_harm_no_other(counts, warni
 
 def test_long_cells_are_warned_about(counts, warnings_logged, monkeypatch):
     monkeypatch.setattr("sc_ssl.models.celllm.model.MANY_TOKENS", 50)
-    fit(counts, max_training_genes=None)
+    fit(counts, tokens={"max_training_genes": None})
     assert "attention takes long and much memory; set max_training_genes" in " ".join(warnings_logged())
     n_expressed = np.diff(counts.X.indptr)
     assert f"{counts.obs_names[n_expressed.argmax()]!r} expresses {n_expressed.max()} genes" in " ".join(
@@ -329,7 +354,7 @@ def test_long_cells_are_warned_about(counts, warnings_logged, monkeypatch):
 
 def test_cells_that_are_cut_are_spoken_of(counts, logged):
     n_expressed = np.diff(counts.X.indptr)
-    model = fit(counts, max_genes=60)
+    model = fit(counts, tokens={"max_genes": 60})
     n_cut, first = (n_expressed > 60).sum(), (n_expressed > 60).argmax()
     said = (
         f"Embeddings are of the 60 most expressed genes; {n_cut} of the cells express more, 'cell_{first}' for example"
@@ -343,5 +368,5 @@ def test_cells_that_are_cut_are_spoken_of(counts, logged):
 def test_thinning_needs_counts(counts):
     counts.X = np.log1p(counts.X / 3)
     with pytest.raises(ValueError, match="thinning_rate acts on raw counts"):
-        build(counts, {"input": "log1p"}, thinning_rate=0.5)
+        build(counts, {"input": "log1p"}, view={"thinning_rate": 0.5})
     assert np.isfinite(fit(counts, setup={"input": "log1p"}).get_latent_representation()).all()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_masksc import build, fit, normalized, patches_of
 
-from sc_ssl.models.masksc.model import MaskSC
+from sc_ssl.models import MaskSC
 from sc_ssl.models.masksc.patches import cross_context
 
 
@@ -25,6 +25,7 @@ def trained(build_counts):
         ({"target": "cross", "readout": "prediction"}, 8),
         ({"target": "patch", "readout": "prediction"}, 8),
         ({"target": "raw", "readout": "prediction"}, 16),
+        ({"decoder": {"n_latent": 4}}, 58),
         ({"readout": "mean"}, 16),
         ({"readout": "cls"}, 16),
         ({"gene_order": "given"}, 58),
@@ -36,8 +37,8 @@ def trained(build_counts):
         ({"mask_rate": 0.0, "target": "patch", "readout": "mean"}, 16),
         ({"patch_size": 7}, 58),  # the last patch is not full
         ({"patch_size": None}, 58),
-        ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}}, 58),
-        ({"decoder_kwargs": {"width": 8, "n_layers": 1, "n_heads": 2}, "target": "cross", "readout": "mean"}, 16),
+        ({"decoder": {"width": 8, "n_layers": 1, "n_heads": 2}}, 58),
+        ({"decoder": {"width": 8, "n_layers": 1, "n_heads": 2}, "target": "cross", "readout": "mean"}, 16),
     ],
     ids=str,
 )
@@ -57,9 +58,26 @@ def test_unknown_choices_are_refused_with_the_list(counts, name):
         build(counts, **{name: "wrong"})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"transformer": {"depth": 2}},
+            "transformer has no setting 'depth'; it has 'n_layers', 'n_heads', 'mlp_ratio'",
+        ),
+        ({"decoder": {"latent": 2}}, "decoder has no setting 'latent'; it has 'n_latent'"),
+        ({"decoder": {"n_latent": 2, "width": 8}}, "no setting 'n_latent'; it has 'width', 'n_layers', 'n_heads'"),
+        ({"target": "cross", "teacher": {"hidden": [8]}}, "teacher has no setting 'hidden'; it has 'n_hidden'"),
+    ],
+)
+def test_unknown_settings_are_refused_with_the_known_ones(counts, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(counts, **options)
+
+
 @pytest.mark.parametrize("mask_rate", [-0.1, 1, 1.5])
 def test_a_share_of_hidden_patches_that_is_none_is_refused(counts, mask_rate):
-    with pytest.raises(ValueError, match=rf"share of hidden patches, in \[0, 1\), found {mask_rate}"):
+    with pytest.raises(ValueError, match=rf"mask_rate lies in \[0, 1\), found {mask_rate}"):
         build(counts, mask_rate=mask_rate)
 
 
