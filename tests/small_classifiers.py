@@ -3,7 +3,7 @@
 import torch
 from small_models import QUICK
 
-from sc_ssl.models.supervised.classifier import CellClassifier
+from sc_ssl.models import CellClassifier
 
 
 def classify(model, adata, epochs=15, seed=0, **options):

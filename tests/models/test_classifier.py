@@ -7,12 +7,11 @@ import torch
 from scipy import sparse
 from scipy.special import softmax
 from small_classifiers import classify
-from small_models import QUICK, fit
+from small_models import QUICK, add_targets, fit
 
 from sc_ssl import models
-from sc_ssl.models import METHODS
-from sc_ssl.models.masksc.model import MaskSC
-from sc_ssl.models.supervised.classifier import CellClassifier, calibration
+from sc_ssl.models import METHODS, CellClassifier, MaskSC
+from sc_ssl.models.supervised.head import calibration
 from sc_ssl.tl import embed
 
 
@@ -73,6 +72,27 @@ def test_genes_cannot_be_appended_to_patches(cells):
         )
 
 
+def test_genes_cannot_be_appended_to_what_reads_the_genes_of_its_own_encoder(pretrained, cells):
+    more = cells.copy()
+    more.var_names = [*more.var_names[:90], *(f"new_{i}" for i in range(6))]
+    regressor = fit(models.ModalityRegressor, cells.copy(), max_epochs=1)
+    with pytest.raises(ValueError, match="no genes can be appended to a ModalityRegressor; take extra_genes='drop'"):
+        CellClassifier.from_pretrained(regressor, more, labels_key="cell_type", extra_genes="append")
+
+
+def test_a_classifier_reads_genes_and_batches_as_the_encoder_of_its_encoder(cells):
+    cells = cells.copy()
+    cells.obs["donor"] = [f"donor_{i % 2}" for i in range(cells.n_obs)]
+    byol = fit(models.BYOL, cells.copy(), setup={"batch_key": "donor"})
+    add_targets(cells)
+    models.ModalityRegressor.setup_anndata(cells)
+    regressor = models.ModalityRegressor(cells, encoder=byol)
+    regressor.train(1, **QUICK)
+    found = CellClassifier.from_pretrained(regressor, cells[:, ::-1].copy(), labels_key="cell_type")
+    assert found.var_names == byol.var_names
+    np.testing.assert_allclose(found.get_latent_representation(), regressor.get_latent_representation(), atol=1e-5)
+
+
 def test_the_pretrained_model_and_the_cells_stay_as_they_are(pretrained, cells):
     weights = {name: tensor.clone() for name, tensor in pretrained.module.state_dict().items()}
     own = cells.copy()
@@ -98,7 +118,7 @@ def test_names_probabilities_and_uncertainty_agree(classifier, cells):
 
 
 def test_temperature_and_threshold_are_those_of_the_validation_cells(classifier, cells):
-    label = classifier._labelled()[1].copy()
+    label = cells.obs["cell_type"].cat.codes.to_numpy(np.int64)
     label[::10] = (label[::10] + 1) % 3  # a tenth is wrong: certainty does not pay
     logits = classifier._map_cells(classifier.module.logits, cells, None)
     t, threshold = calibration(torch.as_tensor(logits), label, 0.1)
@@ -122,17 +142,6 @@ def test_cells_unlike_any_type_are_called_unknown_and_few_others_are(pretrained,
     assert refused > np.mean(found.predict(known) == "Unknown") + 0.2
     assert np.mean(found.predict(known) == "Unknown") < 0.15
     assert not (found.predict(odd, unknown=None) == "Unknown").any()
-
-
-def test_neighbours_vote_and_own_cells_do_not_vote_for_themselves(pretrained, cells):
-    known = cells.copy()
-    known.obs["cell_type"] = pd.Categorical(np.random.default_rng(0).permutation(known.obs["cell_type"]))
-    found = CellClassifier.from_pretrained(pretrained, known, labels_key="cell_type")
-    assert np.mean(found.predict_knn(n_neighbors=1) == known.obs["cell_type"]) < 0.6  # labels are random
-    assert np.mean(found.predict_knn(known, n_neighbors=1) == known.obs["cell_type"]) == 1
-    proba = found.predict_knn(known, soft=True)
-    np.testing.assert_allclose(proba.sum(axis=1), 1)
-    assert (proba.idxmax(axis=1).to_numpy() == found.predict_knn(known)).all()
 
 
 def test_saved_classifier_predicts_the_same(classifier, cells, tmp_path):
@@ -195,7 +204,7 @@ def test_unusable_labels_are_refused(pretrained, cells):
     with pytest.raises(ValueError, match=r"refused_share lies in \[0, 1\), found 0.0, .* and 2"):
         classifier.train(1, lr_head=0.0, refused_share=2)
     with pytest.raises(TypeError, match="use CellClassifier.from_pretrained"):
-        CellClassifier(adata, pretrained={}, classes=[], labels_key="cell_type")
+        CellClassifier(adata, encoder={}, classes=[], labels_key="cell_type")
 
 
 def test_numbers_that_a_missing_one_made_fractional_are_whole_names(pretrained, cells):

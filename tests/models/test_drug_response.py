@@ -10,10 +10,9 @@ from sklearn.linear_model import Ridge
 from small_models import training_cells
 
 from sc_ssl import models
-from sc_ssl.models import BYOL
+from sc_ssl.models import BYOL, DrugResponse
 from sc_ssl.models.supervised import drug_response
 from sc_ssl.models.supervised.drug_module import PENALTIES, ridge_regression, tanimoto
-from sc_ssl.models.supervised.drug_response import DrugResponse
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {"n_hidden": [32], "n_latent": 8, "n_drug_hidden": 16, "gene_dropout_rate": 0.1, "dropout_rate": 0.0}
@@ -164,7 +163,7 @@ def test_a_graph_network_reads_what_a_drug_is_made_of(counts, tmp_path):
 def test_responses_in_an_array_are_refused_for_want_of_names(screen):
     adata, drugs = screen
     adata.obsm["ln_ic50"] = adata.obsm["ln_ic50"].to_numpy()
-    with pytest.raises(ValueError, match=r"does not say which column is which drug; make it a table: adata.obsm"):
+    with pytest.raises(ValueError, match=r"does not show which column is which drug; make it a table: adata.obsm"):
         build(adata, drugs)
 
 

@@ -11,14 +11,15 @@ from lightning.pytorch import Callback
 from scipy import sparse
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from small_classifiers import classify
 from small_models import QUICK
 
 from sc_ssl import models
 from sc_ssl.data import CellLoader
-from sc_ssl.models.supervised.classifier import CellClassifier, calibration
-from sc_ssl.models.supervised.fine_tune import adapted, fine_tune, validation_cells
-from sc_ssl.models.supervised.head import Head, linear_probe
+from sc_ssl.models import CellClassifier
+from sc_ssl.models.supervised.fine_tune import adapted, validation_cells
+from sc_ssl.models.supervised.head import Head, calibration, linear_probe
 
 
 @pytest.fixture(scope="module")
@@ -66,34 +67,35 @@ def test_probe_of_two_classes_and_of_one_without_cells():
     assert (bias[[1, 3]] == bias.min()).all()
 
 
+def drawn(pretrained, adata, label, size=0.2):
+    """The validation split of a classifier that is made after seed 0."""
+    torch.manual_seed(0)
+    CellClassifier.from_pretrained(pretrained, adata, labels_key="cell_type")
+    return validation_cells(label, size)
+
+
 def test_few_validation_cells_are_trained_on_in_the_end(pretrained, cells):
-    few = with_few_labels(cells, 90)
-    found = classify(pretrained, few, epochs=4)
+    found = classify(pretrained, with_few_labels(cells, 90), epochs=4)
     assert {"calibration_train_loss", "train_loss"} <= set(found.history)
     assert "macro_f1_validation" not in found.history
     assert len(found.history["train_loss"]) == 4
-    torch.manual_seed(0)
-    again = CellClassifier.from_pretrained(pretrained, few, labels_key="cell_type")
-    index, label = again._labelled()
-    held_out = validation_cells(label, 0.2)
-    fine_tune(
-        again,
-        np.delete(index, held_out),
-        np.delete(label, held_out),
-        max_epochs=4,
-        freeze_encoder=False,
-        head_epochs=None,
-        lr_head=1e-3,
-        lr_encoder=3e-4,
-        adapt="all",
-        class_weight="balanced",
-        prefix="calibration_",
-        **QUICK,
-    )
-    logits = again._map_cells(again.module.logits, None, index[held_out])
+
+
+def test_few_validation_cells_calibrate_a_classifier_that_was_not_trained_on_them(pretrained, cells):
+    few, label = with_few_labels(cells, 90), cells.obs["cell_type"].cat.codes.to_numpy(np.int64)
+    held_out = drawn(pretrained, few, label[:90])
+    calibrated = interrupted(pretrained, few, 3, "calibration_")
+    logits = calibrated._map_cells(calibrated.module.logits, None, held_out)
     temperature, threshold = calibration(torch.as_tensor(logits), label[held_out], 0.05)
-    assert float(found.module.temperature) == pytest.approx(temperature, rel=1e-5)
-    assert float(found.module.threshold) == pytest.approx(threshold, rel=1e-5)
+    found = classify(pretrained, few, epochs=4)
+    for module in (calibrated.module, found.module):
+        assert float(module.temperature) == pytest.approx(temperature, rel=1e-5)
+        assert float(module.threshold) == pytest.approx(threshold, rel=1e-5)
+    others, order = few.copy(), np.arange(240)
+    order[held_out] = held_out[::-1]
+    others.X = few.X[order]
+    again = interrupted(pretrained, others, 3, "calibration_")
+    assert torch.equal(again.module.head.linear.weight, calibrated.module.head.linear.weight)
 
 
 def test_encoder_and_head_have_their_own_rates(pretrained, cells):
@@ -103,64 +105,49 @@ def test_encoder_and_head_have_their_own_rates(pretrained, cells):
     assert not torch.allclose(found.module.head.linear.weight, still.module.head.linear.weight)
 
 
+#: enough of 240 cells are held out to choose a state by
+CHOOSE = {"validation_size": 0.45}
+
+
 def test_best_macro_f1_comes_back(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 50)
-    monkeypatch.setattr("sc_ssl.models.supervised.head.logistic_regression", lambda: DummyRegression())
-    found = classify(
-        pretrained, cells.copy(), epochs=30, freeze_encoder=True, lr_head=3.0, patience=40, validation_size=0.3
-    )
+    def knows_nothing(z_nd, label_n, weight_k):
+        return np.zeros((3, z_nd.shape[1])), np.zeros(3)
+
+    monkeypatch.setattr("sc_ssl.models.supervised.head.linear_probe", knows_nothing)
+    found = classify(pretrained, cells.copy(), epochs=30, freeze_encoder=True, lr_head=3.0, patience=40, **CHOOSE)
     curve = found.history["head_macro_f1_validation"]["head_macro_f1_validation"]
-    torch.manual_seed(0)
-    again = CellClassifier.from_pretrained(pretrained, cells.copy(), labels_key="cell_type")
-    labelled, label = again._labelled()
-    held_out = validation_cells(label, 0.3)
+    label = cells.obs["cell_type"].cat.codes.to_numpy()
+    held_out = drawn(pretrained, cells.copy(), label, CHOOSE["validation_size"])
     logits = found._map_cells(found.module.logits, cells[held_out].copy(), None)
-    f1 = [
-        2
-        * np.sum((logits.argmax(1) == k) & (label[held_out] == k))
-        / np.sum((logits.argmax(1) == k).astype(int) + (label[held_out] == k))
-        for k in range(3)
-    ]
-    assert np.mean(f1) == pytest.approx(curve.max())
+    assert f1_score(label[held_out], logits.argmax(axis=1), average="macro") == pytest.approx(curve.max())
     assert curve.max() > curve.min()
 
 
-class DummyRegression:
-    """A start that knows nothing."""
-
-    def fit(self, z, y, sample_weight):
-        self.classes_ = np.unique(y)
-        self.coef_ = np.zeros((len(self.classes_), z.shape[1]))
-        self.intercept_ = np.zeros(len(self.classes_))
-        return self
-
-
 def test_a_start_that_training_does_not_better_is_kept(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 20)
     scores = iter([0.9, 0.5, 0.4])
     monkeypatch.setattr("sc_ssl.models.supervised.fine_tune.f1_score", lambda *args, **kwargs: next(scores))
-    found = classify(pretrained, cells.copy(), epochs=2)
-    start = classify(pretrained, cells.copy(), epochs=2, freeze_encoder=True, freeze_encoder_epochs=0)
+    found = classify(pretrained, cells.copy(), epochs=2, **CHOOSE)
+    start = classify(pretrained, cells.copy(), epochs=2, freeze_encoder=True, freeze_encoder_epochs=0, **CHOOSE)
     pd.testing.assert_frame_equal(found.predict(soft=True), start.predict(soft=True))
     assert list(found.history["macro_f1_validation"]["macro_f1_validation"]) == pytest.approx([0.5, 0.4])
 
 
 class Interrupt(Callback):
-    """Ctrl-C at the end of an epoch, of the stages whose history has this prefix."""
+    """Ctrl-C, or an error, at the end of an epoch, of the stages whose history has this prefix."""
 
-    def __init__(self, epoch, prefix=""):
-        self.epoch, self.prefix = epoch, prefix
+    def __init__(self, epoch, prefix="", error=KeyboardInterrupt):
+        self.epoch, self.prefix, self.error = epoch, prefix, error
 
     def on_train_epoch_end(self, trainer, plan):
         if trainer.current_epoch == self.epoch and plan.prefix == self.prefix:
-            raise KeyboardInterrupt
+            raise self.error
 
 
-def interrupted(pretrained, adata, epoch, prefix="", **options):
+def interrupted(pretrained, adata, epoch, prefix="", n_epochs=10, **options):
     torch.manual_seed(0)
     found = CellClassifier.from_pretrained(pretrained, adata, labels_key="cell_type")
     with pytest.raises(KeyboardInterrupt):
-        found.train(10, callbacks=[Interrupt(epoch, prefix)], **QUICK | options)
+        found.train(n_epochs, callbacks=[Interrupt(epoch, prefix)], **QUICK | options)
     return found
 
 
@@ -172,13 +159,12 @@ def assert_usable(found):
 
 
 def test_best_state_comes_back_after_an_interruption(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 20)
     scores = iter([0.1, 0.9, 0.5, 0.4, 0.3])
     monkeypatch.setattr("sc_ssl.models.supervised.fine_tune.f1_score", lambda *args, **kwargs: next(scores))
-    found = interrupted(pretrained, cells.copy(), 3)
+    found = interrupted(pretrained, cells.copy(), 3, **CHOOSE)
     assert_usable(found)
     scores = iter([0.1, 0.9])
-    one = classify(pretrained, cells.copy(), epochs=1)
+    one = classify(pretrained, cells.copy(), epochs=1, **CHOOSE)
     pd.testing.assert_frame_equal(found.predict(soft=True), one.predict(soft=True))
 
 
@@ -203,10 +189,28 @@ def test_an_error_leaves_it_untrained(pretrained, cells):
         with pytest.raises(error):
             found.train(2, **options, **QUICK)
         assert not found.is_trained
+    with pytest.raises(FloatingPointError):
+        found.train(2, callbacks=[Interrupt(1, error=FloatingPointError)], **QUICK)
+    assert not found.is_trained
 
 
-def test_training_goes_on_with_the_same_split(pretrained, cells, monkeypatch):
-    monkeypatch.setattr("sc_ssl.models.supervised.classifier.MIN_TO_CHOOSE", 20)
+@pytest.mark.parametrize(
+    ("options", "phase"),
+    [(CHOOSE, ""), (CHOOSE | {"freeze_encoder_epochs": 2}, ""), ({}, "calibration_"), ({}, "")],
+    ids=["state chosen", "head first", "calibration", "few labels"],
+)
+def test_the_same_call_finishes_an_interrupted_training(pretrained, cells, tmp_path, options, phase):
+    adata = cells.copy() if options else with_few_labels(cells, 90)
+    options = options | QUICK | {"checkpoint_dir": tmp_path / "training", "checkpoint_seconds": 0}
+    interrupted(pretrained, adata, 3, phase, n_epochs=6, **options)
+    finished = classify(pretrained, adata, epochs=6, **options)
+    undisturbed = classify(pretrained, adata, epochs=6, **options | {"checkpoint_dir": None})
+    pd.testing.assert_frame_equal(finished.predict(soft=True), undisturbed.predict(soft=True), check_exact=True)
+    for name, curve in undisturbed.history.items():
+        np.testing.assert_array_equal(finished.history[name], curve)
+
+
+def test_training_goes_on_with_the_same_split(pretrained, cells):
     found = classify(pretrained, cells.copy(), epochs=2)
     split = found._split[1]
     found.train(2, **QUICK)

@@ -10,10 +10,7 @@ from small_models import training_cells
 
 from sc_ssl import models
 from sc_ssl.metrics import pearson
-from sc_ssl.models import BYOL, ContrastiveSC
-from sc_ssl.models.celllm.model import CellLM
-from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
-from sc_ssl.models.supervised.modality import ModalityRegressor
+from sc_ssl.models import BYOL, CellLM, ContrastiveSC, MaskedAutoencoder, ModalityRegressor
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {

@@ -8,9 +8,7 @@ import pytest
 import torch
 from embedding import InterruptOnce
 
-from sc_ssl.models import BYOL
-from sc_ssl.models.scpretrain.model import ScPretrain
-from sc_ssl.models.supervised.classifier import CellClassifier
+from sc_ssl.models import BYOL, CellClassifier, ScPretrain
 from sc_ssl.tl import annotate
 from sc_ssl.tl._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 

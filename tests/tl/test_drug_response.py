@@ -4,8 +4,7 @@ import pytest
 import torch
 from small_models import assert_unchanged
 
-from sc_ssl.models.celllm.model import CellLM
-from sc_ssl.models.supervised.drug_response import DrugResponse
+from sc_ssl.models import CellLM, DrugResponse
 from sc_ssl.tl import drug_response
 
 QUICK = {

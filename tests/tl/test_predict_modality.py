@@ -66,7 +66,7 @@ def test_errors_come_before_an_encoder_is_trained(cite, monkeypatch):
     for wrong, error, message in (
         ({"frozen": True}, TypeError, "frozen"),
         ({"dropout_rate": 1.5}, ValueError, r"dropout_rate lies in \[0, 1\), found 1.5"),
-        ({"max_epochs": 0}, ValueError, "max_epochs is at least 1"),
+        ({"max_epochs": 0}, ValueError, "max_epochs is a whole number, at least 1"),
         ({"key_added": "protein"}, ValueError, r"obsm\['protein'\] holds something else than an earlier prediction"),
     ):
         with pytest.raises(error, match=message):

@@ -13,6 +13,7 @@ from .counts import MIN_CELLS, Counts, LightAnnData, check_cells, describe_matri
 from .loader import CellDataModule, CellLoader
 from .minibatch import Minibatch
 from .neighbors import nearest_cells
+from .obsm import obsm_values
 from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
 from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
@@ -51,6 +52,7 @@ __all__ = [
     "match_genes",
     "nearest_cells",
     "obs_categories",
+    "obsm_values",
     "principal_components",
     "program_members",
     "read_counts",

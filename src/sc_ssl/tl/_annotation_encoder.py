@@ -1,4 +1,4 @@
-"""The encoder that annotation stands on: a given one, or one that is trained on both data sets."""
+"""The encoder for annotation: a given one, or one that is trained on both data sets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sc_ssl import _compat, models
 from sc_ssl._keys import DATASET, SPECIES
 from sc_ssl._logging import logger
-from sc_ssl.models import METHODS
+from sc_ssl.models import METHODS, ScPretrain
 from sc_ssl.models.base import SSLModel
-from sc_ssl.models.scpretrain.model import ScPretrain
 
 from ._cells import registered
 from ._model_folder import check_folder, train

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-
-from sc_ssl.models.supervised.head import fit_types, logistic_regression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ N_NEIGHBORS = 15
 
 OFF_THE_SHELF: dict[str, Callable[[int | None], BaseEstimator]] = {
     "knn": lambda seed: KNeighborsClassifier(N_NEIGHBORS, metric="cosine", weights="distance"),
-    "logistic": lambda seed: logistic_regression(class_weight="balanced", random_state=seed),
+    "logistic": lambda seed: LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced", random_state=seed),
     "svm": lambda seed: CalibratedClassifierCV(
         SVC(kernel="linear", C=0.1, class_weight="balanced", random_state=seed), cv=N_FOLDS, ensemble=False
     ),
@@ -59,5 +59,8 @@ def predict_off_the_shelf(
     model = OFF_THE_SHELF[name](random_state)
     if name == "knn":
         model.set_params(n_neighbors=min(N_NEIGHBORS, len(code_n)))
-    fitted = fit_types(make_pipeline(StandardScaler() if standardize else "passthrough", model), known_nd, code_n)
-    return fitted.predict_proba(query_nd), [str(name) for name in classes]
+    pipeline = make_pipeline(StandardScaler() if standardize else "passthrough", model)
+    with warnings.catch_warnings():  # scikit-learn takes many types of few cells for a regression problem
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        pipeline.fit(known_nd, code_n)
+    return pipeline.predict_proba(query_nd), [str(name) for name in classes]

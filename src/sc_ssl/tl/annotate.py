@@ -15,9 +15,8 @@ from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_coverage, describe_names
+from sc_ssl.models import CellClassifier
 from sc_ssl.models.base import SSLModel
-from sc_ssl.models.supervised.classifier import CellClassifier
-from sc_ssl.models.supervised.labels import read_types, type_names
 from sc_ssl.pp import map_orthologs
 from sc_ssl.pp.join_studies import join_counts
 from sc_ssl.train import seeded
@@ -81,7 +80,7 @@ def annotate(
         on it.
     model
         The encoder: a trained model of this package, its folder, or the name of a method, for example ``"mae"``, which is
-        trained here instead, told which cells are of which data set. ``"supervised"`` takes a name, by default ``"mae"``.
+        trained here instead, with the data sets as batches. ``"supervised"`` takes a name, by default ``"mae"``.
     orthologs
         As of :func:`sc_ssl.pp.map_orthologs`: needed when the genes are named after different species.
     unlabeled_category
@@ -140,17 +139,75 @@ def annotate(
         ``orthologs``; not raw counts.
     """
     start = time.perf_counter()
-    key, score_key, proba_key = annotation_keys(labels_key, key_added)
+    keys = annotation_keys(labels_key, key_added)
     check_choice("method", method, ANNOTATORS)
+    name = to_train(model, method)
+    _check_options(method, name, refuse=refuse, save_model=save_model, classifier_kwargs=classifier_kwargs)
+    _check_free(adata, keys)
+    _check_labels(reference, labels_key, unlabeled_category)
+    query_counts = find(adata, layer, min_cells=1 if name is None else MIN_CELLS)
+    known_counts = find(reference, layer, of="reference")
+    options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
+    with seeded(random_state) as seed:
+        if name is None:
+            encoder = given_encoder(model)
+        else:
+            both = dict(zip(BOTH, (known_counts, query_counts), strict=True))
+            cells = join_counts(both, orthologs=orthologs, min_datasets=2, n_top_genes=n_top_genes)
+            call = describe_call({"model": name}, random_state, options)
+            encoder = train_encoder(name, cells, save_model, call, options, pretrain=method != "supervised")
+        known, query = _as_read_by(encoder, known_counts, query_counts, orthologs)
+        types = {"labels_key": labels_key, "unlabeled_category": unlabeled_category}
+        classifier = CellClassifier.from_pretrained(encoder, known, **types)
+        center = _differ(adata, reference) and adata.n_obs >= MIN_TO_CENTER if center is None else center
+        if method in OFF_THE_SHELF:
+            proba = _off_the_shelf(classifier, query, method, seed, center=center)
+        else:
+            rate = {"lr_encoder": LR_SUPERVISED} if method == "supervised" else {}
+            classifier.train(**options | rate | dict(classifier_kwargs or {}))
+            proba = classifier.predict(query, soft=True, center=center)
+    params = {
+        "method": method,
+        "labels_key": labels_key,
+        "encoder": type(encoder).__name__,
+        "random_state": seed,
+        "center": center,
+        "refuse": refuse,
+        "max_epochs": max_epochs,
+        "classifier_kwargs": classifier_kwargs or None,
+        "n_top_genes": None if name is None else n_top_genes,
+    }
+    classes = np.asarray(classifier.classes, dtype=object)
+    threshold = {"threshold": float(classifier.module.threshold)} if refuse else {}
+    seconds = time.perf_counter() - start
+    done = record(encoder.var_names, params, classes=classes, **threshold, seconds=seconds)
+    adata = destination(adata, copy=copy)
+    _write(adata, keys, proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32), done, unlabeled_category)
+    return adata if copy else None
+
+
+def _check_options(
+    method: str,
+    name: str | None,
+    *,
+    refuse: bool,
+    save_model: str | Path | None,
+    classifier_kwargs: Mapping[str, Any] | None,
+) -> None:
+    """Errors for arguments that the method does not have; ``name`` is that of the encoder that is trained here."""
     if refuse and method != "finetune":
         raise ValueError(
             f"refuse=True needs method='finetune', which keeps cells aside to be sure by; found {method!r}."
         )
-    name = to_train(model, method)
     if save_model is not None and (name is None or method == "supervised"):
         raise ValueError("save_model keeps an encoder that is trained here; leave it out where none is.")
     if classifier_kwargs and method not in ("finetune", "supervised"):
         raise ValueError(f"classifier_kwargs are of method='finetune' and 'supervised', found {method!r}.")
+
+
+def _check_free(adata: AnnData, keys: tuple[str, str, str]) -> None:
+    """An error when a field of the result is there already."""
+    key, score_key, proba_key = keys
     for where, there, field in (
         ("obs", adata.obs, key),
         ("obs", adata.obs, score_key),
@@ -158,63 +215,39 @@ def annotate(
     ):
         if field in there:
             raise ValueError(f"{where}[{field!r}] is there already; name the result with key_added=, or delete it.")
+
+
+def _check_labels(reference: AnnData, labels_key: str, unlabeled_category: str) -> None:
+    """An error for types that a classifier cannot learn, before an encoder is trained."""
     if labels_key not in reference.obs:
         raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
-    type_names(read_types(reference, labels_key, unlabeled_category), labels_key)
-    n_min = 1 if name is None else MIN_CELLS
-    query_counts = find(adata, layer, min_cells=n_min)
-    known_counts = find(reference, layer, of="reference")
-    options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
-    with seeded(random_state) as seed:
-        if name is None:
-            encoder = given_encoder(model)
-        else:
-            cells = join_counts(
-                dict(zip(BOTH, (known_counts, query_counts), strict=True)),
-                orthologs=orthologs,
-                min_datasets=2,
-                n_top_genes=n_top_genes,
-            )
-            call = describe_call({"model": name}, random_state, options)
-            encoder = train_encoder(name, cells, save_model, call, options, pretrain=method != "supervised")
-        query, known = (_in_names_of(encoder, counts, orthologs) for counts in (query_counts, known_counts))
-        if knows_both(encoder):
-            known.obs[DATASET], query.obs[DATASET] = BOTH
-        check_coverage(query.var_names, encoder.var_names, MIN_COVERAGE)
-        classifier = CellClassifier.from_pretrained(
-            encoder, known, labels_key=labels_key, unlabeled_category=unlabeled_category
-        )
-        if center is None:
-            center = _differ(adata, reference) and adata.n_obs >= MIN_TO_CENTER
-        if method in ("finetune", "supervised"):
-            rate = {"lr_encoder": LR_SUPERVISED} if method == "supervised" else {}
-            classifier.train(**options | rate | dict(classifier_kwargs or {}))
-            proba = classifier.predict(query, soft=True, center=center)
-            threshold = float(classifier.module.threshold) if refuse else 0.0
-        else:
-            proba, threshold = _off_the_shelf(classifier, query, method, seed, center=center), 0.0
-    classes = np.asarray(classifier.classes, dtype=object)
-    proba_nk = proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32)
+    CellClassifier.check_labels(reference, labels_key, unlabeled_category)
+
+
+def _write(
+    adata: AnnData, keys: tuple[str, str, str], proba_nk: np.ndarray, done: dict[str, Any], unlabeled_category: str
+) -> None:
+    """Write types, scores, probabilities and what was done; cells below the threshold, if there is one, are unknown."""
+    key, score_key, proba_key = keys
     top = proba_nk.max(axis=1)
-    type_n = classes[proba_nk.argmax(axis=1)]
-    type_n[top < threshold] = unlabeled_category
-    if refuse:
-        logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(top < threshold), len(top), threshold)
-    params = {"method": method, "labels_key": labels_key, "encoder": type(encoder).__name__, "random_state": seed}
-    params |= {
-        "center": center,
-        "refuse": refuse,
-        "max_epochs": max_epochs,
-        "classifier_kwargs": classifier_kwargs or None,
-    }
-    params |= {"n_top_genes": None if name is None else n_top_genes}
-    done = record(encoder.var_names, params, classes=classes)
-    adata = destination(adata, copy=copy)
+    type_n = done["classes"][proba_nk.argmax(axis=1)]
+    if "threshold" in done:
+        unknown = top < done["threshold"]
+        type_n[unknown] = unlabeled_category
+        logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(unknown), len(top), done["threshold"])
     adata.obs[key] = pd.Categorical(type_n)
     adata.obs[score_key] = top
     adata.obsm[proba_key] = proba_nk
-    adata.uns[key] = done | ({"threshold": threshold} if refuse else {}) | {"seconds": time.perf_counter() - start}
-    return adata if copy else None
+    adata.uns[key] = done
+
+
+def _as_read_by(encoder: SSLModel, known: Counts, query: Counts, orthologs: Any) -> tuple[LightAnnData, LightAnnData]:
+    """Reference and query with the encoder's names of genes and data sets; an error when the query lacks its genes."""
+    of_known, of_query = (_in_names_of(encoder, counts, orthologs) for counts in (known, query))
+    if knows_both(encoder):
+        of_known.obs[DATASET], of_query.obs[DATASET] = BOTH
+    check_coverage(of_query.var_names, encoder.var_names, MIN_COVERAGE)
+    return of_known, of_query
 
 
 def _in_names_of(encoder: SSLModel, counts: Counts, orthologs: Any) -> LightAnnData:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,16 +16,12 @@ from sc_ssl._checks import check_share
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import said_once
 from sc_ssl.data import check_cells
+from sc_ssl.models import DrugResponse
 from sc_ssl.models.base import SSLModel
-from sc_ssl.models.supervised.drug_response import DrugResponse, response_values
-from sc_ssl.models.supervised.molecules import drug_features, molecular_graphs, plain_drugs
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
 from ._record import check_free, destination, record
-
-if TYPE_CHECKING:
-    from sc_ssl.models.supervised.molecules import Drugs
 
 #: columns of a long table of responses, in this order
 LONG = ("cell", "drug", "response")
@@ -34,7 +30,7 @@ LONG = ("cell", "drug", "response")
 def drug_response(
     adata: AnnData,
     response: str | pd.DataFrame,
-    drugs: Drugs,
+    drugs: Mapping[str, str] | Mapping[str, Sequence[float]] | pd.Series | pd.DataFrame,
     *,
     input: Literal["counts", "log1p", "scaled"] = "counts",
     encoder: str | Path | SSLModel | None = None,
@@ -65,7 +61,7 @@ def drug_response(
     input
         What the matrix holds: ``"counts"``, ``"log1p"``, or ``"scaled"`` for z-scores, as bulk expression often is.
     encoder
-        What the model stands on: a trained model or the folder of a saved one, whose genes take their mean where
+        The model's encoder: a trained model or the folder of a saved one, whose genes take their mean where
         the cells lack them; ``None`` trains from scratch.
     layer
         Layer of the expression; ``None`` takes ``layers["counts"]`` if there, else ``X``.
@@ -105,23 +101,15 @@ def drug_response(
         A key, column or layer that is not there.
     ValueError
         Responses of cells that are not in ``adata``, or to drugs that are not in ``drugs``; a SMILES that rdkit rejects;
-        a matrix that does not hold what ``input`` says; an encoder of other input, or over half of whose genes the cells
+        a matrix that does not hold what ``input`` names; an encoder of other input, or over half of whose genes the cells
         lack; a result that would overwrite anything but an earlier one.
     """
     start = time.perf_counter()
-    params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy", "response")}
     check_cells(adata, min_cells=MIN_CELLS)
     check_share("linear_share", linear_share)
-    known = params["drugs"] = plain_drugs(drugs)
-    drug_features(known)  # before anything is trained, also of the drugs without responses
-    if model_kwargs.get("drug_encoder") == "gin":
-        molecular_graphs(known)
-    name = response if isinstance(response, str) else LONG[-1]
-    if isinstance(response, str):
-        table = response_values(adata, response, list(known), min_cells=0)
-    else:
-        table = _wide(response, adata, known)
-    table = table.loc[:, table.notna().any()]
+    # before anything is trained, also of the drugs without responses
+    known = DrugResponse.read_drugs(drugs, model_kwargs.get("drug_encoder", "fingerprint"))
+    name, table = _responses(response, adata, known)
     measured = table.notna().any(axis=1).to_numpy()
     if measured.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
@@ -137,21 +125,48 @@ def drug_response(
             cells = cells_of_encoder(counts, trained)
         training_cells = cells[measured].copy()
         training_cells.obsm[name] = table[measured]
-        model_kwargs = {"drugs": known, "response_key": name, "encoder": trained, **model_kwargs}
         with registered(DrugResponse, training_cells, input):
-            model = DrugResponse(training_cells, **model_kwargs)
+            arguments = {"drugs": known, "response_key": name, "encoder": trained, **model_kwargs}
+            model = DrugResponse(training_cells, **arguments)
             model.train(max_epochs, **options)
-        of_known, of_new = (
-            _predict(model, cells, np.flatnonzero(rows), known, share)
-            for rows, share in ((measured, 0.0), (~measured, linear_share))
-        )
-        # measured cells stand first
-        prediction = pd.concat([of_known, of_new]).iloc[np.argsort(np.argsort(~measured, kind="stable"))]
+        prediction = _predict_all(model, cells, measured, known, linear_share)
+    params = {
+        "drugs": known,
+        "input": input,
+        "encoder": encoder,
+        "layer": layer,
+        "key_added": key_added,
+        "max_epochs": max_epochs,
+        "linear_share": linear_share,
+        "random_state": random_state,
+        "accelerator": accelerator,
+        "train_kwargs": train_kwargs,
+        "model_kwargs": model_kwargs,
+    }
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     written = destination(adata, copy=copy)
     written.obsm[key] = prediction
     written.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     return written if copy else None
+
+
+def _responses(response: str | pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> tuple[str, pd.DataFrame]:
+    """What the responses are called, and the table of them, cells × the drugs that have any."""
+    if isinstance(response, str):
+        name, table = response, DrugResponse.read_responses(adata, drugs, response, min_cells=0)
+    else:
+        name, table = LONG[-1], _wide(response, adata, drugs)
+    return name, table.loc[:, table.notna().any()]
+
+
+def _predict_all(
+    model: DrugResponse, cells: AnnData, measured: np.ndarray, drugs: Mapping[str, Any], linear_share: float
+) -> pd.DataFrame:
+    """Responses of all cells in their order: a share of those of cells without any comes from the linear regression."""
+    of_known = _predict(model, cells, np.flatnonzero(measured), drugs, 0.0)
+    of_new = _predict(model, cells, np.flatnonzero(~measured), drugs, linear_share)
+    place_n = np.argsort(np.argsort(~measured, kind="stable"))  # of each cell in the table, measured ones first
+    return pd.concat([of_known, of_new]).iloc[place_n]
 
 
 def _predict(

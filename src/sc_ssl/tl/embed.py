@@ -14,9 +14,9 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl.data import MIN_CELLS, Counts, variable_genes
+from sc_ssl.models import CellClassifier
 from sc_ssl.models.base import SSLModel
-from sc_ssl.models.clustering.base import ClusteringModel
-from sc_ssl.models.supervised.classifier import CellClassifier
+from sc_ssl.models.clustering import ClusteringModel
 from sc_ssl.train import seeded
 
 from ._cells import find, known_genes, named_fields, private_cells, registered, take_fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl import models
+from sc_ssl._checks import check_count
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logger, said_once
-from sc_ssl.data import check_cells, variable_genes
-from sc_ssl.models import METHODS
-from sc_ssl.models.base import SSLModel, check_options
-from sc_ssl.models.supervised.encoder import plain_encoder
-from sc_ssl.models.supervised.modality import ModalityRegressor, modality_values
+from sc_ssl.data import check_cells, obsm_values, variable_genes
+from sc_ssl.models import METHODS, ModalityRegressor
+from sc_ssl.models.base import SSLModel
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
@@ -57,7 +56,7 @@ def predict_modality(
         Name of the proteins in ``obsm``, (n_obs, f), best log-normalised or CLR; of a MuData, the modality whose ``X``
         holds them.
     encoder
-        What the regressor stands on: the name of a method, which is then trained first, without proteins; a trained
+        The regressor's encoder: the name of a method, which is then trained first, without proteins; a trained
         model, or the folder of a saved one, whose genes take their mean where the cells lack them; ``None`` trains the
         network from scratch.
     rna_key
@@ -102,26 +101,17 @@ def predict_modality(
         anything but an earlier one.
     """
     start = time.perf_counter()
-    params = {name: value for name, value in locals().items() if name not in ("adata", "start", "copy")}
     rna, proteins = _modalities(adata, protein_key, rna_key)
     check_cells(rna, min_cells=MIN_CELLS)
-    with_proteins = proteins.notna().any(axis=1).to_numpy()
-    if not with_proteins.all():
-        logger.info("%d of %d cells have proteins to learn from.", with_proteins.sum(), rna.n_obs)
     counts = find(rna, layer)
-    if with_proteins.sum() < MIN_CELLS:
-        raise ValueError(f"at least {MIN_CELLS} cells with {protein_key!r} are needed, found {with_proteins.sum()}.")
+    with_proteins = _measured(proteins, protein_key)
     key = prediction_key(protein_key, key_added)
     check_free(rna, key, protein_key)
-    check_options(max_epochs=max_epochs)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
+    if max_epochs is not None:
+        check_count("max_epochs", max_epochs)
     with seeded(random_state), said_once():
-        trained = _find_encoder(encoder)
-        if encoder_kwargs and (trained is not None or encoder is None):
-            raise ValueError(
-                f"encoder_kwargs {', '.join(map(repr, encoder_kwargs))} are of an encoder that is trained here; leave "
-                "them out, or name its method with encoder=."
-            )
+        trained = _find_encoder(encoder, encoder_kwargs)
         if trained is None:
             cells = private_cells(counts, variable_genes(counts, n_top_genes))
         else:
@@ -131,29 +121,53 @@ def predict_modality(
         with registered(ModalityRegressor, training_cells):
             regressor = partial(ModalityRegressor, training_cells, protein_key=protein_key, **model_kwargs)
             if isinstance(encoder, str) and trained is None:
-                model_class = METHODS[encoder]
-                with registered(model_class, cells):
-                    trained = model_class(cells, **(encoder_kwargs or {}))
-                    with seeded(0):
-                        regressor(encoder=plain_encoder(trained))  # its errors come before the encoder is trained
-                    trained.train(**options)
+                trained = _train_encoder(encoder, cells, regressor, options, **(encoder_kwargs or {}))
             model = regressor(encoder=trained)
             model.train(**options | ({} if max_epochs is None else {"max_epochs": max_epochs}))
         prediction = model.get_prediction(cells)
+    params = {
+        "protein_key": protein_key,
+        "encoder": encoder,
+        "rna_key": rna_key,
+        "layer": layer,
+        "n_top_genes": n_top_genes,
+        "key_added": key_added,
+        "max_epochs": max_epochs,
+        "random_state": random_state,
+        "accelerator": accelerator,
+        "train_kwargs": train_kwargs,
+        "encoder_kwargs": encoder_kwargs,
+        "model_kwargs": model_kwargs,
+    }
     history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
-    done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     written = destination(adata, copy=copy)
     result = written.mod[rna_key] if hasattr(written, "mod") else written
     result.obsm[key] = prediction
-    result.uns[key] = done
+    result.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
     return written if copy else None
+
+
+def _train_encoder(
+    method: str,
+    cells: AnnData,
+    regressor: Callable[..., ModalityRegressor],
+    options: Mapping[str, Any],
+    **encoder_kwargs: Any,
+) -> SSLModel:
+    """An encoder of all cells, trained without proteins; what a regressor on it would refuse is refused before."""
+    with registered(METHODS[method], cells):
+        encoder = METHODS[method](cells, **encoder_kwargs)
+        with seeded(0):
+            regressor(encoder=encoder.specification())
+        encoder.train(**options)
+    return encoder
 
 
 def _modalities(adata: Any, protein_key: str, rna_key: str) -> tuple[AnnData, pd.DataFrame]:
     """The RNA and the proteins of the same cells in the same order."""
     if not hasattr(adata, "mod"):
         check_cells(adata)
-        return adata, modality_values(adata, protein_key)
+        return adata, obsm_values(adata, protein_key)
     for key in (rna_key, protein_key):
         if key not in adata.mod:
             raise KeyError(f"{key!r} is no modality of the MuData, which has {', '.join(adata.mod)}.")
@@ -166,12 +180,32 @@ def _modalities(adata: Any, protein_key: str, rna_key: str) -> tuple[AnnData, pd
     if not other.obs_names.is_unique:
         raise ValueError(f"the cells of modality {protein_key!r} must have unique names.")
     light = AnnData(obs=other.obs[[]], obsm={protein_key: other.X})
-    values = modality_values(light, protein_key, list(other.var_names))
+    values = obsm_values(light, protein_key, list(other.var_names))
     return rna, values.reindex(rna.obs_names)  # cells without proteins are to be predicted
 
 
-def _find_encoder(encoder: str | Path | SSLModel | None) -> SSLModel | None:
-    """A trained model, or ``None`` where one has to be trained or none is wanted."""
+def _measured(proteins: pd.DataFrame, protein_key: str) -> np.ndarray:
+    """Which cells have proteins, (n,); an error when too few have."""
+    with_proteins = proteins.notna().any(axis=1).to_numpy()
+    if with_proteins.sum() < MIN_CELLS:
+        raise ValueError(f"at least {MIN_CELLS} cells with {protein_key!r} are needed, found {with_proteins.sum()}.")
+    if not with_proteins.all():
+        logger.info("%d of %d cells have proteins to learn from.", with_proteins.sum(), len(proteins))
+    return with_proteins
+
+
+def _find_encoder(encoder: str | Path | SSLModel | None, encoder_kwargs: Mapping[str, Any] | None) -> SSLModel | None:
+    """A trained model, or ``None`` where one has to be trained, with these arguments, or none is wanted."""
+    trained = _given_encoder(encoder)
+    if encoder_kwargs and (trained is not None or encoder is None):
+        raise ValueError(
+            f"encoder_kwargs {', '.join(map(repr, encoder_kwargs))} are of an encoder that is trained here; leave them out, "
+            "or name its method with encoder=."
+        )
+    return trained
+
+
+def _given_encoder(encoder: str | Path | SSLModel | None) -> SSLModel | None:
     if encoder is None or isinstance(encoder, SSLModel) or encoder in METHODS:
         return encoder if isinstance(encoder, SSLModel) else None
     if isinstance(encoder, str | Path) and Path(encoder).is_dir():

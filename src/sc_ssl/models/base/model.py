@@ -305,7 +305,7 @@ class SSLModel(BaseModelClass):
         config = read_config(dir_path)
         if config["class"] != cls.__name__:
             raise ValueError(f"{dir_path} holds a {config['class']}, not a {cls.__name__}; use {config['class']}.load.")
-        model = cls.restored(config, read_tensors(dir_path))
+        model = restored(config, read_tensors(dir_path))
         model.to_device(_compat.torch_device(accelerator, device))
         if adata is not None:
             model._attach(adata, min_coverage=cls.own_coverage)
@@ -326,38 +326,24 @@ class SSLModel(BaseModelClass):
             their mean and are named in the log.
         """
         if isinstance(source, SSLModel):
-            model = type(source)(None, registry=source.registry_, **source.plain_init_params())
-            model.module.load_state_dict(source.module.state_dict())
-            model.module.eval()
-            model.training = source.training
-            model.is_trained_, model.history_ = source.is_trained_, dict(source.history_ or {})
+            model = restored(source.configuration(), source.module.state_dict())
             model.to_device(source.device)
         else:
             model = cls.load(source)
         model._attach(adata, min_coverage=min_coverage)
         return model
 
+    def specification(self) -> dict[str, Any]:
+        """What :func:`rebuilt` needs to build an equal model without cells: class, registry and constructor arguments."""
+        return {"class": type(self).__name__, "registry": self.registry_, "init_params": self.plain_init_params()}
+
     def configuration(self) -> dict[str, Any]:
         """All of the model but its tensors, as plain data."""
-        return {
-            "class": type(self).__name__,
-            "init_params": self.plain_init_params(),
-            "registry": self.registry_,
+        return self.specification() | {
             "training": asdict(self.training),
             "is_trained": self.is_trained_,
             "history": to_lists(self.history_),
         }
-
-    @classmethod
-    def restored(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
-        """The model, without cells, of a configuration and tensors."""
-        model = cls(None, registry=config["registry"], **config["init_params"])
-        model.module.load_state_dict(tensors)
-        model.module.eval()
-        model.training = TrainingDefaults(**config["training"])
-        model.is_trained_ = config["is_trained"]
-        model.history_ = to_history(config["history"])
-        return model
 
     def plain_init_params(self) -> dict[str, Any]:
         """The constructor's arguments as plain data, enough to build the same module again."""
@@ -448,6 +434,25 @@ def class_named(name: str) -> type[SSLModel]:
         known = ", ".join(sorted(found.keys() - {"SSLModel"}))
         raise ValueError(f"this version has no model class {name!r}; it has {known}.")
     return found[name]
+
+
+def rebuilt(specification: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> SSLModel:
+    """An equal model without cells, in eval mode; with random weights where no tensors are given."""
+    model_class = class_named(specification["class"])
+    model = model_class(None, registry=specification["registry"], **specification["init_params"])
+    if tensors is not None:
+        model.module.load_state_dict(tensors)
+    model.module.eval()
+    return model
+
+
+def restored(configuration: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SSLModel:
+    """The model of :meth:`SSLModel.configuration` and its tensors, as trained as it was."""
+    model = rebuilt(configuration, tensors)
+    model.training = TrainingDefaults(**configuration["training"])
+    model.is_trained_ = configuration["is_trained"]
+    model.history_ = to_history(configuration["history"])
+    return model
 
 
 def positions(n_cells: int, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 
 from sc_ssl import _compat
 from sc_ssl.data import describe_names, without_version
-from sc_ssl.models.base import class_named, read_config, read_tensors, write_model
+from sc_ssl.models.base import read_config, read_tensors, restored, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def load_renamed(folder: Path, names: Sequence[str] | pd.Index, *, species: str 
         name: tensor[..., kept] if tensor.ndim and tensor.shape[-1] == len(table) else tensor
         for name, tensor in read_tensors(folder).items()
     }
-    return class_named(config["class"]).restored(config, tensors)
+    return restored(config, tensors)
 
 
 def ship(model: SSLModel, folder: Path, names: pd.DataFrame) -> None:

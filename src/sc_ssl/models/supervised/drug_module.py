@@ -106,18 +106,20 @@ class DrugResponseModule(OnEncoderModule):
 
     def describe(self, feature_mf: Tensor, graphs: MolecularGraphs | None) -> Tensor:
         """The drug branch, (m, d)."""
-        if graphs is not None:
-            return self.drug(*graphs)
-        return self.drug(feature_mf * self.known_f)  # a feature of no training drug would meet a random weight
+        # a feature of no training drug would meet a random weight
+        read = (feature_mf * self.known_f,) if graphs is None else graphs
+        drug_md: Tensor = self.drug(*read)
+        return drug_md
 
     def respond(self, cells: dict[str, Tensor], drug_md: Tensor) -> Tensor:
         """Each drug's response as its z-score over cells, (n, m)."""
-        cell_nd = self.cell(self.embed(cells))
-        return cell_nd @ drug_md.T / cell_nd.shape[1] ** 0.5
+        cell_nd: Tensor = self.cell(self.embed(cells))
+        return cell_nd @ drug_md.T / float(cell_nd.shape[1] ** 0.5)
 
     def respond_linearly(self, cells: dict[str, Tensor]) -> Tensor:
         """The same by the regression of each drug on the genes."""
-        return self.normalize(cells) @ self.linear_gm + self.intercept_m
+        x_ng: Tensor = self.normalize(cells)
+        return x_ng @ self.linear_gm + self.intercept_m
 
     def predict(self, cells: dict[str, Tensor], linear_share: float = 0.0) -> Tensor:
         """Ln IC50, (n, m), of the training drugs."""
@@ -153,7 +155,8 @@ class DrugResponseModule(OnEncoderModule):
         """What other drugs take from the training drugs, (k, m): kernel ridge regression on Tanimoto similarity."""
         known_mm = tanimoto(self.feature_mf, self.feature_mf)
         noise_mm = LEVEL_NOISE * torch.eye(len(known_mm), dtype=known_mm.dtype, device=known_mm.device)
-        return torch.linalg.solve(known_mm + noise_mm, tanimoto(self.feature_mf, feature_kf)).T
+        weight_mk: Tensor = torch.linalg.solve(known_mm + noise_mm, tanimoto(self.feature_mf, feature_kf))
+        return weight_mk.T
 
     def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Squared error of z-scores over the pairs of cell and drug that were measured, all alike."""

@@ -11,17 +11,16 @@ import torch
 from torch import nn
 
 from sc_ssl._checks import check_choice, check_share
-from sc_ssl.data import evenly_spread
+from sc_ssl.data import evenly_spread, obsm_values
 from sc_ssl.models.base import Phase, TrainingDefaults, positions
 from sc_ssl.nn import MLP
 
 from .drug_module import MAX_CELLS, DrugResponseModule, ridge_regression
-from .encoder import OnEncoder, mean_and_sd, plain_encoder
-from .modality import modality_values
+from .encoder import OnEncoder, mean_and_sd, specification_of
 from .molecules import N_BITS, drug_features, molecular_graphs, plain_drugs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -102,7 +101,7 @@ class DrugResponse(OnEncoder):
     ) -> None:
         super().__init__(adata, registry)
         drugs = plain_drugs(drugs)
-        values = None if adata is None else response_values(adata, response_key, list(drugs))
+        values = None if adata is None else self.read_responses(adata, drugs, response_key)
         if values is not None:
             drugs = {name: drugs[name] for name in values}
         check_choice("drug_encoder", drug_encoder, ("fingerprint", "gin"))
@@ -113,7 +112,7 @@ class DrugResponse(OnEncoder):
             lambda: nn.Sequential(nn.Dropout(gene_dropout_rate), MLP(*sizes, norm="none", dropout_rate=dropout_rate)),
             freeze_encoder=freeze_encoder,
         )
-        encoder = plain_encoder(encoder)
+        encoder = specification_of(encoder)
         self.module = DrugResponseModule(
             encoder=source,
             feature_mf=_features(drugs, saved=values is None),
@@ -130,6 +129,73 @@ class DrugResponse(OnEncoder):
         self.drug_names = list(drugs)
         self.response_key = response_key
         self.init_params_ = self._get_init_params(locals())
+
+    @staticmethod
+    def read_drugs(
+        drugs: Drugs, drug_encoder: Literal["fingerprint", "gin"] = "fingerprint"
+    ) -> dict[str, str] | dict[str, list[float]]:
+        """Drugs as plain data, name → SMILES or name → features, after each was read as the model does.
+
+        Parameters
+        ----------
+        drugs, drug_encoder
+            As in the constructor.
+
+        Raises
+        ------
+        ImportError
+            A package that reads SMILES is missing.
+        TypeError
+            Neither a mapping nor a table.
+        ValueError
+            A SMILES that rdkit rejects; features of unequal length or that are not finite; names that are not unique.
+        """
+        plain = plain_drugs(drugs)
+        drug_features(plain)
+        if drug_encoder == "gin":
+            molecular_graphs(plain)
+        return plain
+
+    @staticmethod
+    def read_responses(
+        adata: AnnData, drugs: Iterable[str], response_key: str = "ln_ic50", *, min_cells: int = 2
+    ) -> pd.DataFrame:
+        """``obsm[response_key]`` as a table, cells × those of the drugs that it has; NaN where not measured.
+
+        Parameters
+        ----------
+        adata
+            Cells.
+        drugs
+            Names of the drugs.
+        response_key
+            Name in ``obsm``.
+        min_cells
+            Cells in which each drug must have a response.
+
+        Raises
+        ------
+        KeyError
+            No such key.
+        ValueError
+            An array without names; a drug that is not among the drugs; values that are infinite or too few.
+        """
+        drugs = list(drugs)
+        table = adata.obsm.get(response_key)
+        if table is not None and not isinstance(table, pd.DataFrame):
+            raise ValueError(
+                f"obsm[{response_key!r}] is an array, which does not show which column is which drug; make it a table: "
+                f"adata.obsm[{response_key!r}] = pd.DataFrame(adata.obsm[{response_key!r}], index=adata.obs_names, "
+                "columns=names)."
+            )
+        named = drugs if table is None else list(table)
+        unknown = [name for name in named if name not in set(drugs)]
+        if unknown:
+            raise ValueError(
+                f"obsm[{response_key!r}] has responses to {len(unknown)} drugs that are not among the {len(drugs)} drugs "
+                f"given, for example {unknown[0]!r}; give their SMILES or leave the columns out."
+            )
+        return obsm_values(adata, response_key, named, min_cells=min_cells)
 
     def get_prediction(
         self,
@@ -178,7 +244,9 @@ class DrugResponse(OnEncoder):
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, on the cells with their responses beside them, after the ridge regression of these."""
         cells = self._own_cells()
-        response_nm = response_values(self.adata, self.response_key, self.drug_names).to_numpy(np.float32, copy=True)
+        response_nm = self.read_responses(self.adata, self.drug_names, self.response_key).to_numpy(
+            np.float32, copy=True
+        )
         z_nm = (response_nm - self.module.mean_m.numpy(force=True)) / self.module.sd_m.numpy(force=True)
         with_response = np.flatnonzero(np.isfinite(z_nm).any(axis=1))
         index = with_response[evenly_spread(len(with_response), MAX_CELLS)]
@@ -186,23 +254,6 @@ class DrugResponse(OnEncoder):
         self.module.linear_gm.copy_(torch.as_tensor(linear_gm))
         self.module.intercept_m.copy_(torch.as_tensor(intercept_m))
         yield Phase(self.module, cells.beside(response=response_nm), self.training, max_epochs)
-
-
-def response_values(adata: AnnData, key: str, drugs: Sequence[str], *, min_cells: int = 2) -> pd.DataFrame:
-    """``obsm[key]`` as a table, cells × the drugs that it has; an error when one of its drugs is unknown, or not named."""
-    if key in adata.obsm and not isinstance(adata.obsm[key], pd.DataFrame):
-        raise ValueError(
-            f"obsm[{key!r}] is an array, which does not say which column is which drug; make it a table: "
-            f"adata.obsm[{key!r}] = pd.DataFrame(adata.obsm[{key!r}], index=adata.obs_names, columns=names)."
-        )
-    named = list(adata.obsm[key]) if key in adata.obsm else list(drugs)
-    unknown = [name for name in named if name not in set(drugs)]
-    if unknown:
-        raise ValueError(
-            f"obsm[{key!r}] has responses to {len(unknown)} drugs that are not among the {len(drugs)} drugs given, for "
-            f"example {unknown[0]!r}; give their SMILES or leave the columns out."
-        )
-    return modality_values(adata, key, named, min_cells=min_cells)
 
 
 def _features(drugs: Mapping[str, Any], *, saved: bool) -> torch.Tensor:

@@ -1,16 +1,16 @@
-"""The encoder of a trained model inside another: copied, trained further or frozen; or a plain network from scratch."""
+"""An encoder inside another model: copied from a trained one, trained further or frozen; or a network from scratch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sc_ssl._logging import logger
-from sc_ssl.data import MIN_COVERAGE, Cells, gene_statistics
-from sc_ssl.models.base import SSLModel, SSLModule, class_named
+from sc_ssl.data import MIN_COVERAGE
+from sc_ssl.models.base import SSLModel, SSLModule, rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
     from sc_ssl.nn import LogNormalize
 
-    from .classifier import CellClassifier
-
 
 def warn_untrained(model: SSLModel) -> None:
     """An untrained encoder is a random projection: of use to compare with, and otherwise a slip."""
     if not model.is_trained_:
         logger.warning(
-            "The %s that serves as the encoder is not trained: what it says of cells is random.", type(model).__name__
+            "The %s that serves as the encoder is not trained: its embedding is random.", type(model).__name__
         )
 
 
@@ -46,48 +44,6 @@ def latent_width(module: SSLModule) -> int:
     return int(module.eval().embed(empty_cells(module)).shape[1])
 
 
-def gene_slot(model: SSLModel) -> nn.Linear:
-    """The map of a gene's output to one number, for models whose tokens are genes."""
-    if not hasattr(model.module, "gene_slots"):
-        raise ValueError(
-            f"reads='gene_slots' is for encoders whose tokens are genes (CellLM), found a {type(model).__name__}; take "
-            "reads='embedding'."
-        )
-    return nn.Linear(len(model.module.cls_token), 1)
-
-
-@torch.no_grad()
-def copy_encoder(source: SSLModel, classifier: CellClassifier) -> None:
-    """The encoder's tensors; where genes were appended the new ones come last, and keep what they have."""
-    encoder, n_old = classifier.module.encoder, len(source.var_names)
-    n_new = len(classifier.var_names)
-    old, state = source.module.state_dict(), encoder.state_dict()
-    if n_new > n_old:
-        cells = classifier._own_cells()
-        log_input = classifier.setup_arguments["input"] == "log1p"
-        one_batch = Cells(cells.matrix, cells.column_g, cells.library_size, np.zeros_like(cells.batch))
-        target_sum = float(source.module.normalize.target_sum)
-        _, mean_bg, sd_bg = gene_statistics(one_batch, n_batch=1, log_input=log_input, target_sum=target_sum)
-        if old["normalize.mean_bg"].any():  # else the model does not centre, or does not scale
-            state["normalize.mean_bg"][:] = torch.as_tensor(mean_bg[:1])
-        if (old["normalize.sd_bg"] != 1).any():
-            state["normalize.sd_bg"][:] = torch.as_tensor(sd_bg[:1])
-    for name, tensor in old.items():
-        fits = name.endswith("_extra_state") or all(
-            a == b or (a, b) == (n_old, n_new) for a, b in zip(tensor.shape, state[name].shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"no genes can be appended to a {type(source).__name__}, whose tensor {name!r} does not have genes as an "
-                "axis; take extra_genes='drop'."
-            )
-        if name.endswith("_extra_state"):
-            state[name] = tensor
-        else:
-            state[name][tuple(slice(0, n) for n in tensor.shape)] = tensor
-    encoder.load_state_dict(state)
-
-
 class PlainEncoder(SSLModule):
     """A network on normalised genes, for want of a pretrained encoder."""
 
@@ -98,30 +54,30 @@ class PlainEncoder(SSLModule):
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """(n, n_latent)."""
-        return self.encoder(self.normalize(cells))
+        z_nd: Tensor = self.encoder(self.normalize(cells))
+        return z_nd
 
     def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """It learns nothing by itself."""
-        raise NotImplementedError("a plain encoder is trained only together with what stands on it.")
+        raise NotImplementedError("a plain encoder is trained only together with a head.")
 
 
 class OnEncoderModule(SSLModule):
-    """An encoder, trained further or frozen; what stands on it is a subclass's."""
+    """An encoder, trained further or frozen, and a head on its embedding, which a subclass adds."""
 
-    def __init__(self, *, encoder: SSLModule, freeze_encoder: bool) -> None:
+    def __init__(self, *, encoder: SSLModule, freeze_encoder: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.freeze_encoder = freeze_encoder
-        embedding_parameters = set() if freeze_encoder else set(_of_embedding(encoder))
-        for parameter in encoder.parameters():  # a decoder or a projector is not on the way to the prediction
-            parameter.requires_grad_(parameter in embedding_parameters)
+        if freeze_encoder:
+            encoder.requires_grad_(False)
 
     @property
     def normalize(self) -> LogNormalize:  # type: ignore[override]
         """The encoder's."""
         return self.encoder.normalize
 
-    def train(self, mode: bool = True) -> OnEncoderModule:
+    def train(self, mode: bool = True) -> Self:
         """A frozen encoder stays in eval mode."""
         super().train(mode)
         if self.freeze_encoder:
@@ -152,28 +108,32 @@ class OnEncoder(SSLModel):
         return self._encoder_registry or self.registry_
 
     def _encoder(
-        self,
-        encoder: SSLModel | dict[str, Any] | None,
-        network: Callable[[], nn.Module],
-        *,
-        freeze_encoder: bool,
+        self, encoder: SSLModel | dict[str, Any] | None, network: Callable[[], nn.Module], *, freeze_encoder: bool
     ) -> SSLModule:
-        """A module like the encoder's, with its tensors when it is a model; or this network on normalised genes."""
+        """A copy of the encoder, of which only what embeds is trained; or this network on normalised genes."""
         if freeze_encoder and encoder is None:
             raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
         if encoder is None:
             return PlainEncoder(normalize=self._normalizer(), encoder=network())
-        copied = self._copied(plain_encoder(encoder))
+        copied = self._copied(encoder)
+        on_the_way = set(_of_embedding(copied))
+        for parameter in copied.parameters():  # a decoder or a projector is not on the way to the prediction
+            parameter.requires_grad_(parameter in on_the_way)
         if self._adata is not None:
             self._cells = self._read(self._adata, self.own_coverage)
         if isinstance(encoder, SSLModel):
             warn_untrained(encoder)
-            copied.load_state_dict(encoder.module.state_dict())
         return copied
 
-    def _copied(self, encoder: dict[str, Any]) -> SSLModule:
-        """A module like the encoder's, whose names are read from here on; an error when it reads other input or batches."""
-        model = class_named(encoder["class"])(None, registry=encoder["registry"], **encoder["params"])
+    def _copied(self, encoder: SSLModel | dict[str, Any]) -> SSLModule:
+        """A module like the encoder's, with its tensors when it is a model and not a specification of one.
+
+        The names of genes and batches are the encoder's from here on; an error when it reads other input or batches.
+        """
+        if isinstance(encoder, SSLModel):
+            model = rebuilt(encoder.specification(), encoder.module.state_dict())
+        else:
+            model = rebuilt(encoder)
         batch_key, own_key = (m.setup_arguments["batch_key"] for m in (model, self))
         if own_key not in (None, batch_key):
             raise ValueError(
@@ -187,11 +147,9 @@ class OnEncoder(SSLModel):
         return model.module
 
 
-def plain_encoder(encoder: SSLModel | dict[str, Any] | None) -> dict[str, Any] | None:
-    """All that is needed to build the encoder again, as plain data."""
-    if not isinstance(encoder, SSLModel):
-        return encoder
-    return {"class": type(encoder).__name__, "registry": encoder.registry_, "params": encoder.plain_init_params()}
+def specification_of(encoder: SSLModel | dict[str, Any] | None) -> dict[str, Any] | None:
+    """The specification of an encoder that is given as a model or, of a saved model, as its specification."""
+    return encoder.specification() if isinstance(encoder, SSLModel) else encoder
 
 
 def mean_and_sd(values: pd.DataFrame) -> tuple[Tensor, Tensor]:

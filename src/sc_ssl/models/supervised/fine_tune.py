@@ -1,40 +1,105 @@
-"""Training of a classifier on labelled cells: from a probe, and with the best state restored where it can be chosen."""
+"""How a classifier is fine-tuned: its recipe, the part of the encoder that is trained, and the state that is kept."""
 
 from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
-from scipy import sparse
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from sc_ssl._checks import check_choice, check_count
 from sc_ssl.data import CellLoader
-from sc_ssl.models.base import INFERENCE_BATCH_SIZE, Phase
-from sc_ssl.models.base.fit import fit
-from sc_ssl.models.base.model import to_lists
+from sc_ssl.models.base import INFERENCE_BATCH_SIZE
 from sc_ssl.nn import Transformer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from sc_ssl.data import Cells
 
-    from .classifier import CellClassifier
     from .head import CellClassifierModule, ClassWeight, Head
 
 
 Adapt = Literal["all", "last", "lora"]
 #: of the updates of LoRA
 RANK = 8
+
+
+#: fewer validation cells than this are too few to calibrate by
+MIN_VALIDATION = 10
+#: and fewer than this, to choose the best state by
+MIN_TO_CHOOSE = 100
+
+
+def no_cells() -> np.ndarray:
+    """No positions."""
+    return np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How a classifier is trained in one run.
+
+    Attributes
+    ----------
+    freeze_encoder, head_epochs, lr_head, lr_encoder, adapt, class_weight, patience, refused_share
+        As in :meth:`CellClassifier.train`, ``head_epochs`` being ``freeze_encoder_epochs``.
+    train_m, held_m
+        Positions of the cells that are trained on, and of those that are not and calibrate.
+    chooses
+        Whether the state is kept that has the best macro F1 on the latter.
+    prefix
+        Put before the names of the curves in the history.
+    """
+
+    freeze_encoder: bool
+    head_epochs: int | None
+    lr_head: float
+    lr_encoder: float
+    adapt: Adapt
+    class_weight: ClassWeight | None
+    patience: int
+    refused_share: float
+    train_m: np.ndarray = field(default_factory=no_cells)
+    held_m: np.ndarray = field(default_factory=no_cells)
+    chooses: bool = False
+    prefix: str = ""
+
+    def check(self, encoder: nn.Module) -> None:
+        """Errors for settings out of range, or that this encoder does not have."""
+        check_choice("adapt", self.adapt, get_args(Adapt))
+        if not (self.lr_head > 0 and self.lr_encoder >= 0 and 0 <= self.refused_share < 1):
+            raise ValueError(
+                "lr_head is above 0, lr_encoder at least 0 and refused_share lies in [0, 1), found "
+                f"{self.lr_head}, {self.lr_encoder} and {self.refused_share}."
+            )
+        if self.head_epochs is not None:
+            check_count("freeze_encoder_epochs", self.head_epochs, least=0)
+        if self.adapt != "all" and not self.freeze_encoder:
+            transformer_of(encoder, self.adapt)
+
+    def on(
+        self, train_m: np.ndarray, held_m: np.ndarray | None = None, *, chooses: bool = False, prefix: str = ""
+    ) -> Self:
+        """The same for these cells."""
+        held_m = no_cells() if held_m is None else held_m
+        return replace(self, train_m=train_m, held_m=held_m, chooses=chooses, prefix=prefix)
+
+
+def transformer_of(encoder: nn.Module, adapt: Adapt) -> Transformer:
+    """The transformer in an encoder; an error when there is none to adapt."""
+    for part in encoder.modules():
+        if isinstance(part, Transformer):
+            return part
+    raise ValueError(f"adapt={adapt!r} is for encoders with a transformer (CellLM, MaskSC); take 'all'.")
 
 
 class LowRank(nn.Module):
@@ -65,18 +130,17 @@ def adapted(encoder: nn.Module, how: Adapt) -> Iterator[None]:
     if how == "all":
         yield
         return
-    transformer = next((part for part in encoder.modules() if isinstance(part, Transformer)), None)
-    if transformer is None:
-        raise ValueError(f"adapt={how!r} is for encoders with a transformer (CellLM, MaskSC); take 'all'.")
+    transformer = transformer_of(encoder, how)
     trained = [p for p in encoder.parameters() if p.requires_grad]
     for p in trained:
         p.requires_grad_(False)
-    attentions = [block.attention for block in transformer.blocks] if how == "lora" else []
-    layers = [layer for attention in attentions for layer in (attention.qkv, attention.out)]
+    blocks: list[Any] = list(transformer.blocks)
+    layers: list[Any] = []
     if how == "last":
-        last = [*transformer.blocks[-1].parameters(), *transformer.norm.parameters()]
-        for p in last:
+        for p in [*blocks[-1].parameters(), *transformer.norm.parameters()]:
             p.requires_grad_()
+    else:
+        layers = [layer for block in blocks for layer in (block.attention.qkv, block.attention.out)]
     for layer in layers:
         parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, RANK))
     try:
@@ -88,14 +152,11 @@ def adapted(encoder: nn.Module, how: Adapt) -> Iterator[None]:
             p.requires_grad_()
 
 
-#: fewer cells than this say nothing about how sure a classifier may be
-MIN_VALIDATION = 10
-#: and fewer than this, about which state is the best
-MIN_TO_CHOOSE = 100
-
-
 def validation_cells(label_n: np.ndarray, size: float) -> np.ndarray:
-    """Positions of a stratified validation split, sorted: of every type with three cells at least one; or none at all."""
+    """Positions of a stratified validation split, sorted: of every type with three cells at least one; or none at all.
+
+    scikit-learn's ``train_test_split`` leaves rare types out, and fails when there are more types than validation cells.
+    """
     if not 0 <= size < 1:
         raise ValueError(f"validation_size lies in [0, 1), found {size}.")
     held_out = []
@@ -108,26 +169,41 @@ def validation_cells(label_n: np.ndarray, size: float) -> np.ndarray:
 
 
 class BestMacroF1(Callback):
-    """Keeps the state with the highest macro F1 on the held-out cells, ties by the lower cross-entropy; stops in time."""
+    """Keeps the state with the highest macro F1 on the held-out cells, ties by the lower cross-entropy; stops in time.
 
-    def __init__(
-        self,
-        module: Head | CellClassifierModule,
-        cells: Cells,
-        label_n: np.ndarray,
-        patience: int,
-        prefix: str = "",
-    ) -> None:
-        self.module = module
-        self.cells, self.label_n = cells, label_n
+    The best state is back in the module when training ends or is interrupted.
+
+    Parameters
+    ----------
+    module
+        What is trained.
+    cells
+        Those held out, with their types' codes as ``"label"`` beside them.
+    patience
+        Epochs without a better state after which training stops.
+    prefix
+        Put before the name of the curve.
+    """
+
+    def __init__(self, module: Head | CellClassifierModule, cells: Cells, patience: int, prefix: str = "") -> None:
+        self.module, self.cells = module, cells
         self.patience, self.prefix = patience, prefix
         self._best: tuple[float, float] | None = None
         self._state: dict[str, Tensor] = {}
         self._n_since = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the best score and state so far, and the epochs since."""
+        return {"best": self._best, "state": self._state, "n_since": self._n_since}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._best, self._state, self._n_since = (state_dict[name] for name in ("best", "state", "n_since"))
+
     def on_train_start(self, trainer: Trainer, plan: LightningModule) -> None:
         """The state that training starts from may be the best."""
-        self._score(plan)
+        if self._best is None:
+            self._score(plan)
 
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Score the state after this epoch."""
@@ -136,11 +212,11 @@ class BestMacroF1(Callback):
 
     def on_train_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Go back to the best state."""
-        self.restore()
+        self._restore()
 
     def on_exception(self, trainer: Trainer, plan: LightningModule, exception: BaseException) -> None:
         """Also when training is interrupted."""
-        self.restore()
+        self._restore()
 
     @torch.no_grad()
     def _score(self, plan: LightningModule) -> float:
@@ -149,9 +225,9 @@ class BestMacroF1(Callback):
         loader = CellLoader(self.cells, np.arange(self.cells.n_cells), INFERENCE_BATCH_SIZE, device=plan.device)
         logit_nk = torch.cat([self.module.logits(minibatch) for minibatch in loader]).cpu()
         self.module.train()
-        found = logit_nk.argmax(dim=1).numpy()
-        score = float(f1_score(self.label_n, found, average="macro", zero_division=0))
-        loss = float(F.cross_entropy(logit_nk, torch.as_tensor(self.label_n)))
+        label_n = self.cells.extra["label"]
+        score = float(f1_score(label_n, logit_nk.argmax(dim=1).numpy(), average="macro", zero_division=0))
+        loss = float(F.cross_entropy(logit_nk, torch.as_tensor(label_n)))
         if self._best is None or (score, -loss) > self._best:
             self._best, self._n_since = (score, -loss), 0
             self._state = copy.deepcopy(self.module.state_dict())
@@ -159,103 +235,6 @@ class BestMacroF1(Callback):
             self._n_since += 1
         return score
 
-    def restore(self) -> None:
-        """Back to the best state, if one was scored."""
+    def _restore(self) -> None:
         if self._best is not None:
             self.module.load_state_dict(self._state)
-
-
-@contextmanager
-def ending(finish: Callable[[], None]) -> Iterator[None]:
-    """Do this at the end, and when the training inside is interrupted; not after an error."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        finish()
-        raise
-    finish()
-
-
-def fine_tune(
-    classifier: CellClassifier,
-    index: np.ndarray,
-    label_n: np.ndarray,
-    held_out: np.ndarray | None = None,
-    *,
-    max_epochs: int | None,
-    freeze_encoder: bool,
-    head_epochs: int | None,
-    lr_head: float,
-    lr_encoder: float,
-    adapt: Adapt,
-    class_weight: ClassWeight | None,
-    patience: int = 0,
-    prefix: str = "",
-    **fit_options: Any,
-) -> None:
-    """The probe, then the head's epochs, then those of the whole network.
-
-    Parameters
-    ----------
-    index, label_n
-        Positions of the labelled cells, and their types.
-    held_out
-        Which of these the state is chosen by that is kept; all are trained on without.
-
-    See :meth:`CellClassifier.train` for the others.
-    """
-    held_out = np.empty(0, dtype=np.int64) if held_out is None else held_out
-    cells, module = classifier._own_cells().take(index), classifier.module
-    rest = np.setdiff1d(np.arange(len(label_n)), held_out)
-    n_k = torch.as_tensor(np.bincount(label_n[rest], minlength=len(classifier.classes)))
-    module.head.weigh_classes(n_k, class_weight)
-    if head_epochs is None:
-        head_epochs = max_epochs if freeze_encoder and len(held_out) else 0
-    starts = not classifier.is_trained_ or (freeze_encoder and head_epochs == 0)
-    z_nd = classifier._map_cells(module.embed, None, index) if starts or head_epochs != 0 else None
-    if starts:
-        module.head.start_from_probe(torch.as_tensor(z_nd[rest]), label_n[rest])
-    stage = partial(_stage, classifier, label_n=label_n, held_out=held_out, patience=patience, **fit_options)
-    try:
-        if head_epochs != 0:
-            embedded = replace(cells, matrix=sparse.csr_matrix(z_nd), column_g=np.arange(z_nd.shape[1]))
-            stage(module.head, embedded, rates={"lr": lr_head}, prefix=f"{prefix}head_", max_epochs=head_epochs)
-        if not freeze_encoder:
-            rates = {"lr": lr_head, "lr_factor": {"encoder.": lr_encoder / lr_head}}
-            with adapted(module.encoder, adapt):
-                stage(module, cells, rates=rates, prefix=prefix, max_epochs=max_epochs)
-    except KeyboardInterrupt:
-        classifier.is_trained_ = True  # by the probe at least
-        raise
-    classifier.is_trained_ = True
-
-
-def _stage(
-    classifier: CellClassifier,
-    module: Head | CellClassifierModule,
-    cells: Cells,
-    *,
-    label_n: np.ndarray,
-    held_out: np.ndarray,
-    patience: int,
-    rates: dict[str, Any],
-    prefix: str,
-    max_epochs: int | None,
-    callbacks: Iterable[Callback] = (),
-    plan_kwargs: dict[str, Any] | None = None,
-    **options: Any,
-) -> None:
-    """One stage of training; also when it is interrupted, the best state so far stays."""
-    best = [BestMacroF1(module, cells.take(held_out), label_n[held_out], patience, prefix)] if len(held_out) else []
-    phase = Phase(
-        module,
-        cells.beside(label=label_n),
-        classifier.training,
-        max_epochs,
-        prefix,
-        callbacks=best,
-        val_idx=held_out,
-        plan=rates,
-    )
-    fitted = fit(phase, history=to_lists(classifier.history_), callbacks=callbacks, plan_kwargs=plan_kwargs, **options)
-    classifier._take(phase, fitted)

@@ -1,13 +1,14 @@
-"""A classification head, which starts from a logistic regression, and the module that joins it to an encoder."""
+"""A classification head that starts from a logistic regression, its module with an encoder, and its calibration."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -15,24 +16,10 @@ from sc_ssl._checks import check_choice
 from sc_ssl.models.base import SSLModule
 from sc_ssl.nn import MLP
 
+from .encoder import OnEncoderModule
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sklearn.base import BaseEstimator
-
-    from sc_ssl.nn import LogNormalize
-
-
-def logistic_regression(**options: Any) -> LogisticRegression:
-    """For standardised embeddings of few or many cells: an L2 penalty of strength 10."""
-    return LogisticRegression(C=0.1, max_iter=2000, **options)
-
-
-def fit_types(model: BaseEstimator, z_nd: np.ndarray, label_n: np.ndarray, **options: Any) -> BaseEstimator:
-    """Fit a classifier of scikit-learn, which takes many types of few cells for a regression problem and warns."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
-        return model.fit(z_nd, label_n, **options)
 
 
 def linear_probe(z_nd: Tensor, label_n: np.ndarray, weight_k: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +27,9 @@ def linear_probe(z_nd: Tensor, label_n: np.ndarray, weight_k: Tensor) -> tuple[n
 
     A class without cells has no weights and the smallest intercept.
     """
-    found = fit_types(logistic_regression(), z_nd.numpy(), label_n, sample_weight=weight_k.numpy()[label_n])
+    with warnings.catch_warnings():  # scikit-learn takes many types of few cells for a regression problem
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        found = LogisticRegression(C=0.1, max_iter=2000).fit(z_nd.numpy(), label_n, weight_k.numpy()[label_n])
     coef_kd, intercept_k = found.coef_, found.intercept_
     if len(found.classes_) == 2:  # one column for the second class against the first
         coef_kd, intercept_k = (np.concatenate([-x / 2, x / 2]) for x in (coef_kd, intercept_k))
@@ -53,7 +42,7 @@ ClassWeight = Literal["balanced", "squared"]
 
 
 class Head(SSLModule):
-    """Standardises embeddings, which stand for ``"X"`` in its minibatches, and tells the types apart.
+    """Standardises embeddings and classifies them; trained alone, it finds them as ``"embedding"`` in its minibatches.
 
     A linear map and, where there are hidden layers, a network that adds to it and starts at 0.
     """
@@ -76,7 +65,7 @@ class Head(SSLModule):
 
     def embed(self, cells: dict[str, Tensor]) -> Tensor:
         """The embedding as it is given."""
-        return cells["X"]
+        return cells["embedding"]
 
     def standardize(self, z_nd: Tensor) -> None:
         """Take the mean and sd of these embeddings."""
@@ -95,26 +84,30 @@ class Head(SSLModule):
 
     def weigh_classes(self, n_k: Tensor, how: ClassWeight | None) -> None:
         """Weigh classes of these sizes alike, or by the square of the others' share, or every cell alike."""
-        check_choice("class_weight", how, (*get_args(ClassWeight), None))
+        if how is None:
+            self.class_weight_k.fill_(1)
+            return
+        check_choice("class_weight", how, get_args(ClassWeight))
         share_k = n_k.double() / n_k.sum()
-        weight_k = {"balanced": 1 / (len(n_k) * share_k.clamp(min=1 / n_k.sum())), "squared": (1 - share_k).square()}
-        self.class_weight_k.copy_(weight_k.get(how, torch.ones(len(n_k))))
+        balanced_k = 1 / (len(n_k) * share_k.clamp(min=1 / n_k.sum()))
+        self.class_weight_k.copy_(balanced_k if how == "balanced" else (1 - share_k).square())
 
     def classify(self, z_nd: Tensor) -> Tensor:
         """Embeddings (n, n_latent) to logits (n, k)."""
         z_nd = (z_nd - self.mean_d) / self.sd_d
-        return self.linear(z_nd) if self.mlp is None else self.linear(z_nd) + self.mlp(z_nd)
+        logit_nk: Tensor = self.linear(z_nd)
+        return logit_nk if self.mlp is None else logit_nk + self.mlp(z_nd)
 
     def logits(self, cells: dict[str, Tensor]) -> Tensor:
-        """Of a minibatch whose ``"X"`` is the embedding, (n, k)."""
-        return self.classify(cells["X"])
+        """Before calibration, (n, k)."""
+        return self.classify(self.embed(cells))
 
     def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy, cells weighed by their class."""
         return {"cross_entropy": F.cross_entropy(self.logits(cells), cells["label"], weight=self.class_weight_k)}
 
 
-class CellClassifierModule(SSLModule):
+class CellClassifierModule(OnEncoderModule):
     """A pretrained module and a head, which reads its embedding or, of a transformer on genes, a number for each gene."""
 
     #: mean embedding of the cells that it was trained with
@@ -123,17 +116,11 @@ class CellClassifierModule(SSLModule):
     threshold: Tensor
 
     def __init__(self, *, encoder: SSLModule, slot: nn.Linear | None, head: Head) -> None:
-        super().__init__()
-        self.encoder, self.slot = encoder, slot
-        self.head = head
+        super().__init__(encoder=encoder)
+        self.slot, self.head = slot, head
         self.register_buffer("center_d", torch.zeros_like(head.mean_d))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("threshold", torch.zeros(()))
-
-    @property
-    def normalize(self) -> LogNormalize:  # type: ignore[override]
-        """The encoder's: training, embedding and new cells share one path."""
-        return self.encoder.normalize
 
     def calibrate(self, temperature: float, threshold: float) -> None:
         """Divide logits by a temperature, and take less probable cells than the threshold for unknown."""
@@ -165,3 +152,44 @@ class CellClassifierModule(SSLModule):
         """Cross-entropy, cells weighed by their class."""
         weight_k = self.head.class_weight_k
         return {"cross_entropy": F.cross_entropy(self.logits(cells), cells["label"], weight=weight_k)}
+
+
+def gene_slot(encoder: SSLModule) -> nn.Linear:
+    """The map of a gene's output to one number, for encoders whose tokens are genes."""
+    if not hasattr(encoder, "gene_slots"):
+        raise ValueError(
+            "reads='gene_slots' is for encoders whose tokens are genes (CellLM), found a "
+            f"{type(encoder).__name__.removesuffix('Module')}; take reads='embedding'."
+        )
+    return nn.Linear(len(encoder.cls_token), 1)
+
+
+def calibration(logit_nk: Tensor, label_n: np.ndarray, refused_share: float) -> tuple[float, float]:
+    """The temperature with the smallest cross-entropy; the threshold that calls few of the right cells unknown.
+
+    Temperature scaling of Guo et al. (2017). Targets are smoothed as Platt (1999) does, so that a handful of cells all
+    named rightly does not ask for certainty.
+
+    Parameters
+    ----------
+    logit_nk
+        Of cells that were not trained on, (n, k).
+    label_n
+        Their types' codes, (n,).
+    refused_share
+        Share of the cells named rightly that lie below the threshold, in [0, 1).
+
+    Returns
+    -------
+    Temperature (> 0), and probability of the most probable type in [0, 1], 0 when no cell is named rightly.
+    """
+    logit_nk, label, smoothing = logit_nk.double(), torch.as_tensor(label_n), 1 / (len(label_n) + 2)
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(logit_nk / np.exp(log_temperature), label, label_smoothing=smoothing))
+
+    temperature = float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+    proba_nk = (logit_nk / temperature).softmax(dim=1)
+    right = proba_nk.argmax(dim=1) == label
+    threshold = float(torch.quantile(proba_nk.amax(dim=1)[right], refused_share)) if right.any() else 0.0
+    return temperature, threshold

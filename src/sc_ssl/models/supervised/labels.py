@@ -1,4 +1,4 @@
-"""Types of cells in a column of ``obs``, and the names that a classifier learns from them."""
+"""Cell types in a column of ``obs``, and the names that a classifier learns from them."""
 
 from __future__ import annotations
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from pandas.api.types import is_numeric_dtype
 from torch import Tensor, nn
 
+from sc_ssl.data import obsm_values
 from sc_ssl.losses import scored_weight, squared_error
 from sc_ssl.models.base import Phase, TrainingDefaults, positions
 from sc_ssl.nn import MLP
 
-from .encoder import OnEncoder, OnEncoderModule, latent_width, mean_and_sd, plain_encoder
+from .encoder import OnEncoder, OnEncoderModule, latent_width, mean_and_sd, specification_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,13 +111,13 @@ class ModalityRegressor(OnEncoder):
         norm: Literal["layer", "batch"] = "layer",
     ) -> None:
         super().__init__(adata, registry)
-        values = None if adata is None else modality_values(adata, protein_key, protein_names)
+        values = None if adata is None else obsm_values(adata, protein_key, protein_names)
         protein_names = list(protein_names or ()) if values is None else list(values.columns)
         n_genes = len(self.var_names)
         source = self._encoder(
             encoder, lambda: MLP(n_genes, n_hidden, n_latent, norm=norm), freeze_encoder=freeze_encoder
         )
-        encoder = plain_encoder(encoder)
+        encoder = specification_of(encoder)
         width = latent_width(source)
         self.module = ModalityRegressorModule(
             encoder=source,
@@ -161,50 +161,6 @@ class ModalityRegressor(OnEncoder):
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, on the cells with what is to be predicted beside them."""
-        values = modality_values(self.adata, self.protein_key, self.protein_names)
-        cells = self._own_cells().beside(modality=values.to_numpy(np.float32, copy=True))
-        yield Phase(self.module, cells, self.training, max_epochs)
-
-
-def modality_values(
-    adata: AnnData, key: str, names: Sequence[str] | None = None, *, min_cells: int = 2
-) -> pd.DataFrame:
-    """``obsm[key]`` as a table with names, cells × features; NaN where not measured, in all but ``min_cells`` cells."""
-    if key not in adata.obsm:
-        raise KeyError(f"{key!r} is not in adata.obsm, which has {', '.join(adata.obsm) or 'none'}.")
-    matrix = adata.obsm[key]
-    named = pd.Index(matrix.columns if isinstance(matrix, pd.DataFrame) else [] if names is None else names)
-    if not named.is_unique:
-        raise ValueError(
-            f"each column of {key!r} needs a name of its own, found {named[named.duplicated()][0]!r} more than once."
-        )
-    if isinstance(matrix, pd.DataFrame):
-        text = [column for column in matrix if not is_numeric_dtype(matrix[column])]
-        if text:
-            raise ValueError(f"obsm[{key!r}] must hold numbers, found {matrix[text[0]].dtype} in column {text[0]!r}.")
-        values = matrix.astype(np.float32)
-    else:
-        matrix = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-        columns = [f"{key}_{i}" for i in range(matrix.shape[1])] if names is None else list(names)
-        if len(columns) != matrix.shape[1]:
-            raise ValueError(f"obsm[{key!r}] has {matrix.shape[1]} columns, found {len(columns)} names for them.")
-        values = pd.DataFrame(matrix.astype(np.float32), index=adata.obs_names, columns=columns)
-    if names is not None and list(values.columns) != list(names):
-        missing = [name for name in names if name not in values]
-        if missing:
-            raise ValueError(
-                f"obsm[{key!r}] must have the column {missing[0]!r}; it has {', '.join(values.columns[:5])}, …."
-            )
-        values = values[list(names)]
-    bad = np.isinf(values.to_numpy())
-    if bad.any():
-        n, f = np.argwhere(bad)[0]
-        raise ValueError(
-            f"obsm[{key!r}] must be finite or NaN, found inf in cell {adata.obs_names[n]!r}, {values.columns[f]!r}."
-        )
-    empty = values.columns[values.notna().sum(axis=0) < min_cells]
-    if len(empty):
-        raise ValueError(
-            f"obsm[{key!r}] must have values in at least {min_cells} cells for each column, found fewer in {empty[0]!r}."
-        )
-    return values
+        cells = self._own_cells()  # its error comes first
+        values = obsm_values(self.adata, self.protein_key, self.protein_names).to_numpy(np.float32, copy=True)
+        yield Phase(self.module, cells.beside(modality=values), self.training, max_epochs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,8 @@ from sc_ssl.nn import MLP
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-
-if TYPE_CHECKING:
     #: a drug's SMILES, or its vector of features, by its name
-    Drugs = Mapping[str, str] | Mapping[str, Sequence[float]] | pd.Series | pd.DataFrame
+    Drugs: TypeAlias = Mapping[str, str] | Mapping[str, Sequence[float]] | pd.Series | pd.DataFrame
 
 #: of Morgan fingerprints: bits, and bonds around each atom (radius 2 is ECFP4)
 N_BITS, RADIUS = 2048, 2
@@ -138,7 +136,7 @@ def _molecule(name: str, smiles: str) -> Mol:
     from rdkit import Chem, RDLogger
 
     parser = Chem.SmilesParserParams()
-    RDLogger.DisableLog("rdApp.error")  # what it says there goes into the error
+    RDLogger.DisableLog("rdApp.error")  # what it logs is in the error below
     try:
         molecule = Chem.MolFromSmiles(smiles, parser)
     finally:
