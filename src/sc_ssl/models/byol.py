@@ -72,7 +72,7 @@ class BYOLModule(TwoViewModule):
         """The network that the target follows."""
         return nn.Sequential(self.encoder, self.projector)
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Squared distance of unit vectors, each view predicting the other; 0 to 8."""
         view_1, view_2 = self.view(cells), self.view(cells)
         online = self.online

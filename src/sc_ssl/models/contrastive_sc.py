@@ -1,6 +1,6 @@
 """contrastive-sc (Ciortan & Defrance 2021, BMC Bioinformatics 22:280)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch.nn.functional as F
@@ -31,11 +31,11 @@ class ContrastiveSCModule(ContrastModule):
         self.shares_noise = dropout_per == "minibatch"
         self.temperature = temperature
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """Unit vectors (n, n_latent)."""
         return F.normalize(self.encoder(self.normalize(cells)), dim=1)
 
-    def encode_view(self, cells: dict[str, Tensor]) -> View:
+    def encode_view(self, cells: Mapping[str, Tensor]) -> View:
         """Hide genes and encode the rest."""
         x_ng = self.normalize(cells)
         if self.dropout_per == "cell":
@@ -46,7 +46,7 @@ class ContrastiveSCModule(ContrastModule):
         """NT-Xent between two views."""
         return {"nt_xent": nt_xent(*views, self.temperature)}
 
-    def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
+    def after_fit(self, minibatches: Iterable[Mapping[str, Tensor]]) -> None:
         """Re-estimate the batch-norm statistics on whole cells: those of training are of cells with most genes hidden."""
         # a last minibatch of one cell has no variance
         update_bn((self.normalize(cells) for cells in minibatches if len(cells["batch"]) > 1), self.encoder)

@@ -68,11 +68,11 @@ class MaskedAutoencoderModule(SSLModule):
         else:
             nn.init.zeros_(decoder[-1].weight)
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The bottleneck (n, n_latent), every gene visible."""
         return self.encoder(self.normalize(cells))
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The error over the genes that the mask scores; each cell has the same weight however many these are."""
         x_ng = self.normalize(cells)
         visible_ng, scored_ng = self.masking(len(x_ng))
@@ -84,7 +84,7 @@ class MaskedAutoencoderModule(SSLModule):
             return {self.likelihood: count_nll(cells["X"], *decoded, weight_ng)}
         return {"mse": squared_error(decoded * self.normalize.weight_g, x_ng, weight_ng)}
 
-    def decode(self, z_nd: Tensor, cells: dict[str, Tensor]) -> Tensor | CountParameters:
+    def decode(self, z_nd: Tensor, cells: Mapping[str, Tensor]) -> Tensor | CountParameters:
         """Z-scores (n, g), not weighed, or the distribution of the counts; of the cells' own batch and library size."""
         if self.n_batch > 1:  # a batch that the model has not seen, code −1, is none of them
             batch_nb = F.one_hot(cells["batch"].flatten() + 1, self.n_batch + 1)[:, 1:]
@@ -93,7 +93,7 @@ class MaskedAutoencoderModule(SSLModule):
             return self.decoder(z_nd, cells["library_size"] / self.normalize.target_sum)
         return self.decoder(z_nd)
 
-    def reconstruct(self, cells: dict[str, Tensor], *, masked: bool = False) -> Tensor:
+    def reconstruct(self, cells: Mapping[str, Tensor], *, masked: bool = False) -> Tensor:
         """Log-expression (n, g) as decoded; with a mask, NaN where the mask does not score."""
         x_ng, scored_ng = self.normalize(cells), None
         if masked:
@@ -303,7 +303,7 @@ class MaskedAutoencoder(SSLModel):
             Cells of a batch that the decoder was not trained on.
         """
 
-        def measured_and_decoded(cells: dict[str, Tensor]) -> Tensor:
+        def measured_and_decoded(cells: Mapping[str, Tensor]) -> Tensor:
             measured_ng = self.module.normalize.log_expression(cells)
             return torch.stack([measured_ng, self.module.reconstruct(cells, masked=masked)], dim=1)
 
@@ -312,7 +312,7 @@ class MaskedAutoencoder(SSLModel):
 
     def _map_decoded(
         self,
-        function: Callable[[dict[str, Tensor]], Tensor],
+        function: Callable[[Mapping[str, Tensor]], Tensor],
         adata: AnnData | None,
         indices: Sequence[int] | np.ndarray | None,
         batch_size: int | None,

@@ -48,15 +48,15 @@ class TwoViewModule(SSLModule):
         self.encoder = encoder
         self.projector = projector
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The encoder's output (n, n_latent), before the projector, of cells as they are."""
         return self.encoder(self.normalize(cells))
 
-    def view(self, cells: dict[str, Tensor]) -> Tensor:
+    def view(self, cells: Mapping[str, Tensor]) -> Tensor:
         """A random view of each cell, (n, g)."""
         return self.augment(cells, self.normalize)
 
-    def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
+    def after_fit(self, minibatches: Iterable[Mapping[str, Tensor]]) -> None:
         """Re-estimate the batch-norm statistics on whole cells: those of training are of views, which are noisier."""
         # a last minibatch of one cell has no variance
         update_bn((self.normalize(cells) for cells in minibatches if len(cells["batch"]) > 1), self.encoder)
@@ -65,7 +65,7 @@ class TwoViewModule(SSLModule):
 class TwoViewContrast(TwoViewModule, ContrastModule):
     """Two views whose embeddings are compared over all cells of a minibatch; a subclass projects and compares them."""
 
-    def encode_view(self, cells: dict[str, Tensor]) -> View:
+    def encode_view(self, cells: Mapping[str, Tensor]) -> View:
         """The embedding of a random view of each cell, before the projector, (n, n_latent)."""
         return View(self.encoder(self.view(cells)), {}, {})
 

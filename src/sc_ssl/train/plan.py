@@ -80,7 +80,7 @@ class SSLTrainingPlan(LightningModule):
         """Back to train mode: scvi-tools leaves a trained or loaded module in eval mode, and lightning keeps that."""
         self.module.train()
 
-    def training_step(self, cells: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, cells: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """One minibatch."""
         terms = self.module.loss_terms(cells)
         return self._add_terms(terms, "train", len(cells["batch"]))
@@ -89,7 +89,7 @@ class SSLTrainingPlan(LightningModule):
         """Let the module follow the step, a moving average for example."""
         self.module.after_step()
 
-    def validation_step(self, cells: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, cells: Mapping[str, Tensor], batch_idx: int) -> None:
         """The same masks and noise at every epoch, so that the best epoch is not the luckiest one."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):

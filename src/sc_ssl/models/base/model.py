@@ -400,7 +400,7 @@ class SSLModel(BaseModelClass):
     @torch.inference_mode()
     def _map_cells(
         self,
-        function: Callable[[dict[str, Tensor]], Tensor],
+        function: Callable[[Mapping[str, Tensor]], Tensor],
         adata: AnnData | None,
         indices: Sequence[int] | np.ndarray | None,
         batch_size: int | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput
@@ -23,25 +23,25 @@ class SSLModule(BaseModuleClass):
     normalize: LogNormalize
 
     @abstractmethod
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The embedding (n, d) of the cells as they are; deterministic in eval mode."""
 
     @abstractmethod
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loss as ``{term: weighted scalar}``; their sum is minimised."""
 
     def after_step(self) -> None:
         """Called after each optimiser step, for moving averages and the like."""
 
-    def after_fit(self, minibatches: Iterable[dict[str, Tensor]]) -> None:
+    def after_fit(self, minibatches: Iterable[Mapping[str, Tensor]]) -> None:
         """Called with the training cells once training has ended."""
 
     # the verbs that scvi-tools asks of a module
 
-    def _get_inference_input(self, tensors: dict[str, Tensor], **_: object) -> dict[str, dict[str, Tensor]]:
+    def _get_inference_input(self, tensors: Mapping[str, Tensor], **_: object) -> dict[str, dict[str, Tensor]]:
         return {"cells": tensors}
 
-    def inference(self, cells: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
+    def inference(self, cells: Mapping[str, Tensor], **_: object) -> dict[str, Tensor]:
         """The clean embedding, under the name that scvi-tools gives it."""
         return {"z": self.embed(cells)}
 
@@ -52,7 +52,7 @@ class SSLModule(BaseModuleClass):
         """Nothing is generated."""
         return {}
 
-    def loss(self, tensors: dict[str, Tensor], inference_outputs: object, generative_outputs: object) -> LossOutput:
+    def loss(self, tensors: Mapping[str, Tensor], inference_outputs: object, generative_outputs: object) -> LossOutput:
         """The sum of the terms, under the name that scvi-tools gives it."""
         terms = self.loss_terms(tensors)
         return LossOutput(
@@ -77,17 +77,17 @@ class ContrastModule(SSLModule):
     shares_noise: bool = False
 
     @abstractmethod
-    def encode_view(self, cells: dict[str, Tensor]) -> View:
+    def encode_view(self, cells: Mapping[str, Tensor]) -> View:
         """A random view of these cells; no cell's embedding depends on another cell."""
 
     @abstractmethod
     def contrast(self, views: list[Tensor]) -> dict[str, Tensor]:
         """The weighted terms of the embeddings (n, d) of all cells in each view."""
 
-    def order(self, cells: dict[str, Tensor]) -> Tensor:
+    def order(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The order in which cells are chunked, (n,): as they come."""
         return torch.arange(len(cells["batch"]), device=cells["batch"].device)
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All terms of an undivided minibatch."""
         return joint_terms(self, [[self.encode_view(cells)] for _ in range(self.n_views)])

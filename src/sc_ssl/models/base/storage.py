@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ TENSORS, CONFIG = "model.safetensors", "model.json"
 UNFINISHED = "unfinished"
 
 
-def write_model(folder: str | Path, config: dict[str, Any], tensors: dict[str, Tensor], *, overwrite: bool) -> None:
+def write_model(folder: str | Path, config: dict[str, Any], tensors: Mapping[str, Tensor], *, overwrite: bool) -> None:
     """Write both files, the tensors last, so that a folder with tensors is complete; its training is finished then."""
     folder = Path(folder)
     if not overwrite:

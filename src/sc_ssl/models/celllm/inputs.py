@@ -143,7 +143,7 @@ class ValueEmbedding(nn.Module):
     def forward(self, gene_ntd: Tensor, code: Tensor, hidden_nt: Tensor | None = None) -> Tensor:
         """Tokens (n, t, d) of genes' vectors and values; [MASK] takes the place of a hidden value."""
         value_ntd = self.encode(code)
-        token_ntd = gene_ntd * code + value_ntd if self.values == "continuous" else gene_ntd + value_ntd
+        token_ntd: Tensor = gene_ntd * code + value_ntd if self.values == "continuous" else gene_ntd + value_ntd
         if hidden_nt is None:
             return token_ntd
         return torch.where(hidden_nt[..., None], gene_ntd + self.mask_token, token_ntd)

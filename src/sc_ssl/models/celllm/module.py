@@ -89,11 +89,11 @@ class CellLMModule(ContrastModule):
 
     # the embedding
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The pooled output (n, n_hidden) of each cell's most expressed genes."""
         return self._read(cells, lambda tokens, h_ntd, real_nt, absent_nd: self.pool(h_ntd, real_nt, absent_nd))
 
-    def gene_slots(self, cells: dict[str, Tensor], slot: nn.Linear) -> Tensor:
+    def gene_slots(self, cells: Mapping[str, Tensor], slot: nn.Linear) -> Tensor:
         """Each gene's output through ``slot``, at the gene's place; 0 for genes without, [CLS] last, (n, g + 1)."""
 
         def read(tokens: Tokens, h_ntd: Tensor, real_nt: Tensor, absent_nd: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class CellLMModule(ContrastModule):
 
         return self._read(cells, read)
 
-    def _read(self, cells: dict[str, Tensor], read: Callable[[Tokens, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    def _read(self, cells: Mapping[str, Tensor], read: Callable[[Tokens, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """One row a cell of the blocks' output; cells of like length are encoded together."""
         log_ng = self.normalize.log_expression(cells)
         tokens = self.tokens(log_ng)
@@ -132,7 +132,7 @@ class CellLMModule(ContrastModule):
         """All genes that the cells express, with log2(1 + normalised counts)."""
         return expressed_genes(log_ng / math.log(2))
 
-    def code(self, tokens: Tokens, log_ng: Tensor, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def code(self, tokens: Tokens, log_ng: Tensor, cells: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The tokens' values as they are encoded, and the sum of cells of these batches without any gene, (n, d).
 
         A value is the distance of the gene's z-score from that of a cell without the gene: over the expressed genes
@@ -168,7 +168,7 @@ class CellLMModule(ContrastModule):
 
     # the loss
 
-    def encode_view(self, cells: dict[str, Tensor]) -> View:
+    def encode_view(self, cells: Mapping[str, Tensor]) -> View:
         """Cells with fewer counts and genes: projected for the contrast, with the error of what is predicted of them."""
         # a view: fewer molecules, then fewer of the genes that are left, then some values hidden
         thinned = self.view.thin(cells)
@@ -200,7 +200,7 @@ class CellLMModule(ContrastModule):
             return tokens
         return random_genes(tokens, self.max_training_genes, self.n_genes)
 
-    def unseen_error(self, pooled_nd: Tensor, tokens: Tokens, cells: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def unseen_error(self, pooled_nd: Tensor, tokens: Tokens, cells: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Squared error, summed, of the z-scores of all genes that a view does not show; and how many these are.
 
         A gene's prediction is the product of its vector with a linear map of the cell's, as scGPT's from the cell.
@@ -226,6 +226,6 @@ class CellLMModule(ContrastModule):
         """NT-Xent of the projected views."""
         return {"contrastive": self.weights["contrastive"] * nt_xent(*views, self.temperature)}
 
-    def order(self, cells: dict[str, Tensor]) -> Tensor:
+    def order(self, cells: Mapping[str, Tensor]) -> Tensor:
         """Cells of like length together, so that there is little padding."""
         return (cells["X"] > 0).sum(dim=1).argsort(stable=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from .tokens import Tokens
 
 #: share of the masked tokens whose value is hidden, as in scBERT; the others are only predicted
 HIDDEN_RATE = 0.9
+
+if TYPE_CHECKING:
+    from sc_ssl.data import Minibatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class CellView:
             raise ValueError(f"mask_rate lies in (0, 1], found {self.mask_rate}.")
         check_choice("predict_from", self.predict_from, ("cell", "token"))
 
-    def thin(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def thin(self, cells: Minibatch) -> Minibatch:
         """The cells as a shallower sequencing would have seen them."""
         if not self.thinning_rate:
             return cells

@@ -25,7 +25,7 @@ from sc_ssl.views import gaussian_noise
 from .callback import ClusterWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sc_ssl.data import Cells
     from sc_ssl.nn import LogNormalize
@@ -54,11 +54,11 @@ class CountAutoencoder(SSLModule):
         self.zero_ridge_weight = zero_ridge_weight
         decoder.start_at(torch.expm1(normalize.mean_bg[0]))
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The bottleneck (n, n_latent), without noise."""
         return self.encoder(self.normalize(cells))
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Negative log-likelihood of the counts, and a ridge on π where it has a weight."""
         z_nd = self.encoder(gaussian_noise(self.normalize(cells), self.noise_sd))
         mean_ng, dispersion, zero_logits_ng = self.decoder(z_nd, cells["library_size"] / self.normalize.target_sum)
@@ -97,7 +97,7 @@ class ClusteringModule(SSLModule):
         """The autoencoder's."""
         return self.autoencoder.normalize
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The bottleneck of the autoencoder (n, n_latent), without noise."""
         return self.autoencoder.embed(cells)
 

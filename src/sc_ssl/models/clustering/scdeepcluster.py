@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -32,7 +32,7 @@ class ScDeepClusterModule(ClusteringModule):
         """Student-t similarity to each centre, (n, k); rows sum to 1."""
         return student_t_assignment(z_nd, self.center_kd)
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """KL divergence of the assignment from its target, and the autoencoder's loss."""
         q_nk = self.assign(self.embed(cells))
         p_nk = target_distribution(q_nk, self.frequency_k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from anndata import AnnData
@@ -34,7 +34,7 @@ class ScziDeskModule(ClusteringModule):
         """Softmax of the negative squared distances to the centres, (n, k)."""
         return (-squared_distance(z_nd, self.center_kd)).softmax(dim=1)
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weighted soft K-means, self-training on pairwise similarities, and the autoencoder's loss."""
         z_nd = self.embed(cells)
         return {

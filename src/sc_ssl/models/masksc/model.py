@@ -242,7 +242,7 @@ class MaskSC(SSLModel):
         check_choice("of", of, ("received", "cls"))
         self._check_if_trained(warn=False)
 
-        def attention(cells: dict[str, Tensor]) -> Tensor:
+        def attention(cells: Mapping[str, Tensor]) -> Tensor:
             weights_nqk = self.module.encoder.attention(self.module.tokens(self.module.patches(cells)))
             return (weights_nqk[:, 0] if of == "cls" else weights_nqk.mean(dim=1))[:, 1:]
 

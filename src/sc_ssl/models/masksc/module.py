@@ -15,6 +15,8 @@ from .patches import TokenMask, random_mask, to_patches
 from .targets import OF_THE_GRAPH, on_the_sphere
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sc_ssl.nn import LogNormalize, Transformer
 
     from .decoders import BottleneckDecoder, MaskedDecoder
@@ -72,7 +74,7 @@ class MaskSCModule(SSLModule):
         self.position = nn.Parameter(torch.randn(len(patch_genes_tp), width) * 0.02)
         self.register_buffer("patch_genes_tp", patch_genes_tp)
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The read-out with every patch visible, (n, d)."""
         encoded = self.encoder(self.tokens(self.patches(cells)))
         if self.readout == "cls":
@@ -86,7 +88,7 @@ class MaskSCModule(SSLModule):
             return on_the_sphere(predicted)
         return F.normalize(predicted, dim=1) if self.target == "global" else predicted
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Squared error between predicted and frozen features at the hidden patches."""
         # the target of each patch (n, t, c), or of the whole cell (n, 1, c)
         x_ng = self.normalize(cells)
@@ -109,7 +111,7 @@ class MaskSCModule(SSLModule):
         every_nt = torch.arange(n_patches, device=device).expand(n_cells, -1)
         return TokenMask(every_nt, every_nt)
 
-    def patches(self, cells: dict[str, Tensor]) -> Tensor:
+    def patches(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The cell as patches of z-scored, weighed genes, (n, t, p)."""
         return to_patches(self.normalize(cells), self.patch_genes_tp)
 

@@ -127,7 +127,8 @@ PatchEmbed = Literal["local", "conv"]
 
 def build_patch_embed(kind: PatchEmbed, patch_genes_tp: Tensor, width: int) -> LocalPatchEmbed | ConvPatchEmbed:
     """The embedding of this name: (n, t, p) → (n, t, width)."""
-    return (LocalPatchEmbed if kind == "local" else ConvPatchEmbed)(*patch_genes_tp.shape, width)
+    n_patches, patch_size = patch_genes_tp.shape
+    return (LocalPatchEmbed if kind == "local" else ConvPatchEmbed)(n_patches, patch_size, width)
 
 
 GeneOrder = Literal["interleaved", "given", "square", "coexpression", "random"]
@@ -180,4 +181,5 @@ def _coexpression_order(cells: Cells, *, max_cells: int = 5000) -> np.ndarray:
     # 1 − Pearson's correlation as the distance of two genes, and its upper triangle for the linkage
     z = (logged - logged.mean(0)) / np.maximum(logged.std(0), 1e-6)
     distance = 1 - z.T @ z / len(z)
-    return leaves_list(linkage(distance[np.triu_indices(len(distance), 1)], "average")).astype(np.int64)
+    order_g: np.ndarray = leaves_list(linkage(distance[np.triu_indices(len(distance), 1)], "average"))
+    return order_g.astype(np.int64)

@@ -14,7 +14,7 @@ from sc_ssl.data import log_expression
 from sc_ssl.models.base import SSLModule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sc_ssl.data import Cells
     from sc_ssl.nn import LogNormalize
@@ -51,11 +51,11 @@ class ScPretrainModule(SSLModule):
         self.register_buffer("seen_bj", torch.zeros(shape), persistent=False)
         self.register_buffer("label_nj", torch.zeros(0, shape[1], dtype=torch.int64), persistent=False)
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The encoder's output (n, n_latent), before the gate."""
         return self.encoder(self.normalize(cells))
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy of each cell's cluster under its data set's head, summed over mean cluster sizes."""
         # a head sees the cells of its own data set, and predicts all mean sizes at once: (m, Σ k_j), split by size
         h_nd, label_nj = self.gate(self.embed(cells)), self.label_nj[cells["cell"]]

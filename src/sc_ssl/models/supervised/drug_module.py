@@ -16,6 +16,8 @@ from .encoder import OnEncoderModule, latent_width
 from .molecules import MolecularGraphs, MoleculeGIN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sc_ssl.models.base import SSLModule
 
 
@@ -111,17 +113,17 @@ class DrugResponseModule(OnEncoderModule):
         drug_md: Tensor = self.drug(*read)
         return drug_md
 
-    def respond(self, cells: dict[str, Tensor], drug_md: Tensor) -> Tensor:
+    def respond(self, cells: Mapping[str, Tensor], drug_md: Tensor) -> Tensor:
         """Each drug's response as its z-score over cells, (n, m)."""
         cell_nd: Tensor = self.cell(self.embed(cells))
         return cell_nd @ drug_md.T / float(cell_nd.shape[1] ** 0.5)
 
-    def respond_linearly(self, cells: dict[str, Tensor]) -> Tensor:
+    def respond_linearly(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The same by the regression of each drug on the genes."""
         x_ng: Tensor = self.normalize(cells)
         return x_ng @ self.linear_gm + self.intercept_m
 
-    def predict(self, cells: dict[str, Tensor], linear_share: float = 0.0) -> Tensor:
+    def predict(self, cells: Mapping[str, Tensor], linear_share: float = 0.0) -> Tensor:
         """Ln IC50, (n, m), of the training drugs."""
         z_nm = self.respond(cells, self.describe(self.feature_mf, self.graphs))
         if linear_share:
@@ -130,7 +132,7 @@ class DrugResponseModule(OnEncoderModule):
 
     def predict_new(
         self,
-        cells: dict[str, Tensor],
+        cells: Mapping[str, Tensor],
         feature_kf: Tensor,
         graphs: MolecularGraphs | None,
         linear_share: float = 0.0,
@@ -158,7 +160,7 @@ class DrugResponseModule(OnEncoderModule):
         weight_mk: Tensor = torch.linalg.solve(known_mm + noise_mm, tanimoto(self.feature_mf, feature_kf))
         return weight_mk.T
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Squared error of z-scores over the pairs of cell and drug that were measured, all alike."""
         target_nm = (cells["response"] - self.mean_m) / self.sd_m
         measured_nm = ~target_nm.isnan()

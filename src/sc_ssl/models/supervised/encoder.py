@@ -13,7 +13,7 @@ from sc_ssl.data import MIN_COVERAGE
 from sc_ssl.models.base import SSLModel, SSLModule, rebuilt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
 
@@ -52,12 +52,12 @@ class PlainEncoder(SSLModule):
         self.normalize = normalize
         self.encoder = encoder
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """(n, n_latent)."""
         z_nd: Tensor = self.encoder(self.normalize(cells))
         return z_nd
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """It learns nothing by itself."""
         raise NotImplementedError("a plain encoder is trained only together with a head.")
 
@@ -84,7 +84,7 @@ class OnEncoderModule(SSLModule):
             self.encoder.eval()
         return self
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The encoder's embedding (n, d)."""
         return self.encoder.embed(cells)
 

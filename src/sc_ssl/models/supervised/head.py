@@ -19,7 +19,7 @@ from sc_ssl.nn import MLP
 from .encoder import OnEncoderModule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def linear_probe(z_nd: Tensor, label_n: np.ndarray, weight_k: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ class Head(SSLModule):
     A linear map and, where there are hidden layers, a network that adds to it and starts at 0.
     """
 
-    normalize = None  # it reads embeddings
+    normalize = None  # type: ignore[assignment]  # it reads embeddings
     mean_d: Tensor
     sd_d: Tensor
     class_weight_k: Tensor
@@ -63,7 +63,7 @@ class Head(SSLModule):
         self.register_buffer("sd_d", torch.ones(n_latent))
         self.register_buffer("class_weight_k", torch.ones(n_classes))
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The embedding as it is given."""
         return cells["embedding"]
 
@@ -98,11 +98,11 @@ class Head(SSLModule):
         logit_nk: Tensor = self.linear(z_nd)
         return logit_nk if self.mlp is None else logit_nk + self.mlp(z_nd)
 
-    def logits(self, cells: dict[str, Tensor]) -> Tensor:
+    def logits(self, cells: Mapping[str, Tensor]) -> Tensor:
         """Before calibration, (n, k)."""
         return self.classify(self.embed(cells))
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy, cells weighed by their class."""
         return {"cross_entropy": F.cross_entropy(self.logits(cells), cells["label"], weight=self.class_weight_k)}
 
@@ -131,15 +131,15 @@ class CellClassifierModule(OnEncoderModule):
         """Temperature and threshold, by name."""
         return {"temperature": self.temperature.clone(), "threshold": self.threshold.clone()}
 
-    def embed(self, cells: dict[str, Tensor]) -> Tensor:
+    def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """What the head reads: the encoder's embedding (n, n_latent), or its slots of genes (n, g + 1)."""
         return self.encoder.embed(cells) if self.slot is None else self.encoder.gene_slots(cells, self.slot)
 
-    def logits(self, cells: dict[str, Tensor]) -> Tensor:
+    def logits(self, cells: Mapping[str, Tensor]) -> Tensor:
         """Before calibration, (n, k)."""
         return self.head.classify(self.embed(cells))
 
-    def proba(self, cells: dict[str, Tensor]) -> Tensor:
+    def proba(self, cells: Mapping[str, Tensor]) -> Tensor:
         """Calibrated probabilities (n, k); rows sum to 1."""
         return self.proba_at(self.embed(cells))
 
@@ -148,7 +148,7 @@ class CellClassifierModule(OnEncoderModule):
         """The same of embeddings (n, n_latent)."""
         return (self.head.classify(z_nd) / self.temperature).softmax(dim=1)
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy, cells weighed by their class."""
         weight_k = self.head.class_weight_k
         return {"cross_entropy": F.cross_entropy(self.logits(cells), cells["label"], weight=weight_k)}

@@ -17,7 +17,7 @@ from sc_ssl.nn import MLP
 from .encoder import OnEncoder, OnEncoderModule, latent_width, mean_and_sd, specification_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -36,11 +36,11 @@ class ModalityRegressorModule(OnEncoderModule):
         self.register_buffer("mean_f", torch.zeros(n_features))
         self.register_buffer("sd_f", torch.ones(n_features))
 
-    def predict(self, cells: dict[str, Tensor]) -> Tensor:
+    def predict(self, cells: Mapping[str, Tensor]) -> Tensor:
         """Values in the units of the training cells, (n, f)."""
         return self.head(self.embed(cells)) * self.sd_f + self.mean_f
 
-    def loss_terms(self, cells: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Squared error of z-scores, over what was measured."""
         target_nf = (cells["modality"] - self.mean_f) / self.sd_f
         measured_nf = ~target_nf.isnan()
