@@ -12,14 +12,14 @@ if not logger.handlers:
 
 
 @contextmanager
-def said_once() -> Iterator[None]:
+def logged_once() -> Iterator[None]:
     """Inside the block a message is logged once, however many steps of the work have reason for it."""
-    said: set[str] = set()
+    logged: set[str] = set()
 
     def is_new(entry: logging.LogRecord) -> bool:
         message = entry.getMessage()
-        new = message not in said
-        said.add(message)
+        new = message not in logged
+        logged.add(message)
         return new
 
     logger.addFilter(is_new)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Kind = Literal["counts", "log1p", "scaled"]
-#: fewer cells than this cannot be told apart by any method here
+#: no method here separates fewer cells than this
 MIN_CELLS = 10
-#: rows and values looked at to tell counts from normalised data
+#: rows and values looked at to distinguish counts from normalised data
 N_SAMPLED_ROWS, N_SAMPLED_VALUES = 512, 100_000
 
 
@@ -227,7 +227,7 @@ def _check_kind(found: Kind, wanted: Kind | None, name: str, *, chosen: bool) ->
     if wanted not in (found, None):
         remedy = _REMEDY[wanted, found]
         if chosen and (wanted, found) == ("counts", "log1p"):
-            remedy += "; if log-normalised values are all there is, say so with input='log1p'"
+            remedy += "; if log-normalised values are all there is, pass input='log1p'"
         raise ValueError(f"{name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {remedy}.")
     return found
 

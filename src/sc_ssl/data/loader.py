@@ -81,7 +81,7 @@ class CellLoader:
             yield self._minibatch(index[start : start + self.batch_size])
 
     def _drawn(self) -> Tensor:
-        """As many cells as there are, in random order: each once, or as often as its weight says, rounded at random."""
+        """As many cells as there are, in random order: each once, or in proportion to its weight, rounded at random."""
         index = self._index[torch.randperm(len(self._index))]
         if self.cells.weight is None:
             return index

@@ -172,7 +172,7 @@ def _of_matrix(matrix: Any, genes: pd.Index, key: str) -> dict[str, list[str]]:
     if len(missing):
         g, p = missing[0]
         raise ValueError(
-            f"varm[{key!r}] says with 0 or not who belongs; found NaN for gene {genes[g]!r} in programme "
+            f"varm[{key!r}] is 0 for genes outside a programme and not 0 for its members; found NaN for gene {genes[g]!r} in programme "
             f"{str(names[p])!r}. Put 0 there."
         )
     return {str(name): genes[values[:, p] != 0].tolist() for p, name in enumerate(names)}

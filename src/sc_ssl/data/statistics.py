@@ -49,7 +49,7 @@ def gene_statistics(
 
 
 def gene_weights(cells: Cells) -> np.ndarray:
-    """How much each gene says: the fourth root of its variance beyond chance, with mean square 1; (g,).
+    """How informative each gene is: the fourth root of its variance beyond chance, with mean square 1; (g,).
 
     The variance is that of Pearson residuals, which is 1 for a gene whose counts differ between cells by sampling alone
     (Lause et al. 2021, Genome Biology 22:258, eq. 1 to 3, θ 100, clipped at √n); expected counts are those of the cell's

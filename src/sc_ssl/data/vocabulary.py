@@ -29,7 +29,7 @@ CLEAR_SHARE, MIXED_SHARE = 0.6, 0.25
 
 
 class GeneNames(NamedTuple):
-    """What names of genes are: symbols or Ensembl ids, and of which species (``None`` when they do not say)."""
+    """What names of genes are: symbols or Ensembl ids, and of which species (``None`` when they do not show it)."""
 
     kind: NameKind
     species: str | None

@@ -63,7 +63,7 @@ def count_nll(
     zero_logits_ng: Tensor | None,
     weight_ng: Tensor | None = None,
 ) -> Tensor:
-    """The negative log-likelihood that these parameters say: zero-inflated with π, Poisson without θ."""
+    """The negative log-likelihood of counts under these parameters: zero-inflated with π, Poisson without θ."""
     if zero_logits_ng is not None and dispersion is not None:
         return zinb_nll(x_ng, mean_ng, dispersion, zero_logits_ng, weight_ng)
     if dispersion is not None:

@@ -61,7 +61,7 @@ def pearson(measured: Matrix, predicted: Matrix) -> dict[str, float]:
 
     Returns
     -------
-    ``per_feature``: the mean over features of the correlation over cells, which asks for differences between cells.
+    ``per_feature``: the mean over features of the correlation over cells, which measures differences between cells.
     ``per_cell``: the mean over cells of that over features. ``flattened``: that over all entries at once (the headline
     of Richter et al. 2024), most of which is what features are on average. Rows that do not vary are left out; NaN when
     none is left.

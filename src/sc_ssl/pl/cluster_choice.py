@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, which colour-blind readers can distinguish.
 CRITERION = {"color": "#0072B2", "marker": "o"}
 STABILITY = {"color": "#D55E00", "marker": "s", "linestyle": "--"}
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPLITS = {"train": "train", "val": "validation", "validation": "validation"}
-# How the two curves of a term are drawn. The palette is Okabe and Ito's, which colour-blind readers can tell apart.
+# How the two curves of a term are drawn. The palette is Okabe and Ito's, which colour-blind readers can distinguish.
 STYLES = {"train": {"color": "#0072B2"}, "validation": {"color": "#D55E00", "linestyle": "--"}}
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 

@@ -38,7 +38,7 @@ def align_genes(
     KeyError
         The layer is not there.
     ValueError
-        Genes wanted twice, or fewer genes there than ``min_coverage`` asks for.
+        Genes wanted twice, or fewer genes there than ``min_coverage``.
     """
     if not isinstance(adata, AnnData):
         raise TypeError(f"expected an AnnData, found {type(adata).__name__}.")

@@ -147,8 +147,8 @@ def _partner(table: pd.DataFrame, source: str) -> str:
     candidates = [column for column in others if str(column).rpartition("_")[2] == kind] or others
     if len(candidates) > 1:
         raise ValueError(
-            f"the genes are named as in column {source!r} of the orthologs; say with target= which of "
-            f"{', '.join(map(repr, candidates))} they shall have."
+            f"the genes are named as in column {source!r} of the orthologs; name with target= which of "
+            f"{', '.join(map(repr, candidates))} they should have."
         )
     return candidates[0]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: batches of an encoder that is trained on both data sets
 BOTH = ("reference", "query")
-#: types are told apart by hundreds of genes
+#: it takes hundreds of genes to distinguish types
 FEW_GENES = 200
 
 
@@ -70,8 +70,8 @@ def train_encoder(
     """A model of the cells of both data sets, which are its batches, trained or not."""
     check_folder(save_model, use="model")
     model_class = METHODS[name]
-    said = logger.warning if cells.n_vars < FEW_GENES else logger.info
-    said("Training %s on %d genes of both data sets.", "an encoder" if pretrain else "from scratch", cells.n_vars)
+    log = logger.warning if cells.n_vars < FEW_GENES else logger.info
+    log("Training %s on %d genes of both data sets.", "an encoder" if pretrain else "from scratch", cells.n_vars)
     with registered(model_class, cells, batch_key=DATASET):
         species = {"species": cells.uns.get(SPECIES)} if name == "scpretrain" else {}
         encoder = model_class(cells, **species)

@@ -46,8 +46,8 @@ def cluster(
     """Cluster the cells of an embedding; without ``n_clusters``, their number is chosen from the embedding alone.
 
     Each number of clusters in ``k_range`` is tried, and the one with the highest criterion is taken: the mean of the
-    silhouette [1]_, which asks for compact clusters, and of the modularity [2]_ of the clusters in the graph of nearest
-    neighbours, which asks for whole ones. Beside it stands the stability: how far the clusters of 80 % of the cells
+    silhouette [1]_, which favours compact clusters, and of the modularity [2]_ of the clusters in the graph of nearest
+    neighbours, which favours whole ones. Beside it stands the stability: how far the clusters of 80 % of the cells
     agree with those of all, over five draws. It is reported and does not choose. :func:`sc_ssl.pl.cluster_choice`
     draws both.
 

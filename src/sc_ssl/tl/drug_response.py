@@ -14,7 +14,7 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._checks import check_share
 from sc_ssl._keys import prediction_key
-from sc_ssl._logging import said_once
+from sc_ssl._logging import logged_once
 from sc_ssl.data import check_cells
 from sc_ssl.models import DrugResponse
 from sc_ssl.models.base import SSLModel
@@ -117,7 +117,7 @@ def drug_response(
     check_free(adata, key, name if isinstance(response, str) else None)
     counts = find(adata, layer, input, chosen=True)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
-    with seeded(random_state), said_once():
+    with seeded(random_state), logged_once():
         trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder
         if trained is None:
             cells = private_cells(counts, adata.var_names)

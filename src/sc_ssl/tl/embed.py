@@ -93,7 +93,7 @@ def embed(
         checkpoints are there, and the same call goes on from them.
     pretrained
         Take the encoder that comes with the package (for ``method="scpretrain"``) instead of training one: human symbols
-        or Ensembl ids, or mouse symbols, in seconds. ``"human"`` or ``"mouse"`` says the species where the names of the
+        or Ensembl ids, or mouse symbols, in seconds. ``"human"`` or ``"mouse"`` names the species where the names of the
         genes do not show it. :func:`sc_ssl.models.pretrained` gives the model itself.
     copy
         Write to a copy and return it; of backed cells, a copy in memory.

@@ -99,8 +99,8 @@ def nmf_transfer(
     (HALS) in place of multiplicative updates; the mixture's NMF starts at the source's programmes. No penalty on W
     and Z.
 
-    θ has the largest kernel target alignment, as in the paper, but not with the clusters of the mixture, which say
-    nothing of the target at θ = 1. A fifth of the target's counts, drawn at random, is held out; the alignment is that
+    θ has the largest kernel target alignment, as in the paper, but not with the clusters of the mixture, which do not
+    depend on the target at θ = 1. A fifth of the target's counts, drawn at random, is held out; the alignment is that
     of the cells' coefficients with the held-out counts, by linear kernels. No n × n matrix of all cells is made: on
     more than 1,000 cells, evenly spread ones are taken for θ and the transferability.
 

@@ -15,7 +15,7 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._checks import check_count
 from sc_ssl._keys import prediction_key
-from sc_ssl._logging import logger, said_once
+from sc_ssl._logging import logged_once, logger
 from sc_ssl.data import check_cells, obsm_values, variable_genes
 from sc_ssl.models import METHODS, ModalityRegressor
 from sc_ssl.models.base import SSLModel
@@ -110,7 +110,7 @@ def predict_modality(
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     if max_epochs is not None:
         check_count("max_epochs", max_epochs)
-    with seeded(random_state), said_once():
+    with seeded(random_state), logged_once():
         trained = _find_encoder(encoder, encoder_kwargs)
         if trained is None:
             cells = private_cells(counts, variable_genes(counts, n_top_genes))

@@ -64,7 +64,7 @@ class Phase:
     max_epochs
         Epochs; by default those of ``defaults``.
     prefix
-        Put before the names of the phase's curves in the history; also tells its checkpoint from those of other phases.
+        Put before the names of the phase's curves in the history; also the name of its checkpoint.
     callbacks
         Lightning callbacks of the method.
     val_idx

@@ -86,7 +86,7 @@ class SSLModel(BaseModelClass):
         Parameters
         ----------
         adata
-            Cells × genes, already restricted to the genes that the model shall use (a given encoder has its own). Not a
+            Cells × genes, already restricted to the genes that the model should use (a given encoder has its own). Not a
             view.
         layer
             Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X`` (which other ``input`` always
@@ -298,7 +298,7 @@ class SSLModel(BaseModelClass):
             The folder.
         adata
             Cells to attach, for embedding without arguments or for further training; they need all the model's genes
-            (of what stands on an encoder, half), in any order. They need no setup and are not changed.
+            (models on an encoder: half), in any order. They need no setup and are not changed.
         accelerator, device
             Where to put the model.
         """

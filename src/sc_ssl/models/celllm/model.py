@@ -52,7 +52,7 @@ class CellLM(SSLModel):
 
     Three pretext terms: two views of a cell are to be nearer to each other than to all other cells of the minibatch;
     the hidden expression of some genes is predicted from the others; and, where there are labels, malignant cells are
-    told apart from others. The minibatch may be much larger than memory allows (``train(micro_batch_size=...)``,
+    distinguished from others. The minibatch may be much larger than memory allows (``train(micro_batch_size=...)``,
     exact; see :class:`~sc_ssl.train.ChunkedContrastPlan`).
 
     Arguments that group several settings take a mapping of those that differ from the defaults, for example

@@ -77,7 +77,7 @@ class ScPretrain(SSLModel):
     scale
         What the encoder sees of counts: ``"cp10k"``, log1p of counts per 10,000 less its mean; ``"zscore"``, the same
         over its standard deviation; or ``"log1p"`` of raw counts, as published, where a gene that was not measured
-        cannot be told from a zero.
+        cannot be distinguished from a zero.
     gate
         Between embedding and heads: ``"sigmoid"``, as published, or ``"relu"`` with layer norm.
     cells_per_cluster

@@ -74,7 +74,7 @@ def load_renamed(folder: Path, names: Sequence[str] | pd.Index, *, species: str 
         raise ValueError(
             f"the shipped encoder knows {', '.join(f'{s} {kind} names' for s, kind in COLUMNS)}; found {found.kind} names "
             f"of {species or 'an unknown species'}, such as {names[0]!r}. Rename the genes (sc_ssl.pp.map_orthologs for "
-            "other species), or say the species if the names do not show it."
+            "other species), or name the species with species= if the names do not show it."
         )
     table = pd.read_csv(folder / GENES, dtype=str, keep_default_na=False)
     kept = np.flatnonzero(table[column] != "")

@@ -51,7 +51,7 @@ def ridge_regression(x_ng: np.ndarray, y_nm: np.ndarray) -> tuple[np.ndarray, np
     return weight_gm, bias_m
 
 
-#: noise of a drug's level beside what its structure says, as a share of its variance
+#: noise of a drug's level beside what its structure predicts, as a share of its variance
 LEVEL_NOISE = 1.0
 
 

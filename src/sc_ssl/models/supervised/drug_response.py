@@ -35,7 +35,7 @@ class DrugResponse(OnEncoder):
     A branch for the cell, on the embedding of a pretrained model or from scratch, and one for the drug, a Morgan
     fingerprint; both meet in a joint network, as in CellLM's and DeepCDR's networks. Departs from them in fingerprints by
     default instead of a graph network on the molecule, which did no better; in z-scores of each drug's responses as the
-    target, so that the network learns which cells respond and not which drugs are potent, which a drug's mean tells; in
+    target, so that the network learns which cells respond and not which drugs are potent, which a drug's mean predicts; in
     the level of a drug without responses, which comes from the drugs that are like it; and in a ridge regression of each
     drug on the genes, fitted beside the network on 2,000 cells at most, of which predictions for new cells can take a
     share.

@@ -52,7 +52,7 @@ class ModalityRegressor(OnEncoder):
     """Predict proteins, or any values that were measured beside RNA, from RNA.
 
     A head on the embedding of a pretrained model, which is trained further with it or kept frozen; or the same network
-    from scratch. Richter et al. (2024) give both the decoder of their autoencoder; here a small head stands on the
+    from scratch. Richter et al. (2024) give both the decoder of their autoencoder; here a small head reads the
     embedding, of any method. :func:`sc_ssl.tl.predict_modality` does it in one call,
     :func:`sc_ssl.metrics.pearson` scores it.
 
