@@ -75,7 +75,7 @@ def test_functions_take_the_data_first_and_options_by_keyword(function):
     assert positional[0].default is inspect.Parameter.empty
     reads_a_file = function.__name__.startswith("read_")
     if function.__module__.startswith(("sc_ssl.pp", "sc_ssl.tl")) and not reads_a_file:
-        assert positional[0].name == "adata"
+        assert positional[0].name in ("adata", "adatas")
     assert len(positional) <= 3
     assert all(p.name != "copy" or p.default is False for p in parameters)
 

@@ -40,6 +40,7 @@ def by_gmm(space_nd: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:
 
 def neighbor_graph(space_nd: np.ndarray, seed: int) -> AnnData:
     """Scanpy's graph of the 15 nearest neighbours in ``obsp["connectivities"]``, weights in [0, 1]."""
+    # scanpy and not data.nearest_cells: leiden and the modularity go by UMAP's weights, which other neighbours would change
     cells = AnnData(obsm={"space": space_nd})
     with threads_kept():
         n_neighbors = min(N_NEIGHBORS, len(space_nd) - 1)
