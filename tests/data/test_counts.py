@@ -72,7 +72,7 @@ def test_without_x_the_message_asks_for_a_layer(counts):
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        (np.log1p, r"X must hold raw counts .* found log-normalised values .* say so with input='log1p'"),
+        (np.log1p, r"X must hold raw counts .* found log-normalised values .* pass input='log1p'"),
         (lambda x: x - 1, r"X must hold raw counts .* found scaled values .*layers\['counts'\]"),
     ],
     ids=["log1p", "scaled"],

@@ -1,5 +1,6 @@
 """What a model reads: cells in the model's gene order, their library sizes and batches, in minibatches."""
 
+from .batch_statistics import batch_statistics
 from .cells import (
     MIN_COVERAGE,
     Cells,
@@ -10,6 +11,7 @@ from .cells import (
     obs_categories,
 )
 from .counts import MIN_CELLS, Counts, LightAnnData, check_cells, describe_matrix, find_layer, layer_matrix, read_counts
+from .harmony import harmonize
 from .loader import CellDataModule, CellLoader
 from .minibatch import Minibatch
 from .neighbors import nearest_cells
@@ -17,7 +19,7 @@ from .obsm import obsm_values
 from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
 from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
-from .statistics import gene_statistics, gene_weights, log_expression
+from .statistics import GeneStatistics, gene_statistics, gene_weights, log_expression
 from .variable_genes import variable_genes
 from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
 
@@ -29,10 +31,12 @@ __all__ = [
     "Cells",
     "Counts",
     "GeneNames",
+    "GeneStatistics",
     "GeneVocabulary",
     "LightAnnData",
     "Minibatch",
     "as_names",
+    "batch_statistics",
     "check_batches",
     "check_cells",
     "check_coverage",
@@ -44,6 +48,7 @@ __all__ = [
     "gene_loadings",
     "gene_statistics",
     "gene_weights",
+    "harmonize",
     "in_order",
     "is_backed",
     "iter_chunks",

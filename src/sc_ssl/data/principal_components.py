@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.utils.extmath import svd_flip
 
-from .statistics import gene_statistics, log_expression
+from .statistics import GeneStatistics, gene_statistics, log_expression
 
 if TYPE_CHECKING:
     from .cells import Cells
@@ -19,16 +20,16 @@ def principal_components(
     cells: Cells,
     *,
     n_comps: int,
-    n_batch: int = 1,
+    statistics: GeneStatistics | None = None,
     log_input: bool = False,
     clip: float = 10.0,
     weight_g: np.ndarray | None = None,
 ) -> np.ndarray:
     """Cells on the first principal components of ``clip((log1p(target · x / library) − mean) / sd)``.
 
-    The z-scores are those of :class:`sc_ssl.nn.LogNormalize`, within each batch. That matrix is never made: clipping
-    is not linear, but all zeros of a gene in a batch have the same z-score, so the clipped z-scores are exactly
-    S + that of the zeros, S as sparse as the counts. Lanczos iterations need only products with the two.
+    The z-scores are those of :class:`sc_ssl.nn.LogNormalize`. That matrix is never made: clipping is not linear, but all
+    zeros of a gene in a batch have the same z-score, so the clipped z-scores are exactly S + that of the zeros, S as sparse
+    as the counts. Lanczos iterations need only products with the two.
 
     Parameters
     ----------
@@ -36,8 +37,8 @@ def principal_components(
         n cells × g genes, counts.
     n_comps
         Number of components; one less than the number of cells or of genes when more are asked for.
-    n_batch
-        Number of batches.
+    statistics
+        Means and sds of each batch, as of :func:`batch_statistics`; by default those of all cells together.
     log_input
         The cells are log-normalised already.
     clip
@@ -54,7 +55,7 @@ def principal_components(
     ValueError
         All cells are alike.
     """
-    u, s, _ = _singular(cells, n_comps, n_batch, log_input, clip, weight_g)
+    u, s, _ = _singular(cells, n_comps, statistics, log_input, clip, weight_g)
     return (u * s).astype(np.float32)
 
 
@@ -64,17 +65,25 @@ def gene_loadings(cells: Cells, *, n_comps: int, weight_g: np.ndarray | None = N
     A cell's components are the sum of its genes' (weighed, centred) z-scores times their loadings. The parameters are
     those of :func:`principal_components`.
     """
-    options = {"n_batch": 1, "log_input": False, "clip": 10.0} | options
-    _, _, vt = _singular(cells, n_comps, options["n_batch"], options["log_input"], options["clip"], weight_g)
+    options = {"statistics": None, "log_input": False, "clip": 10.0} | options
+    _, _, vt = _singular(cells, n_comps, options["statistics"], options["log_input"], options["clip"], weight_g)
     return vt.T.astype(np.float32)
 
 
 def _singular(
-    cells: Cells, n_comps: int, n_batch: int, log_input: bool, clip: float, weight_g: np.ndarray | None
+    cells: Cells,
+    n_comps: int,
+    statistics: GeneStatistics | None,
+    log_input: bool,
+    clip: float,
+    weight_g: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Singular vectors and values of the centred z-scores, by falling value, signs fixed."""
     # weights multiply both parts of the z-scores: S, which stays sparse, and that of the zeros
-    shift_ng, zero_bg = _z_scores(cells, n_batch=n_batch, log_input=log_input, clip=clip)
+    if statistics is None:
+        cells = replace(cells, batch=np.zeros_like(cells.batch))
+        statistics = gene_statistics(cells, n_batch=1, log_input=log_input)
+    shift_ng, zero_bg = _z_scores(cells, statistics, log_input=log_input, clip=clip)
     if weight_g is not None:
         shift_ng, zero_bg = (shift_ng @ sparse.diags(weight_g)).tocsr(), zero_bg * weight_g
     # a random direction that the matrix maps to nothing: no gene varies, and Lanczos would return noise
@@ -89,9 +98,11 @@ def _singular(
     return u, s[::-1], vt
 
 
-def _z_scores(cells: Cells, *, n_batch: int, log_input: bool, clip: float) -> tuple[sparse.csr_matrix, np.ndarray]:
+def _z_scores(
+    cells: Cells, statistics: GeneStatistics, *, log_input: bool, clip: float
+) -> tuple[sparse.csr_matrix, np.ndarray]:
     """How far each value's clipped z-score lies from that of a zero, (n, g) CSR; and that of a zero, (b, g)."""
-    target_sum, mean_bg, sd_bg = gene_statistics(cells, n_batch=n_batch, log_input=log_input)
+    target_sum, mean_bg, sd_bg = statistics
     mean_bg, sd_bg = mean_bg[1:], sd_bg[1:]  # row 0 is that of all cells together
     zero_bg = np.clip(-mean_bg / sd_bg, -clip, clip)
     shifts = []

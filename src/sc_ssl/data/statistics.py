@@ -1,5 +1,7 @@
 """Log-expression of the training cells, and the statistics of it that normalisation needs."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import sparse
 
@@ -12,6 +14,22 @@ MAX_CELLS = 20_000
 THETA = 100.0
 
 
+class GeneStatistics(NamedTuple):
+    """What z-scores are made by.
+
+    Attributes
+    ----------
+    target_sum
+        Library size that cells are brought to, counts.
+    mean_bg, sd_bg
+        Mean and sd of each gene's log-expression, (1 + b, g): of all cells, then of each batch.
+    """
+
+    target_sum: float
+    mean_bg: np.ndarray
+    sd_bg: np.ndarray
+
+
 def log_expression(counts_ng: sparse.csr_matrix, library_size_n: np.ndarray, target_sum: float) -> sparse.csr_matrix:
     """``log1p(target · x / library)`` of counts, (n, g) CSR float64 as sparse as they are."""
     per_library = np.repeat(target_sum / library_size_n, np.diff(counts_ng.indptr))
@@ -19,15 +37,13 @@ def log_expression(counts_ng: sparse.csr_matrix, library_size_n: np.ndarray, tar
     return sparse.csr_matrix((value, counts_ng.indices, counts_ng.indptr), shape=counts_ng.shape)
 
 
-def gene_statistics(
-    cells: Cells, *, n_batch: int, log_input: bool, target_sum: float | None = None
-) -> tuple[float, np.ndarray, np.ndarray]:
+def gene_statistics(cells: Cells, *, n_batch: int, log_input: bool, target_sum: float | None = None) -> GeneStatistics:
     """Target library size, and each gene's mean and sd of log-expression, in one pass over the sparse counts.
 
     Returns
     -------
-    The target: ``target_sum``, or the median library size (counts). And mean and sd (1 + n_batch, g) of ``log1p(target · x / library)``: first over
-    all cells, then within each batch. The sd of a gene that does not vary is 1.
+    The target is ``target_sum``, or the median library size (counts); a batch's mean and sd are those of its own cells, and
+    of all cells where it has none. The sd of a gene that does not vary is 1.
     """
     target_sum = target_sum or float(np.median(cells.library_size))
     total, squares = np.zeros((n_batch, cells.n_genes)), np.zeros((n_batch, cells.n_genes))
@@ -45,7 +61,7 @@ def gene_statistics(
     sd = np.sqrt(np.clip(variance, 0, None))
     absent = n.ravel() == 0  # a batch without cells takes the statistics of all
     mean[absent], sd[absent] = mean[0], sd[0]
-    return target_sum, mean, np.where(sd > 1e-6, sd, 1.0)
+    return GeneStatistics(target_sum, mean, np.where(sd > 1e-6, sd, 1.0))
 
 
 def gene_weights(cells: Cells) -> np.ndarray:

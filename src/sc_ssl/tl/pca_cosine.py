@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from sc_ssl.data import Cells, obs_categories, principal_components, variable_genes
+from sc_ssl.data import Cells, batch_statistics, obs_categories, principal_components, variable_genes
 from sc_ssl.train import seeded
 
 from ._cells import find
@@ -99,7 +99,9 @@ def pca_cosine(
             batch=None if batch is None else batch.codes.astype(np.int64),
         )
         n_batch = 1 if batch is None else len(batch.categories)
-        z_nd = principal_components(cells, n_comps=n_comps, n_batch=n_batch, log_input=input == "log1p")
+        log_input = input == "log1p"
+        statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input) if n_batch > 1 else None
+        z_nd = principal_components(cells, n_comps=n_comps, statistics=statistics, log_input=log_input)
     z_nd /= np.maximum(np.linalg.norm(z_nd, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     params |= {"method": "pca_cosine", "counts_from": counts.name, "random_state": seed}
     done = record(list(genes), params, seconds=time.perf_counter() - start)

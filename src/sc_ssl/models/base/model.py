@@ -20,6 +20,7 @@ from sc_ssl.data import (
     MIN_COVERAGE,
     CellLoader,
     Cells,
+    batch_statistics,
     check_batches,
     check_cells,
     find_layer,
@@ -383,16 +384,20 @@ class SSLModel(BaseModelClass):
             raise ValueError("the model was loaded without cells; pass adata, here or to load().")
         return self._cells
 
-    def _normalizer(self, *, weigh_genes: bool = True) -> LogNormalize:
+    def _normalizer(self, *, weigh_genes: bool = True, by_batch: bool = True) -> LogNormalize:
         """The normalisation of this model's cells; without cells its statistics come with the saved tensors.
 
-        Genes can be weighed only by their counts: other input is z-scored and no more.
+        Genes can be weighed only by their counts: other input is z-scored and no more. Without ``by_batch`` the cells of all
+        batches are z-scored alike, for a model that learns to correct what differs between them.
         """
         log_input = self.setup_arguments["input"] != "counts"
         n_batch = self.summary_stats.n_batch
         normalize = LogNormalize(len(self.var_names), n_batch, log_input=log_input)
         if self._cells is not None:
-            target_sum, mean_bg, sd_bg = gene_statistics(self._cells, n_batch=n_batch, log_input=log_input)
+            statistics = batch_statistics if by_batch else gene_statistics
+            target_sum, mean_bg, sd_bg = statistics(self._cells, n_batch=n_batch, log_input=log_input)
+            if not by_batch:
+                mean_bg[1:], sd_bg[1:] = mean_bg[0], sd_bg[0]
             weight_g = torch.as_tensor(gene_weights(self._cells)) if weigh_genes and not log_input else None
             normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg), weight_g)
         return normalize

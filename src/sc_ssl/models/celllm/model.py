@@ -11,6 +11,7 @@ import torch
 
 from sc_ssl._checks import check_choice, check_count, check_positive, check_weight, with_defaults
 from sc_ssl._logging import logger
+from sc_ssl.data import batch_statistics
 from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults
 from sc_ssl.nn import MLP, Transformer
 
@@ -278,8 +279,9 @@ class CellLM(SSLModel):
     def _loadings(self, n_components: int, weight_g: torch.Tensor) -> torch.Tensor:
         """Loadings of the genes on principal components of the model's cells, (g, n_components)."""
         log_input = self.setup_arguments["input"] == "log1p"
-        options = {"n_batch": self.summary_stats.n_batch, "log_input": log_input}
-        return start_loadings(self._own_cells(), n_components, weight_g, **options)
+        cells, n_batch = self._own_cells(), self.summary_stats.n_batch
+        statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input) if n_batch > 1 else None
+        return start_loadings(cells, n_components, weight_g, statistics=statistics, log_input=log_input)
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, on the model's cells with what is known of their malignancy; long cells are logged."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sc_ssl._checks import check_choice, check_rate, with_defaults
 from sc_ssl._logging import logger
+from sc_ssl.data import harmonize
 from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, positions
 from sc_ssl.models.contrastive_sc import ContrastiveSC
 from sc_ssl.nn import Transformer
@@ -147,6 +148,7 @@ class MaskSC(SSLModel):
         gradient_clip_val=1.0,
     )
     module: MaskSCModule
+    takes_new_batches = True
 
     def __init__(
         self,
@@ -180,7 +182,7 @@ class MaskSC(SSLModel):
         n_genes = len(self.var_names)
         patch_genes_tp = gene_patches(n_genes, patch_size, gene_order, self._cells)
         n_patches, patch_size = patch_genes_tp.shape
-        normalize = self._normalizer(weigh_genes=weigh_genes)
+        normalize = self._normalizer(weigh_genes=weigh_genes, by_batch=False)
         if isinstance(teacher, ContrastiveSC):
             normalize.load_state_dict(teacher.module.normalize.state_dict())
         frozen = build_frozen(
@@ -306,9 +308,13 @@ class MaskSC(SSLModel):
         yield Phase(self.module, cells, self.training, max_epochs)
 
     def _place_in_graph(self, cells: Cells) -> np.ndarray:
-        """Each cell's place in the neighbour graph and its leading components, (n, c)."""
+        """Each cell's place in the neighbour graph and its leading components, of all batches in one space, (n, c)."""
         loading_gc = self.module.frozen.loading_gc
         components = torch.cat([(x_ng @ loading_gc).cpu() for x_ng in self._normalized(cells)]).numpy()
+        if self.summary_stats.n_batch > 1:
+            # the encoder sees expression as it is and learns to predict places from which the batch has been taken off, so
+            # that it needs no batch of the cells that it embeds
+            components = harmonize(components, cells.batch).z_nd.astype(np.float32)
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
         return graph_position(components, n_neighbors, n_leading=self._n_leading)
 
