@@ -16,7 +16,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=agg PYTHONHASHSEED=0
 # All of them; `make test TESTS=tests/nn` runs some.
 TESTS :=
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs peers clean
 .DEFAULT_GOAL := test
 
 # PASSIVE: threads that wait for each other sleep. Spinning, they slow the demo down several times on a busy machine.
@@ -57,4 +57,14 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --quiet $(CONSTRAIN) --group docs
+	@touch $@
+
+# Integration methods of others, which `python -m benchmarks.quality integration` runs in an environment of their own.
+peers: .peers/.installed
+
+.peers/.installed: benchmarks/quality/integration/peers.txt
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip
+	.peers/bin/python -m pip --disable-pip-version-check install --quiet torch
+	.peers/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/quality/integration/peers.txt
 	@touch $@

@@ -11,6 +11,7 @@ BENCHMARKS = {
     "celllm": "celllm.tasks",
     "clustering": "clustering.table",
     "encoder": "scpretrain.encoder",
+    "integration": "integration.table",
     "masksc": "masksc.paper",
     "n_clusters": "clustering.n_clusters",
     "richter": "richter.tasks",
