@@ -110,8 +110,9 @@ def test_an_interrupted_call_is_finished_by_the_same_call(build_counts, embedded
     with pytest.raises(KeyboardInterrupt):
         run(counts, method, **options)
     assert_same(counts, before)
-    with pytest.raises(ValueError, match=r"unfinished training that differs in n_latent; repeat the call"):
-        run(counts, method, **options, n_latent=7)
+    other = {"contrastive_sc": "n_latent", "masksc": "n_components"}[method]
+    with pytest.raises(ValueError, match=rf"unfinished training that differs in {other}; repeat the call"):
+        run(counts, method, **options, **{other: 7})
     with pytest.raises(ValueError, match=r"unfinished training that differs in the genes; repeat the call"):
         run(counts, method, **options, n_top_genes=60)
     with pytest.raises(ValueError, match=r"differs in max_epochs, random_state; repeat"):

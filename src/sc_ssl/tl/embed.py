@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +27,9 @@ from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 
 #: ``method=`` → class of the model, or function
-METHODS: dict[str, type[SSLModel] | Callable[..., AnnData | None]] = {
-    **models.METHODS,
-    "nmf": nmf_transfer,
-    "pca_cosine": pca_cosine,
-}
+METHODS: Mapping[str, type[SSLModel] | Callable[..., AnnData | None]] = ChainMap(
+    {"nmf": nmf_transfer, "pca_cosine": pca_cosine}, models.METHODS
+)
 #: most variable genes that models are trained on
 N_TOP_GENES = 4096
 
