@@ -70,7 +70,8 @@ def embed(
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
-        Column of ``obs`` with the batch: genes that vary within batches are picked, and z-scored within each. With a
+        Column of ``obs`` with the batch: genes that vary within batches are picked, and batches are integrated, also
+        batches of unequal composition: what sets like cells apart is taken off. With a
         trained model, the column that holds the batch here; by default the one it was trained with.
     n_top_genes
         Most variable genes to train on, by default 4,096 (for ``"nmf"`` 2,000); ``None`` takes all.

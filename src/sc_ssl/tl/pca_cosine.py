@@ -39,7 +39,8 @@ def pca_cosine(
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
-        Column of ``obs`` with the batch: genes that vary within batches are picked, and z-scored within each.
+        Column of ``obs`` with the batch: genes that vary within batches are picked, and what sets like cells of
+        different batches apart is taken off each (:func:`~sc_ssl.data.batch_statistics`).
     n_top_genes
         Most variable genes; ``None`` takes all.
     n_comps

@@ -93,7 +93,8 @@ class SSLModel(BaseModelClass):
             Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X`` (which other ``input`` always
             takes). New cells are read from the layer that is registered here, else after the same rule.
         batch_key
-            Column of ``obs`` with the batch: genes are then z-scored within their batch.
+            Column of ``obs`` with the batch: what sets like cells of different batches apart is taken off each gene, see
+            :func:`~sc_ssl.data.batch_statistics`; batches may differ in composition.
         library_size_key
             Column of ``obs`` with each cell's library size (counts over all genes, > 0); ``None`` sums the genes here.
         input

@@ -71,7 +71,7 @@ class CellLM(SSLModel):
         Which genes of a cell are read, and how.
 
         * ``values`` (``"continuous"``): the form in which expression enters. ``"continuous"``: weighed z-scores of
-          log1p within a batch, less that of a gene without counts, which multiply the gene's vector and go through a
+          log1p, batches brought to the same mean in like cells, less that of a gene without counts, which multiply the gene's vector and go through a
           small network; ``"quantile"``: bins among the cell's own genes; ``"log2"``: bins ⌊log2(1 + x)⌋, as published,
           few of them in shallow cells.
         * ``n_bins`` (6): number of bins, ≥ 2.
