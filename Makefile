@@ -10,8 +10,9 @@ MINOR       := $(shell $$(test -x $(BIN)/python && echo $(BIN)/python || echo $(
 CONSTRAINTS := $(wildcard constraints/$(MINOR).txt)
 CONSTRAIN   := $(addprefix -c ,$(CONSTRAINTS))
 
-# One thread per process: two test processes on two cores would otherwise slow each other down.
-TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=agg PYTHONHASHSEED=0
+# One thread per process: two test processes on two cores would otherwise slow each other down. NUMBA_OPT: compiling is
+# most of what numba does in tests.
+TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=agg PYTHONHASHSEED=0 NUMBA_OPT=0
 
 # All of them; `make test TESTS=tests/nn` runs some.
 TESTS :=
@@ -23,8 +24,9 @@ TESTS :=
 demo: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=agg $(BIN)/python tutorials/demo.py
 
+# loadfile: what the tests of a file share, one process makes.
 test: lint
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -m "not slow and not internet" $(TESTS)
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not internet" $(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Builders with sane defaults, so that each test states only what matters to it."""
 
 import logging
+import multiprocessing
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,14 @@ def logged(caplog):
 def warnings_logged(logged):
     """The same from level warning on, as a list."""
     return lambda: logged(logging.WARNING).splitlines()
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Child processes that know nothing of this one, and start with the package imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sc_ssl.tl", "elsewhere"])
+    return context
 
 
 def make_counts(

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sc_ssl.data import CellLoader
 from sc_ssl.models import METHODS
 
 #: small models, so that a test takes milliseconds; a class that is not here is built with its own defaults
@@ -56,6 +57,12 @@ def training_cells(model):
     """The cells of the last phase of a training, with what the method puts beside them."""
     *_, last = model.phases()
     return last.cells
+
+
+def minibatches(model, batch_size=40):
+    """Of a training."""
+    cells = training_cells(model)
+    return iter(CellLoader(cells, np.arange(cells.n_cells), batch_size))
 
 
 def method_of(model_class):

@@ -9,10 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pytest
-import scanpy as sc
-from anndata import AnnData
 
 import sc_ssl
 
@@ -58,14 +55,6 @@ def test_namespaces_are_reached_as_attributes(namespace):
 def test_unknown_attribute_says_what_there_is():
     with pytest.raises(AttributeError, match="models"):
         sc_ssl.model  # noqa: B018
-
-
-def test_neighbors_work_above_8192_cells():
-    """pynndescent 0.7.0 broke them: 'csr_array' object has no attribute 'getnnz'."""
-    assert version("pynndescent") != "0.7.0"
-    adata = AnnData(obsm={"X_random": np.random.default_rng(0).normal(size=(8300, 5)).astype(np.float32)})
-    sc.pp.neighbors(adata, use_rep="X_random", n_neighbors=5)
-    assert adata.obsp["distances"].shape == (8300, 8300)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -1,7 +1,13 @@
 """Neighbours of cells in an embedding."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import scanpy as sc
+from anndata import AnnData
 
 from sc_ssl.data import nearest_cells
 from sc_ssl.data.neighbors import _others
@@ -21,6 +27,23 @@ def test_approximate_search_finds_most_of_the_same(monkeypatch):
     assert (found[:, 0] == np.arange(600)).all()
     assert (found[:, 1:] != found[:, :1]).all()
     assert np.mean([len(set(a) & set(b)) / 11 for a, b in zip(exact, found, strict=True)]) > 0.9
+
+
+def test_what_scanpy_does_above_8192_cells_works():
+    """With few, without numba, which compiles for half a minute; pynndescent 0.7.0: 'csr_array' has no attribute 'getnnz'."""
+    code = (
+        "import anndata, numpy, scanpy; cells = anndata.AnnData(obsm={'X_z': numpy.random.rand(60, 3)});"
+        "scanpy.pp.neighbors(cells, use_rep='X_z', n_neighbors=5, transformer='pynndescent');"
+        "assert cells.obsp['distances'].shape == cells.obsp['connectivities'].shape == (60, 60)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"NUMBA_DISABLE_JIT": "1"})
+
+
+@pytest.mark.slow
+def test_scanpy_finds_neighbors_of_more_than_8192_cells():
+    cells = AnnData(obsm={"X_random": np.random.default_rng(0).normal(size=(8300, 5)).astype(np.float32)})
+    sc.pp.neighbors(cells, use_rep="X_random", n_neighbors=5)
+    assert cells.obsp["distances"].shape == (8300, 8300)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,12 @@ def trained(model_class, cells):
 
 
 @pytest.fixture(scope="module")
+def well_trained(model_class, cells):
+    """A model after thirty epochs; not to be changed."""
+    return fit(model_class, cells.copy(), max_epochs=30)
+
+
+@pytest.fixture(scope="module")
 def embedding(trained):
     return trained.get_latent_representation()
 

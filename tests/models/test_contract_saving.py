@@ -2,12 +2,11 @@
 
 import json
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from elsewhere import embed_with
 from small_models import QUICK
 
 from sc_ssl import models
@@ -41,15 +40,10 @@ def test_loading_keeps_history_arguments_and_names(folder, trained):
     assert model.training.batch_size == trained.training.batch_size
 
 
-def test_model_loaded_in_another_process_embeds_the_same(folder, embedding, cells, tmp_path):
-    cells.write_h5ad(tmp_path / "cells.h5ad")
-    code = (
-        "import sys, anndata, numpy; from sc_ssl import models; folder, cells, out = sys.argv[1:];"
-        "numpy.save(out, models.load(folder).get_latent_representation(anndata.read_h5ad(cells)))"
-    )
-    paths = [folder, tmp_path / "cells.h5ad", tmp_path / "z.npy"]
-    subprocess.run([sys.executable, "-c", code, *map(str, paths)], check=True, capture_output=True)
-    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), embedding, atol=1e-6)
+def test_model_loaded_in_another_process_embeds_the_same(processes, folder, embedding, cells):
+    with processes.Pool(1) as pool:
+        found = pool.apply(embed_with, (folder, cells))
+    np.testing.assert_allclose(found, embedding, atol=1e-6)
 
 
 def test_loading_never_unpickles(folder, monkeypatch):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_models import minibatches
 from torch import nn
 
 from sc_ssl.models import ContrastiveSC
@@ -58,7 +59,7 @@ def test_two_views_differ(counts):
 def test_batch_statistics_are_those_of_whole_training_cells(counts):
     model = fit(counts, max_epochs=3)
     with torch.no_grad():
-        x_ng = torch.cat([model.module.normalize(minibatch) for minibatch in model._loader(model._own_cells())])
+        x_ng = torch.cat([model.module.normalize(minibatch) for minibatch in minibatches(model)])
         h_nh = model.module.encoder[0](x_ng)
     norm = next(part for part in model.module.modules() if isinstance(part, nn.BatchNorm1d))
     torch.testing.assert_close(norm.running_mean, h_nh.mean(dim=0), atol=1e-4, rtol=1e-3)

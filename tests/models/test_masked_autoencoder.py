@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_models import minibatches
 from torch import nn
 
 from sc_ssl import models
@@ -34,7 +35,7 @@ def fit(adata, *, max_epochs=2, **options):
 
 
 def first(model, **more):
-    return next(iter(model._loader(model._own_cells(), None, 40))) | more
+    return next(minibatches(model)) | more
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -113,7 +114,7 @@ def test_reconstruction_comes_near_the_log_expression(build_counts, likelihood):
     counts = build_counts(depth=20.0)
     model = fit(counts, max_epochs=150, likelihood=likelihood, mask_rate=0.3)
     with torch.no_grad():
-        x = torch.cat([model.module.normalize.log_expression(c) for c in model._loader(model._own_cells())]).numpy()
+        x = torch.cat([model.module.normalize.log_expression(c) for c in minibatches(model)]).numpy()
     found = model.get_reconstruction()
     assert found.shape == x.shape
     markers = slice(0, 48)

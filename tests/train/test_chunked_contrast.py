@@ -1,16 +1,14 @@
 """Divide and conquer: the gradient of the whole minibatch from its parts."""
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from small_models import training_cells
+from small_models import minibatches
 from torch import nn
+from two_processes import measure_alone, measure_rank
 
 from sc_ssl import models
 from sc_ssl.train import ChunkedContrastPlan, divide, divided_backward, end_to_end
@@ -34,7 +32,7 @@ def celllm(build_counts):
     counts.obs.loc[counts.obs_names[4], "tumour"] = None
     model = build(counts, **SMALL, malignancy_key="tumour")
     module = model.module.double().train()
-    cells = next(iter(model._loader(training_cells(model))))
+    cells = next(minibatches(model))
     return module, {name: value.double() if value.is_floating_point() else value for name, value in cells.items()}
 
 
@@ -128,13 +126,12 @@ def layer_norm_contrastive(counts):
 
 
 @pytest.mark.parametrize("make", [noiseless, layer_norm_contrastive])
-def test_three_steps_do_not_depend_on_the_size_of_the_parts(build_counts, make, monkeypatch):
-    monkeypatch.setattr("sc_ssl.data.loader.MAX_NORMALIZED_BYTES", 0)  # normalised in float64, by the module
+def test_three_steps_do_not_depend_on_the_size_of_the_parts(build_counts, make):
     states = {}
     for size in (4, 8, 40):
         model = make(build_counts())
         torch.manual_seed(1)
-        model.module.double()
+        model.module.double().reads_counts = True  # so that it normalises them itself, in float64
         model.train(1, batch_size=40, micro_batch_size=size, plan_kwargs={"lr": 1e-3}, **QUICK | {"precision": 64})
         states[size] = model.module.state_dict()
     for size in (4, 8):
@@ -222,20 +219,17 @@ def test_head_on_all_embeddings_may_have_batch_norm(build_counts, model_class):
 
 
 @pytest.mark.skipif(not torch.distributed.is_available() or not torch.distributed.is_gloo_available(), reason="no gloo")
-def test_two_processes_give_the_gradient_of_one_in_one_all_reduce(tmp_path):
-    script = Path(__file__).with_name("two_processes.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen([sys.executable, script, str(rank), tmp_path], env=environment, stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=120)[1].decode() for process in ranks]
-    if any("gloo" in error and "connect" in error.lower() for error in errors):
-        pytest.skip("gloo cannot start here")
-    assert [process.returncode for process in ranks] == [0, 0], errors
-    expected = torch.load(tmp_path / "one.pt", weights_only=True)
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
-        assert relative(found["gradient"], expected["gradient"]) <= 1e-10
-        assert found["terms"] == pytest.approx(expected["terms"], rel=1e-10)
-        assert found["n_reduced"] == 1
+def test_two_processes_give_the_gradient_of_one_in_one_all_reduce(processes, tmp_path):
+    with ProcessPoolExecutor(2, mp_context=processes) as executor:
+        ranks = [executor.submit(measure_rank, rank, tmp_path) for rank in (0, 1)]
+        try:
+            found = [rank.result(timeout=120) for rank in ranks]
+        except RuntimeError as error:
+            if "gloo" in str(error) and "connect" in str(error).lower():
+                pytest.skip("gloo cannot start here")
+            raise
+    expected, expected_terms = measure_alone()
+    for gradient, terms, n_reduced in found:
+        assert np.linalg.norm(gradient - expected) <= 1e-10 * np.linalg.norm(expected)
+        assert terms == pytest.approx(expected_terms, rel=1e-10)
+        assert n_reduced == 1

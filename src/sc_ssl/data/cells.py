@@ -246,6 +246,8 @@ def _batch_codes(counts: Counts, key: str, batches: Sequence[str]) -> np.ndarray
     if (codes < 0).any():
         unseen = names[codes < 0].unique()
         logger.warning(
-            "%d batches are new to the model, which embeds them as it embeds cells of no batch: %s", len(unseen), ", ".join(unseen[:5])
+            "%d batches are new to the model, which embeds them as it embeds cells of no batch: %s",
+            len(unseen),
+            ", ".join(unseen[:5]),
         )
     return codes.astype(np.int64)

@@ -1,14 +1,16 @@
 """A training that was interrupted is finished by the same call, and ends where it would have without."""
 
-import multiprocessing
 import os
 import signal
 import time
+from contextlib import suppress
+from itertools import count
 
 import numpy as np
 import pytest
 import torch
-from killed import embed_counts
+from conftest import make_counts
+from elsewhere import embed_counts, embed_until_killed, embed_with
 from lightning.pytorch import Callback
 from small_models import QUICK, SMALL
 
@@ -194,33 +196,41 @@ def test_a_file_that_was_cut_off_is_named(build_counts, tmp_path):
 # from outside
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """Child processes that start with the package imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sc_ssl.tl", "killed"])
-    return context
-
-
-def start(processes, folder, out):
-    child = processes.Process(target=embed_counts, args=(folder, out))
+def kill_in_training(processes, folder, number, seconds):
+    """Train in another process, and send it a signal so long after it has begun, unless it has ended."""
+    training = processes.Event()
+    child = processes.Process(target=embed_until_killed, args=(training, folder))
     child.start()
-    return child
+    assert training.wait(60)
+    time.sleep(seconds)
+    while child.is_alive():  # again where it was lost: Python ignores a Ctrl-C that falls into a callback from C
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, number)
+        child.join(0.2)
 
 
 def test_killed_ten_times_at_random_it_ends_with_the_embedding_of_an_undisturbed_run(processes, tmp_path):
-    undisturbed, disturbed, folder = tmp_path / "a.npy", tmp_path / "b.npy", tmp_path / "model"
-    embed_counts(tmp_path / "undisturbed", undisturbed)
-    rng = np.random.default_rng()
-    for number in [signal.SIGKILL, signal.SIGTERM, signal.SIGINT] * 3 + [signal.SIGKILL]:
-        child = start(processes, folder, disturbed)
-        time.sleep(rng.uniform(0.1, 0.5))
-        os.kill(child.pid, number)
-        child.join()
-        assert child.exitcode != 0, "the training is too short to be interrupted ten times"
-    assert any(folder.glob("**/*.ckpt"))
-    child = start(processes, folder, disturbed)
+    expected = embed_counts(tmp_path / "undisturbed")
+
+    def assert_finished(folder):
+        assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+        np.testing.assert_array_equal(embed_with(folder, make_counts()), expected)
+
+    rng, n_resumed = np.random.default_rng(), 0
+    left = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT] * 3 + [signal.SIGKILL]
+    folders = (tmp_path / str(number) for number in count())
+    folder = next(folders)
+    while left:
+        n_resumed += any(folder.glob("**/*.ckpt"))
+        kill_in_training(processes, folder, left[-1], rng.uniform(0, 0.3))
+        if (folder / "model.json").exists():  # it came before the signal
+            assert_finished(folder)
+            folder = next(folders)
+        else:
+            left.pop()
+    assert n_resumed
+    child = processes.Process(target=embed_counts, args=(folder,))
+    child.start()
     child.join()
     assert child.exitcode == 0
-    np.testing.assert_array_equal(np.load(disturbed), np.load(undisturbed))
-    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+    assert_finished(folder)

@@ -1,6 +1,5 @@
-"""A process of a group of two; the first also computes what one process alone finds. Run by test_chunked_contrast."""
+"""The gradient of a contrasted minibatch: by one process, and by each of a group of two."""
 
-import sys
 from pathlib import Path
 
 import torch
@@ -32,8 +31,25 @@ class Contrasted(nn.Module):
         return {"nt_xent": nt_xent(*(self.head(z_nd) for z_nd in views), 0.2)}
 
 
-def main(rank: int, folder: Path) -> None:
-    """Write the gradient, the terms and the number of all-reduces."""
+def measure_alone():
+    """What one process finds on all cells."""
+    return measure(*module_and_chunks())
+
+
+def measure_rank(rank: int, folder: Path):
+    """What a process of a group of two finds on its half of the cells, and the number of all-reduces."""
+    module, chunks = module_and_chunks()
+    group.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    n_reduced, all_reduce = [], group.all_reduce
+    group.all_reduce = lambda *args, **kwargs: (n_reduced.append(1), all_reduce(*args, **kwargs))
+    found = measure(module, chunks[rank * 2 : rank * 2 + 2])
+    group.barrier()
+    group.destroy_process_group()
+    return *found, len(n_reduced)
+
+
+def module_and_chunks():
+    """The same in every process."""
     torch.manual_seed(0)
     module = Contrasted().double()
     x_ng, known = torch.randn(N_CELLS, 5, dtype=torch.float64), torch.rand(N_CELLS) < 0.4
@@ -41,23 +57,10 @@ def main(rank: int, folder: Path) -> None:
         {"X": x_ng[i : i + SIZE], "known": known[i : i + SIZE], "batch": torch.zeros(SIZE, 1)}
         for i in range(0, N_CELLS, SIZE)
     ]
-    if rank == 0:
-        torch.save(measure(module, chunks), folder / "one.pt")
-    group.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    n_reduced, all_reduce = [], group.all_reduce
-    group.all_reduce = lambda *args, **kwargs: (n_reduced.append(1), all_reduce(*args, **kwargs))
-    found = measure(module, chunks[rank * 2 : rank * 2 + 2])
-    torch.save(found | {"n_reduced": len(n_reduced)}, folder / f"rank{rank}.pt")
-    group.barrier()
-    group.destroy_process_group()
+    return module, chunks
 
 
 def measure(module, chunks):
     """The gradient and the terms."""
-    module.zero_grad()
     terms = {name: float(term) for name, term in divided_backward(module, chunks, 5).items()}
-    return {"gradient": torch.cat([p.grad.flatten() for p in module.parameters()]), "terms": terms}
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    return torch.cat([p.grad.flatten() for p in module.parameters()]).numpy(), terms
