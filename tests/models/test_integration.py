@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.model_selection import cross_val_score
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from sc_ssl.models import BYOL, BarlowTwins, ContrastiveSC
 from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
@@ -54,3 +54,41 @@ def test_batches_mix_when_they_are_named_and_types_stay_apart(batches, model_cla
     without, named = (embed(model_class, batches.copy(), key) for key in (None, "donor"))
     assert accuracy(named, batches.obs["donor"]) < accuracy(without, batches.obs["donor"]) - 0.05
     assert accuracy(named, batches.obs["cell_type"]) > 0.8
+
+
+def mixing(z_nd, adata) -> float:
+    """Share of a cell's 15 nearest cells of its type that are of another batch, over what the type allows; types of both."""
+    found = []
+    for name in ("type_1", "type_2"):
+        rows = (adata.obs["cell_type"] == name).to_numpy()
+        other = (adata.obs["donor"] == "donor_1").to_numpy()[rows].astype(float)
+        neighbor_nk = NearestNeighbors(n_neighbors=15).fit(z_nd[rows]).kneighbors()[1]
+        expected = 2 * other.mean() * (1 - other.mean())
+        found.append(np.abs(other[neighbor_nk] - other[:, None]).mean() / expected)
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("model_class", SMALL)
+def test_naming_batches_of_unequal_composition_mixes_the_types_that_they_share(batches, model_class):
+    """One batch lacks a type, so that the plain means of the batches differ although the others are alike."""
+    lacking = (batches.obs["donor"] == "donor_1") & (batches.obs["cell_type"] == "type_0")
+    uneven = batches[~lacking.to_numpy()].copy()
+    without, named = (embed(model_class, uneven.copy(), key) for key in (None, "donor"))
+    assert mixing(named, uneven) > mixing(without, uneven) + 0.05
+    assert accuracy(named, uneven.obs["cell_type"]) > 0.8
+
+
+def test_masksc_embeds_cells_of_a_new_batch_among_those_of_their_type(build_counts):
+    """The third batch is not trained on, and its column may be missing: the encoder has learnt what to take off."""
+    counts = build_counts(n_cells=360, n_batches=3, depth=10.0)
+    known = (counts.obs["donor"] != "donor_2").to_numpy()
+    torch.manual_seed(0)
+    trained, new = counts[known].copy(), counts[~known].copy()
+    MaskSC.setup_anndata(trained, batch_key="donor")
+    model = MaskSC(trained, **SMALL[MaskSC])
+    model.train(30, batch_size=40, enable_progress_bar=False, accelerator="cpu")
+    voters = KNeighborsClassifier(5).fit(model.get_latent_representation(), trained.obs["cell_type"])
+    z_nd = model.get_latent_representation(new)
+    assert (voters.predict(z_nd) == new.obs["cell_type"].to_numpy()).mean() > 0.9
+    del new.obs["donor"]
+    np.testing.assert_array_equal(model.get_latent_representation(new), z_nd)
