@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scanpy as sc
 from anndata import AnnData
+from matplotlib.figure import Figure
 
 from benchmarks.quality.embeddings import Embed, ours, pca_standard, scvi
+from benchmarks.quality.figures import DPI
+from benchmarks.quality.page import markdown
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Table
 from sc_ssl.pp import select_genes
@@ -20,6 +25,9 @@ from .batches import COMPOSITIONS, prepare
 from .scores import score
 
 BATCH = "batch"
+MEASURES = ("ari", "f1", "mix")
+OWN = ("pca_cosine", "masksc", "mae", "contrastive_sc", "barlow_twins", "vicreg", "simclr", "byol")
+TITLES = {"even": "batches as they are", "shift": "each batch lacks a major type"}
 #: as in `pca_standard`
 N_TOP_GENES, N_COMPONENTS, CLIP = 2_000, 50, 10.0
 DATASETS = ("pbmc_kang_muscat", "pbmc_3tech_symphony", "celllines_mixology", "pancreas_baron_mouse")
@@ -78,6 +86,63 @@ ON_DEMAND: dict[str, Embed] = {
 }
 
 
+class Integration(Table):
+    """A table with a summary before it, and a picture of mixing against types found."""
+
+    def lines(self, runs: pd.DataFrame) -> list[str]:
+        """Means over data sets and ranks, then each data set."""
+        return [*summary(runs, self.names), "", *super().lines(runs)]
+
+    def draw(self, runs: pd.DataFrame, path: Path) -> None:
+        """The picture."""
+        trade_off(runs, self.names, path)
+
+
+def means(runs: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Rows × (composition, measure): means over the data sets that all rows were run on."""
+    seeds = runs.groupby(["method", "composition", "dataset"])[list(MEASURES)].mean()
+    complete = seeds.groupby(["composition", "dataset"]).size() == runs["method"].nunique()
+    kept = seeds.reset_index().set_index(["composition", "dataset"]).loc[complete[complete].index].reset_index()
+    table = kept.groupby(["method", "composition"])[list(MEASURES)].mean().unstack("composition")
+    return table.reindex([name for name in names if name in table.index])
+
+
+def summary(runs: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Means of each measure, and the mean rank by F1 and by mixing over data sets and compositions."""
+    by_set = runs.groupby(["dataset", "composition", "method"])[["f1", "mix"]].mean()
+    rank = by_set.groupby(["dataset", "composition"]).rank(ascending=False).groupby("method").mean().mean(axis=1)
+    table = means(runs, names)
+    shown = pd.DataFrame(
+        {
+            f"{measure}, {kind}": table[measure, kind]
+            for measure in MEASURES
+            for kind in COMPOSITIONS
+            if kind in table[measure]
+        }
+    )
+    shown["mean rank by f1 and mix"] = rank.reindex(shown.index)
+    return ["### Means over data sets\n", *markdown(shown, "row")]
+
+
+def trade_off(runs: pd.DataFrame, names: Sequence[str], path: Path) -> None:
+    """Types found across batches against batches mixed, a panel a composition: the best corner is at the top right."""
+    table = means(runs, names)
+    kinds = [kind for kind in COMPOSITIONS if kind in table["f1"]]
+    figure = Figure(figsize=(5.5 * len(kinds), 4.8), layout="constrained")
+    axes = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)
+    for ax, kind in zip(axes[0], kinds, strict=True):
+        for name in table.index:
+            named, own = name.endswith("batch named"), name.split(",")[0] in OWN
+            color = "tab:red" if named else "tab:orange" if own else "0.35"
+            x, y = table["f1", kind][name], table["mix", kind][name]
+            ax.scatter(x, y, color=color, s=36, zorder=3)
+            ax.annotate(name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=8, color=color)
+        ax.set(title=TITLES[kind], xlabel="types found across batches (macro F1)")
+        ax.grid(color="0.9")
+    axes[0][0].set_ylabel("batches mixed within types (1: as well as possible)")
+    figure.savefig(path, dpi=DPI)
+
+
 def evaluate(z_nd: np.ndarray, adata: AnnData, this: Run) -> Mapping[str, Any]:
     """Scores by types that no method saw."""
     return score(z_nd, adata.obs["cell_type"].to_numpy(), adata.obs[BATCH].astype(str).to_numpy(), seed=this["seed"])
@@ -85,7 +150,7 @@ def evaluate(z_nd: np.ndarray, adata: AnnData, this: Run) -> Mapping[str, Any]:
 
 def benchmark() -> Table:
     """What the command line runs."""
-    return Table(
+    return Integration(
         name="integration",
         command="integration",
         datasets=DATASETS,
@@ -95,7 +160,7 @@ def benchmark() -> Table:
         shared_by=("dataset", "composition"),
         fit=lambda embed, adata, this: embed(adata.copy(), this["seed"]),
         evaluate=evaluate,
-        measures=("ari", "f1", "mix"),
+        measures=MEASURES,
         varied={"composition": COMPOSITIONS},
         keys=("dataset", "composition", "method", "seed"),
         order=("seed", "dataset", "composition", "method"),
