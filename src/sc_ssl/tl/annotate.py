@@ -179,8 +179,7 @@ def annotate(
     }
     classes = np.asarray(classifier.classes, dtype=object)
     threshold = {"threshold": float(classifier.module.threshold)} if refuse else {}
-    seconds = time.perf_counter() - start
-    done = record(encoder.var_names, params, classes=classes, **threshold, seconds=seconds)
+    done = record(encoder.var_names, params, classes=classes, **threshold, seconds=time.perf_counter() - start)
     adata = destination(adata, copy=copy)
     _write(adata, keys, proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32), done, unlabeled_category)
     return adata if copy else None
