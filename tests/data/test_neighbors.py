@@ -30,7 +30,7 @@ def test_approximate_search_finds_most_of_the_same(monkeypatch):
 
 
 def test_what_scanpy_does_above_8192_cells_works():
-    """With few, without numba, which compiles for half a minute; pynndescent 0.7.0: 'csr_array' has no attribute 'getnnz'."""
+    """With few, and without numba, which compiles for half a minute. With pynndescent 0.7.0 'csr_array' had no 'getnnz'."""
     code = (
         "import anndata, numpy, scanpy; cells = anndata.AnnData(obsm={'X_z': numpy.random.rand(60, 3)});"
         "scanpy.pp.neighbors(cells, use_rep='X_z', n_neighbors=5, transformer='pynndescent');"

@@ -201,7 +201,9 @@ def kill_in_training(processes, folder, number, seconds):
     training = processes.Event()
     child = processes.Process(target=embed_until_killed, args=(training, folder))
     child.start()
-    assert training.wait(60)
+    while not training.wait(0.05) and child.is_alive():
+        pass
+    assert training.is_set() or child.exitcode == 0  # there may be nothing left to train
     time.sleep(seconds)
     while child.is_alive():  # again where it was lost: Python ignores a Ctrl-C that falls into a callback from C
         with suppress(ProcessLookupError):
@@ -211,11 +213,6 @@ def kill_in_training(processes, folder, number, seconds):
 
 def test_killed_ten_times_at_random_it_ends_with_the_embedding_of_an_undisturbed_run(processes, tmp_path):
     expected = embed_counts(tmp_path / "undisturbed")
-
-    def assert_finished(folder):
-        assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
-        np.testing.assert_array_equal(embed_with(folder, make_counts()), expected)
-
     rng, n_resumed = np.random.default_rng(), 0
     left = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT] * 3 + [signal.SIGKILL]
     folders = (tmp_path / str(number) for number in count())
@@ -223,8 +220,8 @@ def test_killed_ten_times_at_random_it_ends_with_the_embedding_of_an_undisturbed
     while left:
         n_resumed += any(folder.glob("**/*.ckpt"))
         kill_in_training(processes, folder, left[-1], rng.uniform(0, 0.3))
-        if (folder / "model.json").exists():  # it came before the signal
-            assert_finished(folder)
+        if (folder / "model.safetensors").exists():  # the model was complete before the signal came
+            np.testing.assert_array_equal(embed_with(folder, make_counts()), expected)
             folder = next(folders)
         else:
             left.pop()
@@ -233,4 +230,5 @@ def test_killed_ten_times_at_random_it_ends_with_the_embedding_of_an_undisturbed
     child.start()
     child.join()
     assert child.exitcode == 0
-    assert_finished(folder)
+    np.testing.assert_array_equal(embed_with(folder, make_counts()), expected)
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
