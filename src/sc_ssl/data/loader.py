@@ -114,8 +114,11 @@ class CellLoader:
     def _normalized(self) -> Tensor:
         """All cells, (n, g); a plain tensor also where it is first asked for in inference mode."""
         with torch.inference_mode(False), torch.no_grad():
-            normalized = torch.empty(self.cells.n_cells, self.cells.n_genes, device=self.device)
-            for rows in torch.arange(self.cells.n_cells).split(CHUNK):
+            parts = torch.arange(self.cells.n_cells).split(CHUNK)
+            first = self._normalize(self._minibatch(parts[0], with_normalized=False))
+            normalized = first.new_empty(self.cells.n_cells, self.cells.n_genes)  # of the module's precision
+            normalized[parts[0]] = first
+            for rows in parts[1:]:
                 normalized[rows] = self._normalize(self._minibatch(rows, with_normalized=False))
         return normalized
 
