@@ -18,7 +18,7 @@ from .neighbors import nearest_cells
 from .obsm import obsm_values
 from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
-from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
+from .rows import evenly_spread, in_order, is_backed, iter_chunks, positions, take_rows, to_csr
 from .statistics import GeneStatistics, gene_statistics, gene_weights, log_expression
 from .variable_genes import variable_genes
 from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
@@ -58,6 +58,7 @@ __all__ = [
     "nearest_cells",
     "obs_categories",
     "obsm_values",
+    "positions",
     "principal_components",
     "program_members",
     "read_counts",

@@ -1,6 +1,6 @@
 """Rows and columns of a matrix in memory or on disk, as CSR."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,14 @@ def take_rows(matrix: Any, index: np.ndarray) -> sparse.csr_matrix:
 def evenly_spread(n: int, at_most: int) -> np.ndarray:
     """Positions of at most so many of n rows, the first and the last among them; always the same."""
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).astype(int))
+
+
+def positions(n_cells: int, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:
+    """Positions of the cells asked for, by position or by a boolean mask; of all by default."""
+    index = np.arange(n_cells)
+    if indices is None:
+        return index
+    return index[np.asarray(indices)] if len(indices) else index[:0]
 
 
 def iter_chunks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_matrix]]:

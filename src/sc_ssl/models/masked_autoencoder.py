@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
-from sc_ssl.data import find_programs, obs_categories, program_members, regulon_members
+from sc_ssl.data import find_programs, obs_categories, positions, program_members, regulon_members
 from sc_ssl.losses import count_nll, scored_weight, squared_error
 from sc_ssl.metrics import explained_variance
 from sc_ssl.nn import MLP, CountDecoder, CountParameters, LogNormalize
 from sc_ssl.train import seeded
 from sc_ssl.views import GeneMasking, GenePrograms, OneProgram, ProgramToRegulator, RandomGenes
 
-from .base import Phase, SSLModel, SSLModule, TrainingDefaults, positions
+from .base import Phase, SSLModel, SSLModule, TrainingDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

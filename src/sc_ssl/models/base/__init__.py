@@ -1,7 +1,7 @@
 """What every model does: it registers cells, trains, embeds, is saved and loaded."""
 
 from .fit import Phase, TrainingDefaults, check_options
-from .model import INFERENCE_BATCH_SIZE, SSLModel, class_named, positions, rebuilt, restored
+from .model import INFERENCE_BATCH_SIZE, SSLModel, class_named, rebuilt, restored
 from .module import ContrastModule, SSLModule
 from .storage import UNFINISHED, check_free, has_unfinished, read_config, read_tensors, write_model
 
@@ -17,7 +17,6 @@ __all__ = [
     "check_options",
     "class_named",
     "has_unfinished",
-    "positions",
     "read_config",
     "read_tensors",
     "rebuilt",

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField, NumericalObsField
@@ -26,12 +25,13 @@ from sc_ssl.data import (
     find_layer,
     gene_statistics,
     gene_weights,
+    positions,
     read_counts,
 )
 from sc_ssl.nn import LogNormalize
 
 from .fit import CHECKPOINT_SECONDS, Fitted, Phase, TrainingDefaults, check_options, fit
-from .storage import has_model, read_config, read_tensors, write_model
+from .storage import has_model, read_config, read_tensors, to_history, to_lists, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -459,24 +459,3 @@ def restored(configuration: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     model.is_trained_ = configuration["is_trained"]
     model.history_ = to_history(configuration["history"])
     return model
-
-
-def positions(n_cells: int, indices: Sequence[int] | np.ndarray | None) -> np.ndarray:
-    """Positions of the cells asked for, by position or by a boolean mask; of all by default."""
-    index = np.arange(n_cells)
-    if indices is None:
-        return index
-    return index[np.asarray(indices)] if len(indices) else index[:0]
-
-
-def to_history(curves: Mapping[str, Sequence[float]]) -> dict[str, pd.DataFrame]:
-    """Loss curves as scvi-tools keeps them: name → data frame of one column, one row an epoch."""
-    return {
-        name: pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"), dtype=float)
-        for name, values in curves.items()
-    }
-
-
-def to_lists(history: Mapping[str, pd.DataFrame] | None) -> dict[str, list[float]]:
-    """The same as lists."""
-    return {name: frame[name].tolist() for name, frame in (history or {}).items()}

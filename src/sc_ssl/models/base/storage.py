@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,19 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}; save the model again.") from error
+
+
+def to_history(curves: Mapping[str, Sequence[float]]) -> dict[str, pd.DataFrame]:
+    """Loss curves as scvi-tools keeps them: name → data frame of one column, one row an epoch."""
+    return {
+        name: pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"), dtype=float)
+        for name, values in curves.items()
+    }
+
+
+def to_lists(history: Mapping[str, pd.DataFrame] | None) -> dict[str, list[float]]:
+    """The same as lists."""
+    return {name: frame[name].tolist() for name, frame in (history or {}).items()}
 
 
 def _encode(value: Any) -> Any:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sc_ssl._checks import check_choice, check_rate, with_defaults
 from sc_ssl._logging import logger
-from sc_ssl.data import harmonize
-from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, positions
+from sc_ssl.data import harmonize, positions
+from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults
 from sc_ssl.models.contrastive_sc import ContrastiveSC
 from sc_ssl.nn import Transformer
 

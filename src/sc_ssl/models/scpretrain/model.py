@@ -15,8 +15,8 @@ from torch import nn
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, MEASURED, SPECIES
-from sc_ssl.data import MIN_COVERAGE, GeneVocabulary
-from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, positions
+from sc_ssl.data import MIN_COVERAGE, GeneVocabulary, positions
+from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults
 from sc_ssl.nn import MLP
 from sc_ssl.pp import join_studies
 

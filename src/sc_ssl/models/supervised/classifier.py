@@ -12,8 +12,8 @@ import torch
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
-from sc_ssl.data import find_layer
-from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, class_named, positions, read_config
+from sc_ssl.data import find_layer, positions
+from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, class_named, read_config
 
 from .encoder import OnEncoder, latent_width, warn_untrained
 from .fine_tune import MIN_TO_CHOOSE, Adapt, BestMacroF1, Recipe, adapted, validation_cells

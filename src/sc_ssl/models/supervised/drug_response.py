@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from sc_ssl._checks import check_choice, check_share
-from sc_ssl.data import evenly_spread, obsm_values
-from sc_ssl.models.base import Phase, TrainingDefaults, positions
+from sc_ssl.data import evenly_spread, obsm_values, positions
+from sc_ssl.models.base import Phase, TrainingDefaults
 from sc_ssl.nn import MLP
 
 from .drug_module import MAX_CELLS, DrugResponseModule, ridge_regression

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sc_ssl.data import obsm_values
+from sc_ssl.data import obsm_values, positions
 from sc_ssl.losses import scored_weight, squared_error
-from sc_ssl.models.base import Phase, TrainingDefaults, positions
+from sc_ssl.models.base import Phase, TrainingDefaults
 from sc_ssl.nn import MLP
 
 from .encoder import OnEncoder, OnEncoderModule, latent_width, mean_and_sd, specification_of
