@@ -21,16 +21,21 @@ from benchmarks.quality.table import Table
 from sc_ssl.pp import select_genes
 
 from . import peers
-from .batches import COMPOSITIONS, prepare
+from .batches import BATCH, COMPOSITIONS, prepare
 from .scores import score
 
-BATCH = "batch"
 MEASURES = ("ari", "f1", "mix")
 OWN = ("pca_cosine", "masksc", "mae", "contrastive_sc", "barlow_twins", "vicreg", "simclr", "byol")
 TITLES = {"even": "batches as they are", "shift": "each batch lacks a major type"}
 #: as in `pca_standard`
 N_TOP_GENES, N_COMPONENTS, CLIP = 2_000, 50, 10.0
-DATASETS = ("pbmc_kang_muscat", "pbmc_3tech_symphony", "celllines_mixology", "pancreas_baron_mouse")
+DATASETS = (
+    "pbmc_kang_muscat",
+    "pbmc_3tech_symphony",
+    "celllines_mixology",
+    "pancreas_baron_mouse",
+    "pancreas_baron_hs_mm_cider",
+)
 
 
 def logged(adata: AnnData) -> AnnData:
