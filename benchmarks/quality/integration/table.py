@@ -12,6 +12,7 @@ import pandas as pd
 import scanpy as sc
 from anndata import AnnData
 from matplotlib.figure import Figure
+from scipy import sparse
 
 from benchmarks.quality.embeddings import Embed, ours, pca_standard, scvi
 from benchmarks.quality.figures import DPI
@@ -68,8 +69,9 @@ def peer(name: str) -> Embed:
 
 def components(cells: AnnData) -> np.ndarray:
     """50 principal components of z-scores clipped at 10."""
-    scaled = sc.pp.scale(cells, max_value=CLIP, copy=True)
-    return sc.pp.pca(np.asarray(scaled.X, dtype=np.float32), n_comps=N_COMPONENTS, random_state=0)
+    dense = cells.X.toarray() if sparse.issparse(cells.X) else cells.X
+    scaled = sc.pp.scale(np.asarray(dense, dtype=np.float64), max_value=CLIP)
+    return sc.pp.pca(scaled.astype(np.float32), n_comps=min(N_COMPONENTS, min(scaled.shape) - 1), random_state=0)
 
 
 ROWS: dict[str, Embed] = {

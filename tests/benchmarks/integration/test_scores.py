@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from anndata import AnnData
 
-from benchmarks.quality.integration import batches, table
+from benchmarks.quality.integration import batches, mapping, table
 from benchmarks.quality.integration.scores import cross_batch_f1, mixing
 
 rng = np.random.default_rng(0)
@@ -65,3 +65,16 @@ def test_rows_embed_all_cells_and_leave_them_alone(build_counts, row):
     assert len(z_nd) == 120
     assert np.isfinite(z_nd).all()
     assert (cells.X != before).nnz == 0
+
+
+@pytest.mark.parametrize("row", ["PCA of the reference, query projected", "PCA of both"])
+def test_a_batch_that_is_left_out_is_found_among_the_others(build_counts, monkeypatch, row):
+    adata = build_counts(240, 90, n_batches=3, depth=8.0)
+    adata.obs["batch"] = adata.obs["donor"]
+    monkeypatch.setattr(batches, "load", lambda name: adata)
+    splits = mapping.prepare("cells")
+    assert [split.query.n_obs for split in splits] == list(adata.obs["donor"].value_counts(sort=False))
+    found = mapping.fit(mapping.ROWS[row], splits, {"seed": 0})
+    scores = mapping.evaluate(found, splits, {"seed": 0})
+    assert scores["f1"] > 0.9
+    assert scores["mix"] > 0.8
