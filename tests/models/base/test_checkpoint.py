@@ -41,14 +41,10 @@ class InterruptAtStep(Callback):
 
 
 class InterruptAtStart(Callback):
-    """Ctrl-C where a phase with this prefix begins."""
+    """Ctrl-C where the last phase begins: the callbacks of a user are for that one."""
 
-    def __init__(self, prefix):
-        self.prefix = prefix
-
-    def on_train_start(self, trainer, plan):
-        if plan.prefix == self.prefix:
-            raise KeyboardInterrupt
+    def on_train_start(self, *_):
+        raise KeyboardInterrupt
 
 
 @pytest.fixture(params=list(BUILDS))
@@ -155,10 +151,12 @@ def test_a_phase_that_has_ended_is_not_trained_again(build_counts, tmp_path):
     expected = build()
     expected.train(5, **QUICK)
     with pytest.raises(KeyboardInterrupt):
-        build().train(5, callbacks=[InterruptAtStart("")], checkpoint_dir=tmp_path, **QUICK)
+        build().train(5, callbacks=[InterruptAtStart()], checkpoint_dir=tmp_path, **QUICK)
+    ended = next(tmp_path.glob("**/pretrain.ckpt"))
+    written = ended.stat().st_mtime_ns
     model = build()
-    untouched = InterruptAtStart("pretrain_")
-    model.train(5, callbacks=[untouched], checkpoint_dir=tmp_path, **QUICK)
+    model.train(5, checkpoint_dir=tmp_path, **QUICK)
+    assert ended.stat().st_mtime_ns == written
     assert_same_training(model, expected)
 
 
@@ -201,9 +199,7 @@ def kill_in_training(processes, folder, number, seconds):
     training = processes.Event()
     child = processes.Process(target=embed_until_killed, args=(training, folder))
     child.start()
-    while not training.wait(0.05) and child.is_alive():
-        pass
-    assert training.is_set() or child.exitcode == 0  # there may be nothing left to train
+    assert training.wait(60)
     time.sleep(seconds)
     while child.is_alive():  # again where it was lost: Python ignores a Ctrl-C that falls into a callback from C
         with suppress(ProcessLookupError):
@@ -219,7 +215,7 @@ def test_killed_ten_times_at_random_it_ends_with_the_embedding_of_an_undisturbed
     folder = next(folders)
     while left:
         n_resumed += any(folder.glob("**/*.ckpt"))
-        kill_in_training(processes, folder, left[-1], rng.uniform(0, 0.3))
+        kill_in_training(processes, folder, left[-1], rng.uniform(0, 0.4))
         if (folder / "model.safetensors").exists():  # the model was complete before the signal came
             np.testing.assert_array_equal(embed_with(folder, make_counts()), expected)
             folder = next(folders)
