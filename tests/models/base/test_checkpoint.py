@@ -47,6 +47,13 @@ class InterruptAtStart(Callback):
         raise KeyboardInterrupt
 
 
+class InterruptAtEnd(Callback):
+    """Ctrl-C after the last checkpoint, before the training is finished."""
+
+    def on_train_end(self, *_):
+        raise KeyboardInterrupt
+
+
 @pytest.fixture(params=list(BUILDS))
 def build(request):
     model_class, options = BUILDS[request.param]
@@ -124,6 +131,20 @@ def test_a_finished_training_is_restored_once_and_then_trained_on(build_counts, 
     assert_same_training(anew, model)
     anew.train(5, checkpoint_dir=tmp_path, **QUICK)
     assert len(anew.history["train_loss"]) == 10
+
+
+def test_random_numbers_go_on_as_after_the_training_where_no_epoch_was_left(build_counts, tmp_path):
+    expected = build_contrastive(build_counts())
+    expected.train(5, **QUICK)
+    after = torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        build_contrastive(build_counts()).train(
+            5, callbacks=[InterruptAtEnd()], checkpoint_dir=tmp_path, **QUICK | OFTEN
+        )
+    model = build_contrastive(build_counts())
+    model.train(5, checkpoint_dir=tmp_path, **QUICK)
+    assert_same_training(model, expected)
+    assert torch.equal(torch.get_rng_state(), after)
 
 
 def test_validation_cells_and_patience_are_those_of_before(build_counts, tmp_path):
