@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.quality.richter import transfer
 from benchmarks.quality.scpretrain import studies
-from sc_ssl.models import MaskedAutoencoder
+from sc_ssl.models import CellClassifier, MaskedAutoencoder
 
 
 @pytest.fixture
@@ -19,7 +19,9 @@ def sets(build_counts, monkeypatch):
     monkeypatch.setattr(transfer, "MIN_GENES", 60)
     monkeypatch.setattr(studies, "DATASETS", ("a", "b", "few genes"))
     monkeypatch.setattr(studies, "UNLABELLED", ("c",))
-    monkeypatch.setattr(MaskedAutoencoder, "training", replace(MaskedAutoencoder.training, max_epochs=10, min_steps=10))
+    for model_class, n_epochs in ((MaskedAutoencoder, 10), (CellClassifier, 30)):
+        quick = replace(model_class.training, max_epochs=n_epochs, min_steps=n_epochs)
+        monkeypatch.setattr(model_class, "training", quick)
     return data
 
 

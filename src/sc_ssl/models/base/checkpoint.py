@@ -124,6 +124,11 @@ class PhaseCheckpoint(callbacks.Checkpoint):
                 trainer.max_epochs,
             )
 
+    def on_fit_end(self, trainer: Trainer, plan: LightningModule) -> None:
+        """Take up random numbers too where no epoch was left, and training never started."""
+        if self._saved is not None and OWN in self._saved:
+            _set_random_state(self._saved.pop(OWN))
+
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Write, when the last time is long enough ago."""
         # one answer for all processes: writing is a step that they take together
