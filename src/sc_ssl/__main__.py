@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "names of the genes do not show it",
     )
     embed.add_argument(
-        "--save-model", type=Path, help="folder to save the trained model to, or, when interrupted, the unfinished one"
+        "--save-model", type=Path, help="folder for the trained model, and until it is trained for its checkpoints"
     )
     return parser
 

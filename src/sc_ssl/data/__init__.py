@@ -10,7 +10,17 @@ from .cells import (
     match_genes,
     obs_categories,
 )
-from .counts import MIN_CELLS, Counts, LightAnnData, check_cells, describe_matrix, find_layer, layer_matrix, read_counts
+from .counts import (
+    MIN_CELLS,
+    Counts,
+    Kind,
+    LightAnnData,
+    check_cells,
+    describe_matrix,
+    find_layer,
+    layer_matrix,
+    read_counts,
+)
 from .harmony import harmonize
 from .loader import CellDataModule, CellLoader
 from .minibatch import Minibatch
@@ -18,7 +28,7 @@ from .neighbors import nearest_cells
 from .obsm import obsm_values
 from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
-from .rows import evenly_spread, in_order, is_backed, iter_chunks, positions, take_rows, to_csr
+from .rows import evenly_spread, in_order, iter_chunks, positions, to_csr
 from .statistics import GeneStatistics, gene_statistics, gene_weights, log_expression
 from .variable_genes import variable_genes
 from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
@@ -33,6 +43,7 @@ __all__ = [
     "GeneNames",
     "GeneStatistics",
     "GeneVocabulary",
+    "Kind",
     "LightAnnData",
     "Minibatch",
     "as_names",
@@ -50,7 +61,6 @@ __all__ = [
     "gene_weights",
     "harmonize",
     "in_order",
-    "is_backed",
     "iter_chunks",
     "layer_matrix",
     "log_expression",
@@ -64,7 +74,6 @@ __all__ = [
     "read_counts",
     "read_programs",
     "regulon_members",
-    "take_rows",
     "to_csr",
     "variable_genes",
     "without_version",

@@ -8,6 +8,7 @@ from scipy import sparse
 from .cells import Cells
 from .harmony import harmonize
 from .principal_components import principal_components
+from .rows import one_hot
 from .statistics import GeneStatistics, gene_statistics, gene_weights, log_expression
 
 #: more cells than this do not change the differences between batches; evenly spread ones are taken
@@ -57,8 +58,8 @@ def _batch_effects(
     In each cluster a ridge regression on an intercept and the batch; the mean of its coefficients over clusters, weighed by
     their sizes.
     """
-    n_cells, n_clusters = share_nk.shape
-    member_nb = sparse.csr_matrix((np.ones(n_cells), (np.arange(n_cells), cells.batch)), shape=(n_cells, n_batch))
+    n_clusters = share_nk.shape[1]
+    member_nb = one_hot(cells.batch, n_batch)
     n_bk, rate_k = np.asarray(member_nb.T @ share_nk), share_nk.mean(axis=0)
     shrunk_bk = n_bk / (n_bk + RIDGE)
     # all that is needed of the cells are weighted sums of their expression, made in one pass over the sparse counts: of

@@ -135,7 +135,7 @@ def read_counts(
     if known is not None and input in (known.kind, None):
         return known
     matrix, name = layer_matrix(adata, find_layer(adata, layer, input, registered=registered))
-    if input != "scaled":  # of which any finite values are
+    if input != "scaled":  # any finite values are taken for scaled ones
         input = _check_kind(describe_matrix(matrix), input, name, chosen=chosen)
     if not is_backed(matrix):
         matrix = to_csr(matrix)  # once, for all that read it

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
 from sklearn.cluster import KMeans
+
+from .rows import one_hot
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 #: the defaults of the authors' package: rounds of clustering and correction, and where both stop
 MAX_ROUNDS, ROUND_TOLERANCE = 10, 1e-4
 MAX_STEPS, STEP_TOLERANCE = 20, 1e-5
 #: share of the cells whose assignment is updated at a time
 BLOCK = 0.05
+#: θ, of the penalty on clusters of few batches; σ, the width of the soft clusters
+DIVERSITY_WEIGHT, SIGMA = 2.0, 0.1
+#: λ, of the correction: the larger, the less small groups of cells are moved
+RIDGE = 1.0
+#: of the first centres and of the order of updates
+SEED = 0
 #: largest number of clusters, and cells a cluster below it
 MAX_CLUSTERS, CELLS_PER_CLUSTER = 100, 30
 
@@ -33,15 +43,7 @@ class Harmonized(NamedTuple):
     share_nk: np.ndarray
 
 
-def harmonize(
-    z_nd: np.ndarray,
-    batch_n: np.ndarray,
-    *,
-    diversity_weight: float = 2.0,
-    sigma: float = 0.1,
-    ridge: float = 1.0,
-    random_state: int = 0,
-) -> Harmonized:
+def harmonize(z_nd: np.ndarray, batch_n: np.ndarray) -> Harmonized:
     """Soft clusters with cells of all batches in each, and from each cluster the mean difference of its batches taken off.
 
     Cells are clustered by cosine, with a penalty on clusters that hold more cells of a batch than the batch's size lets
@@ -55,14 +57,6 @@ def harmonize(
         Components of cells, (n, d).
     batch_n
         Batch of each cell, codes from 0, (n,).
-    diversity_weight
-        θ, of the penalty, ≥ 0.
-    sigma
-        Width of the soft clusters, > 0.
-    ridge
-        λ, of the correction, > 0: the larger, the less small groups of cells are moved.
-    random_state
-        Seed of the first centres and of the order of updates.
 
     References
     ----------
@@ -70,17 +64,17 @@ def harmonize(
     16:1289, Algorithm 1 to 3.
     """
     z_nd = np.asarray(z_nd, np.float64)
-    member_nb = _one_hot(batch_n)
+    member_nb = one_hot(batch_n)
     unit_nd = _unit(z_nd)
     n_clusters = int(np.clip(round(len(z_nd) / CELLS_PER_CLUSTER), 2, min(MAX_CLUSTERS, len(z_nd))))
-    center_kd = _unit(KMeans(n_clusters, n_init=1, random_state=random_state).fit(unit_nd).cluster_centers_)
-    share_nk = np.exp(-2 * (1 - unit_nd @ center_kd.T) / sigma)
+    center_kd = _unit(KMeans(n_clusters, n_init=1, random_state=SEED).fit(unit_nd).cluster_centers_)
+    share_nk = np.exp(-2 * (1 - unit_nd @ center_kd.T) / SIGMA)
     share_nk /= share_nk.sum(axis=1, keepdims=True)
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(SEED)
     corrected_nd, last = z_nd, np.inf
     for _ in range(MAX_ROUNDS):
-        objective = _cluster(unit_nd, share_nk, batch_n, member_nb, diversity_weight, sigma, rng)
-        corrected_nd = _correct(z_nd, share_nk, batch_n, member_nb, ridge)
+        objective = _cluster(unit_nd, share_nk, batch_n, member_nb, rng)
+        corrected_nd = _correct(z_nd, share_nk, batch_n, member_nb)
         unit_nd = _unit(corrected_nd)
         if abs(last - objective) < ROUND_TOLERANCE * abs(objective):
             break
@@ -93,11 +87,9 @@ def _cluster(
     share_nk: np.ndarray,
     batch_n: np.ndarray,
     member_nb: sparse.csr_matrix,
-    weight: float,
-    sigma: float,
     rng: np.random.Generator,
 ) -> float:
-    """Update the cells' shares in place until they settle; the objective, of which the last three are averaged."""
+    """Update the cells' shares in place until the mean of three objectives settles; return the last objective."""
     n_cells, rate_b = len(unit_nd), np.asarray(member_nb.mean(axis=0)).ravel()
     # cells of each batch that a cluster holds, and those to be expected of its size, (b, k)
     observed_bk, expected_bk = member_nb.T @ share_nk, np.outer(rate_b, share_nk.sum(axis=0))
@@ -105,20 +97,20 @@ def _cluster(
     for _ in range(MAX_STEPS):
         center_kd = _unit(share_nk.T @ unit_nd)
         distance_nk = 2 * (1 - unit_nd @ center_kd.T)
-        near_nk = np.exp(-(distance_nk - distance_nk.min(axis=1, keepdims=True)) / sigma)
+        near_nk = np.exp(-(distance_nk - distance_nk.min(axis=1, keepdims=True)) / SIGMA)
         for part in np.array_split(rng.permutation(n_cells), max(round(1 / BLOCK), 1)):
             # without the cells of this part, so that they do not count as company of their own
             observed_bk -= member_nb[part].T @ share_nk[part]
             expected_bk -= np.outer(rate_b, share_nk[part].sum(axis=0))
-            rarity_bk = ((expected_bk + 1) / (observed_bk + 1)) ** weight
+            rarity_bk = ((expected_bk + 1) / (observed_bk + 1)) ** DIVERSITY_WEIGHT
             found = near_nk[part] * rarity_bk[batch_n[part]]
             share_nk[part] = found / found.sum(axis=1, keepdims=True)
             observed_bk += member_nb[part].T @ share_nk[part]
             expected_bk += np.outer(rate_b, share_nk[part].sum(axis=0))
         # distances, entropy and the penalty on clusters of few batches
-        penalty = weight * (observed_bk * np.log((observed_bk + 1) / (expected_bk + 1))).sum()
+        penalty = DIVERSITY_WEIGHT * (observed_bk * np.log((observed_bk + 1) / (expected_bk + 1))).sum()
         entropy = (share_nk * np.log(np.maximum(share_nk, 1e-300))).sum()
-        objectives.append(float((share_nk * distance_nk).sum() + sigma * (entropy + penalty)))
+        objectives.append(float((share_nk * distance_nk).sum() + SIGMA * (entropy + penalty)))
         if len(objectives) > 3:
             before, now = np.mean(objectives[-4:-1]), np.mean(objectives[-3:])
             if abs(before - now) < STEP_TOLERANCE * abs(before):
@@ -126,30 +118,22 @@ def _cluster(
     return objectives[-1]
 
 
-def _correct(
-    z_nd: np.ndarray, share_nk: np.ndarray, batch_n: np.ndarray, member_nb: sparse.csr_matrix, ridge: float
-) -> np.ndarray:
+def _correct(z_nd: np.ndarray, share_nk: np.ndarray, batch_n: np.ndarray, member_nb: sparse.csr_matrix) -> np.ndarray:
     """Take off, cluster by cluster, how far a batch's mean lies from the common one.
 
     A ridge regression on an intercept and the batch, the intercept not penalised. With one batch a cell its normal
     equations have the form of an arrow, so that no matrix is inverted, however many batches there are.
     """
     n_bk = np.asarray(member_nb.T @ share_nk)
-    shrunk_bk = n_bk / (n_bk + ridge)
+    shrunk_bk = n_bk / (n_bk + RIDGE)
     corrected_nd = z_nd.copy()
     for k in range(share_nk.shape[1]):
         total_bd = member_nb.T @ (share_nk[:, k, None] * z_nd)
         free = n_bk[:, k].sum() - (shrunk_bk[:, k] * n_bk[:, k]).sum()
         common_d = (total_bd - shrunk_bk[:, k, None] * total_bd).sum(axis=0) / max(free, 1e-12)
-        shift_bd = (total_bd - n_bk[:, k, None] * common_d) / (n_bk[:, k, None] + ridge)
+        shift_bd = (total_bd - n_bk[:, k, None] * common_d) / (n_bk[:, k, None] + RIDGE)
         corrected_nd -= share_nk[:, k, None] * shift_bd[batch_n]
     return corrected_nd
-
-
-def _one_hot(batch_n: np.ndarray) -> sparse.csr_matrix:
-    """Which batch a cell is of, (n, b)."""
-    n_cells = len(batch_n)
-    return sparse.csr_matrix((np.ones(n_cells), (np.arange(n_cells), batch_n)))
 
 
 def _unit(x_nd: np.ndarray) -> np.ndarray:

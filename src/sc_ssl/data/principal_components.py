@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.utils.extmath import svd_flip
 
+from .rows import one_hot
 from .statistics import GeneStatistics, gene_statistics, log_expression
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _centred(shift_ng: sparse.csr_matrix, zero_bg: np.ndarray, batch_n: np.ndarr
     # Z = S + P·z₀, with z₀ (b, g) the zeros' z-scores and P (n, b) the cells' batches; less its column means. A product
     # costs as much as one with the counts.
     n_cells, n_batch = len(batch_n), len(zero_bg)
-    in_batch_bn = sparse.csr_matrix((np.ones(n_cells), (batch_n, np.arange(n_cells))), shape=(n_batch, n_cells))
+    in_batch_bn = one_hot(batch_n, n_batch).T.tocsr()
     shift_gn = shift_ng.T.tocsr()
     mean_g = (np.ravel(shift_gn.sum(axis=1)) + np.bincount(batch_n, minlength=n_batch) @ zero_bg) / n_cells
     return LinearOperator(

@@ -125,11 +125,7 @@ def program_members(
 
 
 def regulon_members(
-    regulons: Mapping[str, Sequence[str]],
-    genes: Sequence[str],
-    *,
-    leave_out: bool = False,
-    min_genes: int = MIN_GENES,
+    regulons: Mapping[str, Sequence[str]], genes: Sequence[str], *, leave_out: bool = False
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """As :func:`program_members`, and the position of each regulon's factor among the genes, (p,).
 
@@ -156,7 +152,7 @@ def regulon_members(
         logger.info("%d of %d regulons have no factor among the genes and are left out.", len(without), len(regulons))
     # a factor that is its own target is not shown, so it does not count
     targets = {name: [gene for gene in members if gene != factors[name]] for name, members in with_factor.items()}
-    names, member_pg = program_members(targets, genes, min_genes=min_genes)
+    names, member_pg = program_members(targets, genes)
     return names, member_pg, index.get_indexer([factors[name] for name in names])
 
 

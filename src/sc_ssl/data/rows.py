@@ -68,6 +68,13 @@ def _view(csr: sparse.csr_matrix, rows: slice) -> sparse.csr_matrix:
     return view
 
 
+def one_hot(code_n: np.ndarray, n_codes: int | None = None) -> sparse.csr_matrix:
+    """Which group each row is of, (n, number of groups) float64; by default as many groups as codes from 0 on."""
+    n = len(code_n)
+    shape = (n, int(code_n.max()) + 1 if n_codes is None else n_codes)
+    return sparse.csr_matrix((np.ones(n), (np.arange(n), code_n)), shape=shape)
+
+
 def in_order(matrix: sparse.csr_matrix, column_g: np.ndarray) -> sparse.csr_matrix:
     """Take columns in the order ``column_g``; −1 gives an empty one. One sparse product, CSR in and CSR out."""
     if np.array_equal(column_g, np.arange(matrix.shape[1])):

@@ -36,7 +36,7 @@ class GeneNames(NamedTuple):
 
 
 def describe_names(names: Sequence[str] | pd.Index) -> GeneNames:
-    """Tell symbols from Ensembl ids and human from mouse, by how the names are written.
+    """Distinguish symbols from Ensembl ids and human from mouse, by how the names are written.
 
     Raises
     ------

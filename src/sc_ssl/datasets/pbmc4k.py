@@ -1,3 +1,5 @@
+"""Blood cells of one donor, the data set "10X PBMC" of the clustering papers."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

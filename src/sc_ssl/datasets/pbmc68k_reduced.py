@@ -1,3 +1,5 @@
+"""Blood cells that come with scanpy, for examples and tests."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Neurons of a nematode, a data set of the clustering papers."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -196,5 +196,5 @@ def _check_length(found: int, name: str, expected: int | None) -> None:
         raise ValueError(f"{name} should have one row for each of the {expected} cells, but has {found}.")
 
 
-def _first(rows: NDArray[np.integer], n: int = 5) -> str:
-    return ", ".join(map(str, rows[:n])) + (", …" if len(rows) > n else "")
+def _first(rows: NDArray[np.integer]) -> str:
+    return ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")

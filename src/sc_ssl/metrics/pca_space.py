@@ -1,3 +1,5 @@
+"""Principal components as a space common to all methods, and as their baseline."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -94,7 +94,7 @@ class BYOL(TwoViewModel):
     """BYOL: from one view of a cell, predict how a slowly following network embeds another view; key ``X_byol``.
 
     No cell is pushed away from another, so a collapse of the embedding is possible; it is watched for, see
-    :meth:`train`.
+    :meth:`phases`.
 
     Parameters
     ----------

@@ -122,8 +122,8 @@ class Block(nn.Module):
         self,
         width: int,
         n_heads: int,
-        mlp_ratio: float = 4.0,
         *,
+        mlp_ratio: float = 4.0,
         dropout_rate: float = 0.0,
         head_width: int | None = None,
         attention: str = "exact",
@@ -167,8 +167,8 @@ class Transformer(nn.Module):
         width: int,
         n_layers: int,
         n_heads: int,
-        mlp_ratio: float = 4.0,
         *,
+        mlp_ratio: float = 4.0,
         dropout_rate: float = 0.0,
         head_width: int | None = None,
         attention: str = "exact",
@@ -177,8 +177,9 @@ class Transformer(nn.Module):
         check_count("n_layers", n_layers)
         check_count("n_heads", n_heads)
         check_rate("dropout_rate", dropout_rate)
-        options: dict[str, Any] = {"dropout_rate": dropout_rate, "head_width": head_width, "attention": attention}
-        self.blocks = nn.ModuleList(Block(width, n_heads, mlp_ratio, **options) for _ in range(n_layers))
+        options: dict[str, Any] = {"mlp_ratio": mlp_ratio, "dropout_rate": dropout_rate, "head_width": head_width}
+        options["attention"] = attention
+        self.blocks = nn.ModuleList(Block(width, n_heads, **options) for _ in range(n_layers))
         self.norm = nn.LayerNorm(width)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):

@@ -1,3 +1,5 @@
+"""Where a model attends in each cell."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Why a number of clusters was chosen."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

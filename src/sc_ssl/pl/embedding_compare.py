@@ -1,3 +1,5 @@
+"""The same cells in several embeddings."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal

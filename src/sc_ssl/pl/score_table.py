@@ -1,3 +1,5 @@
+"""A table of scores as a heat table."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,3 +1,5 @@
+"""A score over two settings."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal

@@ -1,3 +1,5 @@
+"""How the terms of the loss went down over the epochs."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

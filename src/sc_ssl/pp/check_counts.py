@@ -2,12 +2,11 @@
 
 from anndata import AnnData
 
-from sc_ssl.data import read_counts
-from sc_ssl.data.counts import Kind
+from sc_ssl.data import Kind, read_counts
 
 
 def check_counts(adata: AnnData, *, layer: str | None = None) -> Kind:
-    """Say whether a matrix holds raw counts, log-normalised or scaled values.
+    """Report whether a matrix holds raw counts, log-normalised or scaled values.
 
     Looks at the layer that :func:`sc_ssl.tl.embed` would take: ``layer``, else ``layers["counts"]``, else ``X``. The
     verdict rests on up to 100,000 stored values of evenly spread cells and is always the same for the same data.

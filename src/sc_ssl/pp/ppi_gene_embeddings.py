@@ -36,8 +36,8 @@ def ppi_gene_embeddings(
 ) -> AnnData | pd.DataFrame | None:
     """Learn a vector for each gene from who interacts with whom, by GraphMAE; for ``CellLM(gene_embeddings="X_ppi")``.
 
-    Features of half of the genes are hidden, and a graph attention network reconstructs them from the genes that these interact
-    with. The graph brings no features of its own: they are singular vectors of its normalised adjacency. How CellLM's
+    Features of half of the genes are hidden, and a graph attention network reconstructs them from the genes that these
+    interact with. The graph brings no features of its own: they are singular vectors of its normalised adjacency. How CellLM's
     authors made theirs is not known. Needs torch-geometric: ``pip install "sc_ssl[ppi]"``.
 
     Parameters

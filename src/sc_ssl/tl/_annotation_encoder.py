@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sc_ssl import _compat, models
 from sc_ssl._keys import DATASET, SPECIES
 from sc_ssl._logging import logger
-from sc_ssl.models import METHODS, ScPretrain
-from sc_ssl.models.base import SSLModel
+from sc_ssl.models import METHODS, ScPretrain, SSLModel
 
 from ._cells import registered
 from ._model_folder import check_folder, train
@@ -52,7 +51,7 @@ def given_encoder(model: SSLModel | str | Path) -> SSLModel:
 
 
 def knows_both(encoder: SSLModel) -> bool:
-    """Whether it was trained on both data sets, and z-scores each by itself; ScPretrain reads new studies as new ones."""
+    """Whether it was trained on both data sets as its batches; ScPretrain embeds without batches and needs no names of them."""
     registry = encoder.registry_
     of_both = _compat.setup_arguments(registry)["batch_key"] == DATASET
     return of_both and set(_compat.registered_batches(registry)) == set(BOTH) and not isinstance(encoder, ScPretrain)

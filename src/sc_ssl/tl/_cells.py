@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from sc_ssl.data import Counts
-    from sc_ssl.data.counts import Kind
-    from sc_ssl.models.base import SSLModel
+    from sc_ssl.data import Counts, Kind
+    from sc_ssl.models import SSLModel
 
 _KIND = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "scaled values"}
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sc_ssl._logging import logger
-from sc_ssl.models.base import UNFINISHED, SSLModel, has_unfinished
+from sc_ssl.models import SSLModel
+from sc_ssl.models.base import UNFINISHED, has_unfinished
 
-from ._record import storable
+from ._record import names_hash, storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,11 +44,11 @@ def train(model: SSLModel, folder: str | Path | None, call: dict[str, Any], **op
         try:
             model.train(**options)
         except KeyboardInterrupt:
-            logger.warning("The unfinished model is not kept; with a folder (save_model) the same call would go on.")
+            logger.warning("Nothing of the training is kept; with a folder (save_model) the same call would go on.")
             raise
         return
     unfinished = Path(folder) / UNFINISHED
-    genes = hashlib.sha256("\n".join(model.var_names).encode()).hexdigest()
+    genes = names_hash(model.var_names)
     cells = {"the method": type(model).__name__, "the genes": genes, "the cells": model.n_cells}
     _check_same(unfinished, call | cells)
     try:
@@ -59,7 +59,7 @@ def train(model: SSLModel, folder: str | Path | None, call: dict[str, Any], **op
             if not any(Path(folder).iterdir()):
                 Path(folder).rmdir()
         elif isinstance(error, KeyboardInterrupt):
-            logger.warning("The unfinished model is in %s; the same call goes on from there.", folder)
+            logger.warning("Checkpoints of the training are in %s; the same call goes on from them.", folder)
         raise
     model.save(folder)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from scipy.sparse import spmatrix
 
-#: resamples of which the stability is the mean, and the share of cells in each
+#: the stability is the mean over so many resamples, each of this share of the cells
 N_RESAMPLES = 5
 RESAMPLED = 0.8
 

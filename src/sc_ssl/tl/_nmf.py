@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: largest value of a gene, in standard deviations
 CLIP = 10.0
 MAX_ITER = 200
+#: relative change of the mixture's programmes at which its factorisation ends
+MIXED_TOL = 1e-2
 TINY = 1e-10
 
 
@@ -95,7 +97,7 @@ def coefficients(x_ng: sparse.csr_matrix, program_pg: np.ndarray, *, tol: float 
     return cell_np
 
 
-def mixed_programs(x_ng: sparse.csr_matrix, program_pg: np.ndarray, theta: float, *, tol: float = 1e-2) -> np.ndarray:
+def mixed_programs(x_ng: sparse.csr_matrix, program_pg: np.ndarray, theta: float) -> np.ndarray:
     """NMF of the mixture from the source's programmes on: programmes (p, g) of length 1, the source's at θ = 1."""
     if theta == 1:
         return program_pg
@@ -104,7 +106,7 @@ def mixed_programs(x_ng: sparse.csr_matrix, program_pg: np.ndarray, theta: float
     for _ in range(MAX_ITER):
         change = descend(program_gp, mixture.transposed_times(cell_np), cell_np.T @ cell_np)
         descend(cell_np, mixture.times(program_gp), program_gp.T @ program_gp)
-        if change < tol:
+        if change < MIXED_TOL:
             break
     return unit_rows(program_gp.T)
 
@@ -134,7 +136,7 @@ def relative_error(x_ng: sparse.csr_matrix, cell_np: np.ndarray, program_pg: np.
 def kernel_target_alignments(x_ng: sparse.csr_matrix, cells: Iterable[np.ndarray]) -> np.ndarray:
     """Cosine of the centred linear kernels of X and of each Z, in [0, 1] (Cristianini et al. 2001; Cortes et al. 2012).
 
-    By traces: tr(Kx Kz) = ‖Xᵀ Z‖² and tr(Kx Kx) = ‖Xᵀ X‖² = ‖X Xᵀ‖², of which the smaller is made, once for all Z.
+    By traces: tr(Kx Kz) = ‖Xᵀ Z‖² and tr(Kx Kx) = ‖Xᵀ X‖² = ‖X Xᵀ‖²; the smaller matrix is made, once for all Z.
     """
     if x_ng.shape[0] < x_ng.shape[1]:
         gram = (x_ng @ x_ng.T).toarray()

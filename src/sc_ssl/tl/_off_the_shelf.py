@@ -42,13 +42,11 @@ def predict_off_the_shelf(
     query_nd: np.ndarray,
     *,
     random_state: int | None,
-    standardize: bool = True,
 ) -> tuple[np.ndarray, list[str]]:
     """Probabilities (n, k) for query embeddings after labelled ones, and the names of their columns.
 
-    Embeddings are standardised; principal components are better left as they are, those with little variance being
-    mostly noise. Other than in scPretrain's evaluation, areas under curves can be taken from these probabilities, not
-    from decisions.
+    Embeddings are standardised. Other than in scPretrain's evaluation, areas under curves can be taken from these
+    probabilities, not from decisions.
     """
     classes, code_n = np.unique(labels, return_inverse=True)  # scikit-learn takes names such as "2338" for numbers
     if name == "svm":
@@ -59,7 +57,7 @@ def predict_off_the_shelf(
     model = OFF_THE_SHELF[name](random_state)
     if name == "knn":
         model.set_params(n_neighbors=min(N_NEIGHBORS, len(code_n)))
-    pipeline = make_pipeline(StandardScaler() if standardize else "passthrough", model)
+    pipeline = make_pipeline(StandardScaler(), model)
     with warnings.catch_warnings():  # scikit-learn takes many types of few cells for a regression problem
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         pipeline.fit(known_nd, code_n)

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl._keys import cluster_keys, embedding_keys
-from sc_ssl.models.base import SSLModel
+from sc_ssl.models import SSLModel
 
 #: packages whose versions are kept beside a result
 RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "scikit-learn", "scipy", "numpy")
@@ -21,9 +21,18 @@ def record(genes: Sequence[str] | None, params: Mapping[str, Any], **more: Any) 
     """What was done, and from which genes if from genes, in types that h5ad and zarr can hold."""
     done = {"params": storable(params), "versions": {name: metadata.version(name) for name in RECORDED_VERSIONS}}
     if genes is not None:
-        names_hash = hashlib.sha256("\n".join(genes).encode()).hexdigest()
-        done["genes"] = {"names": np.asarray(genes, dtype=object), "hash": names_hash}
+        done["genes"] = {"names": np.asarray(genes, dtype=object), "hash": names_hash(genes)}
     return done | more
+
+
+def names_hash(genes: Sequence[str]) -> str:
+    """SHA-256 of the names of genes in their order."""
+    return hashlib.sha256("\n".join(genes).encode()).hexdigest()
+
+
+def curves(model: SSLModel) -> dict[str, np.ndarray]:
+    """The loss curves of a model, term → a value an epoch."""
+    return {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
 
 
 def storable(value: Any) -> Any:

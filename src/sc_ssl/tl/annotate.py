@@ -15,8 +15,7 @@ from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
 from sc_ssl._logging import logger
 from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_coverage, describe_names
-from sc_ssl.models import CellClassifier
-from sc_ssl.models.base import SSLModel
+from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.pp import map_orthologs
 from sc_ssl.pp.join_studies import join_counts
 from sc_ssl.train import seeded
@@ -105,9 +104,9 @@ def annotate(
     accelerator
         ``"auto"``, ``"cpu"``, ``"gpu"``, ….
     save_model
-        Folder to save the encoder that is trained here to, for later ``model=folder``. When its training is interrupted
-        (Ctrl-C), the unfinished encoder is saved there, and the same call goes on from it. After an interruption later
-        on, ``model=folder`` takes the encoder that is finished.
+        Folder to save the encoder that is trained here to, for later ``model=folder``. Until then it holds checkpoints:
+        when the encoder's training was interrupted, the same call goes on from them. After an interruption later on,
+        ``model=folder`` takes the encoder that is finished.
     train_kwargs
         More arguments of the models' ``train``, for example ``{"enable_progress_bar": False}``.
     classifier_kwargs

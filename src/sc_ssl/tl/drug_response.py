@@ -16,12 +16,11 @@ from sc_ssl._checks import check_share
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logged_once
 from sc_ssl.data import check_cells
-from sc_ssl.models import DrugResponse
-from sc_ssl.models.base import SSLModel
+from sc_ssl.models import DrugResponse, SSLModel
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
-from ._record import check_free, destination, record
+from ._record import check_free, curves, destination, record
 
 #: columns of a long table of responses, in this order
 LONG = ("cell", "drug", "response")
@@ -143,10 +142,9 @@ def drug_response(
         "train_kwargs": train_kwargs,
         "model_kwargs": model_kwargs,
     }
-    history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     written = destination(adata, copy=copy)
     written.obsm[key] = prediction
-    written.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
+    written.uns[key] = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
     return written if copy else None
 
 

@@ -15,14 +15,13 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl.data import MIN_CELLS, Counts, variable_genes
-from sc_ssl.models import CellClassifier
-from sc_ssl.models.base import SSLModel
+from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.models.clustering import ClusteringModel
 from sc_ssl.train import seeded
 
 from ._cells import find, known_genes, named_fields, private_cells, registered, take_fields
 from ._model_folder import check_folder, describe_call, train
-from ._record import record, write
+from ._record import curves, record, write
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 
@@ -70,9 +69,9 @@ def embed(
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
-        Column of ``obs`` with the batch: genes that vary within batches are picked, and batches are integrated, also
-        batches of unequal composition: what sets like cells apart is taken off. With a
-        trained model, the column that holds the batch here; by default the one it was trained with.
+        Column of ``obs`` with the batch: genes that vary within batches are selected, and batches, also of unequal
+        composition, are integrated: what sets like cells of different batches apart is taken off. With a trained model,
+        the column that holds the batch here; by default the one it was trained with.
     n_top_genes
         Most variable genes to train on, by default 4,096 (for ``"nmf"`` 2,000); ``None`` takes all.
     input
@@ -89,8 +88,8 @@ def embed(
     train_kwargs
         More arguments of the model's ``train``, for example ``{"enable_progress_bar": False}``.
     save_model
-        Folder to save the trained model to, for later ``method=folder``. When training is interrupted (Ctrl-C), the
-        checkpoints are there, and the same call goes on from them.
+        Folder to save the trained model to, for later ``method=folder``. Until then it holds checkpoints: when training
+        was interrupted, by Ctrl-C, SIGTERM or ``kill -9``, the same call goes on from them.
     pretrained
         Take the encoder that comes with the package (for ``method="scpretrain"``) instead of training one: human symbols
         or Ensembl ids, or mouse symbols, in seconds. ``"human"`` or ``"mouse"`` names the species where the names of the
@@ -155,8 +154,7 @@ def embed(
     names = {model_class: name for name, model_class in models.METHODS.items()}
     name = next(names[base] for base in type(model).__mro__ if base in names)
     params |= {"method": name, "counts_from": counts.name, "random_state": seed}
-    history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
-    done = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
+    done = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
     proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
     return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
 

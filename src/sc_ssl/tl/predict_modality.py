@@ -17,12 +17,11 @@ from sc_ssl._checks import check_count
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logged_once, logger
 from sc_ssl.data import check_cells, obsm_values, variable_genes
-from sc_ssl.models import METHODS, ModalityRegressor
-from sc_ssl.models.base import SSLModel
+from sc_ssl.models import METHODS, ModalityRegressor, SSLModel
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
-from ._record import check_free, destination, record
+from ._record import check_free, curves, destination, record
 from .embed import N_TOP_GENES
 
 
@@ -139,11 +138,10 @@ def predict_modality(
         "encoder_kwargs": encoder_kwargs,
         "model_kwargs": model_kwargs,
     }
-    history = {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
     written = destination(adata, copy=copy)
     result = written.mod[rna_key] if hasattr(written, "mod") else written
     result.obsm[key] = prediction
-    result.uns[key] = record(model.var_names, params, history=history, seconds=time.perf_counter() - start)
+    result.uns[key] = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
     return written if copy else None
 
 

@@ -2,7 +2,7 @@
 
 from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end, joint_terms
 from .plan import SSLTrainingPlan, warmup_cosine
-from .seeds import replayed, seeded
+from .seeds import seeded
 
 __all__ = [
     "ChunkedContrastPlan",
@@ -12,7 +12,6 @@ __all__ = [
     "divided_backward",
     "end_to_end",
     "joint_terms",
-    "replayed",
     "seeded",
     "warmup_cosine",
 ]

@@ -15,7 +15,7 @@ def rank() -> int:
 
 
 def gather(views: list[Tensor]) -> tuple[list[Tensor], int]:
-    """The embeddings of all processes, of which only the own rows have a gradient."""
+    """The embeddings of all processes; only the own rows have a gradient."""
     if not grouped():
         return views, 1
     own, world = rank(), torch.distributed.get_world_size()

@@ -209,7 +209,7 @@ class ProgramToRegulator(GeneMasking):
 
 def _bernoulli(n_cells: int, n_genes: int, rate: float, device: torch.device) -> Tensor:
     """True with this probability, (n, g), to 2⁻¹⁶: 16 random bits an entry are drawn four times faster than a float."""
-    # (n, ⌈g / 4⌉) int64 → (n, ≥ g) int16, uniform from −2¹⁵ to 2¹⁵ − 1, of which the share `rate` lies below the bound
+    # (n, ⌈g / 4⌉) int64 → (n, ≥ g) int16, uniform from −2¹⁵ to 2¹⁵ − 1: a share `rate` of them lies below the bound
     words = torch.empty(n_cells, -(-n_genes // 4), dtype=torch.int64, device=device).random_(-(2**63), None)
     below = min(max(round(rate * 2**16), 1), 2**16 - 1) - 2**15
     return words.view(torch.int16)[:, :n_genes] < below

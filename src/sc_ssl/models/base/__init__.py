@@ -1,6 +1,6 @@
 """What every model does: it registers cells, trains, embeds, is saved and loaded."""
 
-from .fit import Phase, TrainingDefaults, check_options
+from .fit import Phase, TrainingDefaults
 from .model import INFERENCE_BATCH_SIZE, SSLModel, class_named, rebuilt, restored
 from .module import ContrastModule, SSLModule
 from .storage import UNFINISHED, check_free, has_unfinished, read_config, read_tensors, write_model
@@ -14,7 +14,6 @@ __all__ = [
     "SSLModule",
     "TrainingDefaults",
     "check_free",
-    "check_options",
     "class_named",
     "has_unfinished",
     "read_config",

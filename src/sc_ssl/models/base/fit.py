@@ -253,8 +253,8 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
         )
 
 
-def check_options(devices: Any = "auto", max_epochs: int | None = None, batch_size: int | None = None) -> None:
-    """An error for a number of epochs or cells that no training has."""
+def check_options(devices: int | list[int] | str, max_epochs: int | None, batch_size: int | None) -> None:
+    """An error for devices, or for a number of epochs or of cells, that no training has."""
     if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
         raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
     if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):

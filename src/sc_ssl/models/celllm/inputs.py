@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sc_ssl._logging import logger
-from sc_ssl.data import evenly_spread, gene_loadings
+from sc_ssl.data import gene_loadings
 
 from .tokens import Tokens, Values, log2_bins, quantile_bins
 
@@ -121,9 +121,8 @@ class ValueEmbedding(nn.Module):
         self.values, self.n_bins = values, n_bins
         if values == "continuous":
             last = nn.Linear(width, width)
-            nn.init.zeros_(
-                last.weight
-            )  # at first: what all tokens share would outweigh, in their mean, how they differ
+            # 0 at first: what all tokens share would outweigh, in their mean, how they differ
+            nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
             self.encode: nn.Module = nn.Sequential(nn.Linear(1, width), nn.GELU(), last)
         else:
@@ -216,5 +215,5 @@ def start_loadings(cells: Cells, n_components: int, weight_g: Tensor, **options:
 
     ``options`` are those of :func:`sc_ssl.data.gene_loadings`.
     """
-    some = cells.take(evenly_spread(cells.n_cells, MAX_CELLS))
+    some = cells.spread(MAX_CELLS)
     return torch.as_tensor(gene_loadings(some, n_comps=n_components, weight_g=weight_g.numpy(), **options))

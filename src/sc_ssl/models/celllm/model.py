@@ -71,8 +71,8 @@ class CellLM(SSLModel):
         Which genes of a cell are read, and how.
 
         * ``values`` (``"continuous"``): the form in which expression enters. ``"continuous"``: weighed z-scores of
-          log1p, batches brought to the same mean in like cells, less that of a gene without counts, which multiply the gene's vector and go through a
-          small network; ``"quantile"``: bins among the cell's own genes; ``"log2"``: bins ⌊log2(1 + x)⌋, as published,
+          log1p (batches brought to the same mean in like cells), less that of a gene without counts, which multiply the
+          gene's vector and go through a small network; ``"quantile"``: bins among the cell's own genes; ``"log2"``: bins ⌊log2(1 + x)⌋, as published,
           few of them in shallow cells.
         * ``n_bins`` (6): number of bins, ≥ 2.
         * ``target_sum`` (``None``): counts per cell after normalisation, for bins and for the choice of genes; ``None``
@@ -280,20 +280,20 @@ class CellLM(SSLModel):
         """Loadings of the genes on principal components of the model's cells, (g, n_components)."""
         log_input = self.setup_arguments["input"] == "log1p"
         cells, n_batch = self._own_cells(), self.summary_stats.n_batch
-        statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input) if n_batch > 1 else None
+        statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input)
         return start_loadings(cells, n_components, weight_g, statistics=statistics, log_input=log_input)
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, on the model's cells with what is known of their malignancy; long cells are logged."""
         cells, params = self._own_cells(), self.plain_init_params()
         length_n, max_genes = _lengths(cells), self.module.max_training_genes
-        self._tell_cut(length_n, self._adata)
+        self._log_cut(length_n, self._adata)
         if max_genes is not None:
             if n_long := int((length_n > max_genes).sum()):
                 logger.info("Views show %d genes of %d cells that express more.", max_genes, n_long)
         elif length_n.max() > MANY_TOKENS:
             logger.warning(
-                "Cell %r expresses %d genes: attention takes long and much memory; set max_training_genes.",
+                "Cell %r expresses %d genes: attention takes long and much memory; set max_training_genes in tokens=.",
                 self._adata.obs_names[length_n.argmax()],
                 length_n.max(),
             )
@@ -303,12 +303,12 @@ class CellLM(SSLModel):
         yield Phase(self.module, cells, self.training, max_epochs)
 
     def _read(self, adata: AnnData, min_coverage: float = 1.0) -> Cells:
-        """Read cells; those without expressed genes are named."""
+        """Read cells; a warning names the first without expressed genes."""
         cells = super()._read(adata, min_coverage)
         length_n = _lengths(cells)
         empty = np.flatnonzero(length_n == 0)
         if "module" in vars(self):  # while the model is built, the module's number of genes is not there yet
-            self._tell_cut(length_n, adata)
+            self._log_cut(length_n, adata)
         if len(empty):
             logger.warning(
                 "%d cells express none of the model's genes, the first %r: their embedding carries no information; leave them out.",
@@ -317,8 +317,8 @@ class CellLM(SSLModel):
             )
         return cells
 
-    def _tell_cut(self, length_n: np.ndarray, adata: AnnData) -> None:
-        """Log of how many cells the embedding leaves genes out."""
+    def _log_cut(self, length_n: np.ndarray, adata: AnnData) -> None:
+        """Log how many cells express more genes than the embedding takes."""
         max_genes = self.module.max_genes
         long = np.flatnonzero(length_n > (max_genes or np.inf))
         if len(long):
@@ -332,7 +332,7 @@ class CellLM(SSLModel):
 
 
 def _checked_weights(weights: dict[str, float], *, malignancy: bool) -> dict[str, float]:
-    """The weights of the terms, one of which has something to learn."""
+    """The weights of the terms, at least 0; an error when no term that can be learnt has any."""
     for name, weight in weights.items():
         check_weight(f"weights[{name!r}]", weight)
     if not any(weight for name, weight in weights.items() if malignancy or name != "malignancy"):

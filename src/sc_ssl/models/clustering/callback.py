@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: cells in which, and components of the PCA by which, the silhouette is taken
 N_SAMPLED, N_COMPONENTS = 2000, 20
+#: training ends when under this share of the cells has another cluster than so many epochs before: the rule of both
+#: papers, over ten epochs as in scziDesk
+MIN_CHANGE, N_EPOCHS = 1e-3, 10
 
 
 class ClusterWatch(Callback):
@@ -27,7 +30,7 @@ class ClusterWatch(Callback):
 
     * The module refreshes what it keeps of all cells.
     * A cluster that has lost all its cells starts again at the cell that is farthest from its own centre.
-    * Training ends when under ``min_change`` of the cells have another cluster than ``n_epochs`` before.
+    * Training ends when under 0.1 % of the cells have another cluster than ten epochs before.
     * The clusters' silhouette in a space that training does not touch (PCA of the z-scored genes, unit vectors) is
       followed. When it falls by more than ``tolerance`` below its best, the clusters fall apart: the best state comes
       back and training ends. No labels are used.
@@ -39,19 +42,15 @@ class ClusterWatch(Callback):
     ----------
     model
         A model in its second phase.
-    min_change, n_epochs
-        The rule of both papers, 0.1 %, over ten epochs as in scziDesk.
     tolerance
         Of the silhouette, absolute.
     """
 
-    def __init__(
-        self, model: SSLModel, *, min_change: float = 1e-3, n_epochs: int = 10, tolerance: float = 0.02
-    ) -> None:
+    def __init__(self, model: SSLModel, *, tolerance: float = 0.02) -> None:
         if not tolerance >= 0:
             raise ValueError(f"tolerance is at least 0, found {tolerance}.")
         self.model = model
-        self.min_change, self.n_epochs, self.tolerance = min_change, n_epochs, tolerance
+        self.tolerance = tolerance
         self._labels: list[np.ndarray] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,7 +76,7 @@ class ClusterWatch(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Look again; stop when nothing moves any more, go back when the clusters fall apart."""
-        self._labels = [*self._labels[-self.n_epochs :], self._look()]
+        self._labels = [*self._labels[-N_EPOCHS:], self._look()]
         silhouette = self._silhouette()
         plan.log("cluster_change", float(np.mean(self._labels[-1] != self._labels[-2])))
         plan.log("cluster_silhouette", silhouette)
@@ -88,7 +87,7 @@ class ClusterWatch(Callback):
             logger.info("The clusters' silhouette fell from %.3f to %.3f: back to the better state.", best, silhouette)
             self.model.module.load_state_dict(state)
             trainer.should_stop = True
-        if len(self._labels) > self.n_epochs and np.mean(self._labels[-1] != self._labels[0]) < self.min_change:
+        if len(self._labels) > N_EPOCHS and np.mean(self._labels[-1] != self._labels[0]) < MIN_CHANGE:
             trainer.should_stop = True
 
     @torch.no_grad()

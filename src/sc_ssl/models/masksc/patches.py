@@ -166,6 +166,10 @@ def _layout(n_genes: int, patch_size: int, order: GeneOrder, cells: Cells | None
     return patch_layout(given, patch_size, square=order == "square")
 
 
+#: more cells than this do not change the order of co-expressed genes; evenly spread ones are taken
+MAX_CELLS = 5000
+
+
 def cross_context(n_patches: int) -> Tensor:
     """True where two patches share a row or a column of the matrix of patches, (t, t)."""
     side = int(np.ceil(n_patches**0.5))
@@ -173,9 +177,9 @@ def cross_context(n_patches: int) -> Tensor:
     return (row[:, None] == row) | (column[:, None] == column)
 
 
-def _coexpression_order(cells: Cells, *, max_cells: int = 5000) -> np.ndarray:
+def _coexpression_order(cells: Cells) -> np.ndarray:
     """Leaves of average linkage on the correlation of genes (log1p of counts per median library), (g,)."""
-    index = evenly_spread(cells.n_cells, max_cells)
+    index = evenly_spread(cells.n_cells, MAX_CELLS)
     per_library = np.median(cells.library_size) / cells.library_size[index]
     logged = np.log1p(cells.rows(index).toarray() * per_library[:, None])
     # 1 − Pearson's correlation as the distance of two genes, and its upper triangle for the linkage

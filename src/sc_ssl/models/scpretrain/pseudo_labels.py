@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.util import find_spec
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal, get_args
@@ -60,8 +59,7 @@ def first_space(cells: Cells, cluster_on: str, *, log_input: bool) -> np.ndarray
     """Where one data set is clustered first: its own principal components (``"pca"``), or its counts (``"raw"``)."""
     if cluster_on == "raw":
         return cells.matrix
-    own = replace(cells, batch=np.zeros_like(cells.batch))
-    return principal_components(own, n_comps=N_COMPONENTS, log_input=log_input, clip=10.0)
+    return principal_components(cells, n_comps=N_COMPONENTS, log_input=log_input)
 
 
 def kmeans_labels(

@@ -387,7 +387,7 @@ class CellClassifier(OnEncoder):
         """One stage of training, at whose end the state that is best on the cells held out is back, if there are any."""
         index, prefix = np.flatnonzero(held_out), self._recipe.prefix + prefix
         held = cells.take(index).beside(**{name: values[index] for name, values in cells.extra.items()})
-        best = [BestMacroF1(module, held, self._recipe.patience, prefix)] if len(index) else []
+        best = [BestMacroF1(module, held, patience=self._recipe.patience, prefix=prefix)] if len(index) else []
         return Phase(module, cells, self.training, max_epochs, prefix, callbacks=best, val_idx=index, plan=plan)
 
     def _run(self, recipe: Recipe, max_epochs: int | None, fit_options: dict[str, Any]) -> None:

@@ -37,8 +37,7 @@ class DrugResponse(OnEncoder):
     default instead of a graph network on the molecule, which did no better; in z-scores of each drug's responses as the
     target, so that the network learns which cells respond and not which drugs are potent, which a drug's mean predicts; in
     the level of a drug without responses, which comes from the drugs that are like it; and in a ridge regression of each
-    drug on the genes, fitted beside the network on 2,000 cells at most, of which predictions for new cells can take a
-    share.
+    drug on the genes, fitted beside the network on 2,000 cells at most: predictions for new cells may mix both.
     :func:`sc_ssl.tl.drug_response` does it in one call.
 
     Parameters

@@ -92,8 +92,8 @@ class OnEncoderModule(SSLModule):
 class OnEncoder(SSLModel):
     """A model that predicts from the embedding of another one.
 
-    Genes, batches and library sizes are read as that one was trained to. Genes are matched by name: the cells may have others,
-    and those that they lack take the encoder's mean, as long as half are there.
+    Genes, batches and library sizes are read as that one was trained to. Genes are matched by name: the cells may have
+    others, and those that they lack take the encoder's mean, as long as half are there.
     """
 
     module: OnEncoderModule
@@ -110,7 +110,7 @@ class OnEncoder(SSLModel):
     def _encoder(
         self, encoder: SSLModel | dict[str, Any] | None, network: Callable[[], nn.Module], *, freeze_encoder: bool
     ) -> SSLModule:
-        """A copy of the encoder, of which only what embeds is trained; or this network on normalised genes."""
+        """A copy of the encoder, its decoders and projectors frozen; or this network on normalised genes."""
         if freeze_encoder and encoder is None:
             raise ValueError("freeze_encoder=True needs a trained encoder: one from scratch knows nothing.")
         if encoder is None:

@@ -185,7 +185,7 @@ class BestMacroF1(Callback):
         Put before the name of the curve.
     """
 
-    def __init__(self, module: Head | CellClassifierModule, cells: Cells, patience: int, prefix: str = "") -> None:
+    def __init__(self, module: Head | CellClassifierModule, cells: Cells, *, patience: int, prefix: str = "") -> None:
         self.module, self.cells = module, cells
         self.patience, self.prefix = patience, prefix
         self._best: tuple[float, float] | None = None
