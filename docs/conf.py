@@ -27,7 +27,7 @@ for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
 
 
 def runs(notebook: Path) -> bool:
-    """Whether the files and modules are there that a tutorial says in its metadata that it needs."""
+    """Whether the files and modules that a tutorial's metadata lists as needed are there."""
     needs = json.loads(notebook.read_text())["metadata"].get("needs", {})
     return all(map(find_spec, needs.get("modules", ()))) and all(map(find_local, needs.get("files", ())))
 
