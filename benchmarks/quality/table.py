@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from . import data
 from .figures import bars_by_measure
@@ -133,9 +134,12 @@ class Table(Benchmark):
         values = {"dataset": datasets, "method": rows, "seed": range(n_seeds), **self.varied}
         wanted = grid({key: values[key] for key in self.keys}, self.order)
         prepare = lru_cache(maxsize=1)(self.prepare)
+        n_threads = torch.get_num_threads()
 
         def score(this: Run) -> dict[str, Any]:
             prepared = prepare(*(this[key] for key in self.shared_by))
+            # a row before may have called scanpy, whose numba kernels set the number of threads of the whole process
+            torch.set_num_threads(n_threads)
             result, taken = timed(self.fit, rows[this["method"]], prepared, this)
             found = dict(self.evaluate(result, prepared, this))
             return found | {clock: round(taken[clock], DECIMALS) for clock in self.clocks}
