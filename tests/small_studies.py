@@ -1,6 +1,6 @@
 """Two small data sets and a small ScPretrain."""
 
-from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models import ScPretrain
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {"n_latent": 8, "cells_per_cluster": [20, 40]}
@@ -11,7 +11,7 @@ def build(counts, **options):
     return ScPretrain(counts, **SMALL | options)
 
 
-def studies(build_counts, species="human"):
+def studies(build_counts):
     """Two data sets that share the last 64 genes of the first; human-like names."""
     first, second = build_counts(120), build_counts(60, seed=1)
     first.var_names = [f"GENE{i}" for i in range(96)]

@@ -35,7 +35,7 @@ def test_too_few_genes_are_refused_with_examples(trained, cells):
 
 
 def test_a_remedy_is_named_for_names_of_another_kind_or_species(trained, cells):
-    """The model's own genes are of no species here, so that only their kind can be told apart."""
+    """The model's own genes are of no species here, so that only their kind can be distinguished."""
     other = cells.copy()
     other.var_names = [f"ENSG{i:011}" for i in range(96)]
     with pytest.raises(ValueError, match="genes are named by symbols, those of the data by Ensembl ids"):

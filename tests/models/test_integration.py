@@ -8,9 +8,7 @@ from scipy import sparse
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from sc_ssl.models import BYOL, BarlowTwins, ContrastiveSC
-from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
-from sc_ssl.models.masksc.model import MaskSC
+from sc_ssl.models import BYOL, BarlowTwins, ContrastiveSC, MaskedAutoencoder, MaskSC
 
 SMALL = {
     BYOL: {"n_hidden": [32], "n_latent": 8, "projector": [16, 8]},

@@ -8,7 +8,7 @@ from torch import nn
 
 from sc_ssl import models
 from sc_ssl.metrics import explained_variance
-from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
+from sc_ssl.models import MaskedAutoencoder
 from sc_ssl.tl import embed
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -73,7 +73,7 @@ def test_loss_is_the_mean_over_what_each_cell_has_scored(counts, likelihood):
 def test_loss_of_equal_errors_does_not_depend_on_the_rate(counts):
     losses = []
     for rate in (0.1, 0.5, 0.9):
-        model = build(counts, mask_rate=rate)  # says every gene's mean
+        model = build(counts, mask_rate=rate)  # reconstructs every gene's mean
         losses.append(np.mean([model.module.loss_terms(first(model))["mse"].item() for _ in range(50)]))
     assert max(losses) < 1.1 * min(losses)
 

@@ -9,7 +9,7 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from sc_ssl.models.masked_autoencoder import MaskedAutoencoder
+from sc_ssl.models import MaskedAutoencoder
 from sc_ssl.pp import align_genes, check_counts, read_gmt, select_genes
 from sc_ssl.tl import embed
 

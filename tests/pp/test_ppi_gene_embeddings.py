@@ -95,7 +95,7 @@ def test_it_is_written_into_varm_and_celllm_takes_it(edges, build_counts):
     pytest.importorskip("torch_geometric")
     from small_models import SMALL
 
-    from sc_ssl.models.celllm.model import CellLM
+    from sc_ssl.models import CellLM
 
     adata = build_counts(n_genes=24)
     adata.var_names = [*(f"A{i}" for i in range(12)), *(f"C{i}" for i in range(12))]

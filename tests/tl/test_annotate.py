@@ -197,7 +197,7 @@ def test_an_interrupted_call_is_finished_by_the_same_call(reference, query, tmp_
     with pytest.raises(KeyboardInterrupt):
         annotate(query, reference, "cell_type", **interrupted)
     assert "x" not in query.obs
-    assert "the same call goes on from there" in logged(logging.WARNING).splitlines()[-1]
+    assert "the same call goes on from them" in logged(logging.WARNING).splitlines()[-1]
     for other, name in (({"max_epochs": 3}, "max_epochs"), ({"n_top_genes": 60}, "the genes")):
         with pytest.raises(ValueError, match=f"unfinished training that differs in .*{name}; repeat the call"):
             annotate(query, reference, "cell_type", **interrupted | other)

@@ -189,4 +189,4 @@ def test_a_call_that_was_interrupted_before_it_trained_leaves_no_folder(counts, 
             run(counts, save_model=folder, train_kwargs=train_kwargs)
     assert not (tmp_path / "model").exists()
     assert "with a folder (save_model) the same call would go on" in warnings_logged()[-1]
-    assert not any("goes on from there" in line for line in warnings_logged())
+    assert not any("goes on from them" in line for line in warnings_logged())

@@ -1,15 +1,20 @@
 """The counts of the user's cells are taken out of the AnnData once, described once, and handed on."""
 
+from functools import partial
+
 import anndata as ad
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 import sc_ssl.data.counts
-from sc_ssl.tl import annotate, embed, nmf_transfer
+from sc_ssl.tl import annotate, drug_response, embed, nmf_transfer, predict_modality
 
 QUICK = {"max_epochs": 1, "accelerator": "cpu", "train_kwargs": {"enable_progress_bar": False}}
 MODELS = ("contrastive_sc", "mae")
+#: of three drugs, or proteins
+FEATURES = pd.DataFrame(np.eye(3), index=["a", "b", "c"])
 
 
 class Watched(ad.AnnData):
@@ -75,6 +80,17 @@ def test_by_annotate(build_counts, described, method):
     cells.n_reads = reference.n_reads = 0
     annotate(cells, reference, "cell_type", method=method, model="mae", key_added="found", **QUICK)
     assert (reads_of(cells, reference), described) == ([1, 1], [120, 130])
+
+
+@pytest.mark.parametrize("tool", [predict_modality, partial(drug_response, drugs=FEATURES)])
+def test_by_tools_that_train_on_the_measured_cells(build_counts, described, tool):
+    cells = watched(build_counts)
+    measured = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 3)), cells.obs_names, FEATURES.index)
+    measured.iloc[:20] = np.nan  # to be predicted
+    cells.obsm["measured"] = measured
+    cells.n_reads = 0
+    tool(cells, "measured", encoder=None, **QUICK)
+    assert (reads_of(cells), described) == ([1], [120])
 
 
 @pytest.mark.parametrize(("method", "n_passes"), [("mae", 3), ("pca_cosine", 3)])

@@ -93,8 +93,8 @@ class BYOLModule(TwoViewModule):
 class BYOL(TwoViewModel):
     """BYOL: from one view of a cell, predict how a slowly following network embeds another view; key ``X_byol``.
 
-    No cell is pushed away from another, so a collapse of the embedding is possible; it is watched for, see
-    :meth:`phases`.
+    No cell is pushed away from another, so a collapse of the embedding is possible. It is watched for: the
+    history gets ``embedding_spread`` and ``effective_rank`` after each epoch, and a collapse is warned about.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ class VICReg(TwoViewModel):
 
     Three terms: the distance of the two views, a hinge that keeps the standard deviation of each dimension at 1 or
     above, and the covariances of different dimensions. No cell is pushed away from another, and no collapse is possible
-    where the second term holds; it is watched for all the same, see :meth:`phases`.
+    where the second term holds; it is watched for all the same, as in :class:`BYOL`.
 
     Parameters
     ----------

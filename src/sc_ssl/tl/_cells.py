@@ -61,6 +61,17 @@ def private_cells(
     return LightAnnData(replace(counts.take_genes(genes), obs=obs))
 
 
+def take_cells(cells: LightAnnData, kept_n: np.ndarray) -> LightAnnData:
+    """Some private cells by a boolean mask, which need not be checked again; of ``obs``, and the counts alone."""
+    counts = cells.checked()
+    obs = counts.obs[kept_n].copy()
+    for name in obs.select_dtypes("category"):  # a batch without cells is none
+        obs[name] = obs[name].cat.remove_unused_categories()
+    return LightAnnData(
+        replace(counts, matrix=counts.matrix[kept_n], library_size=counts.library_size[kept_n], obs=obs)
+    )
+
+
 def cells_of_encoder(counts: Counts, encoder: SSLModel) -> LightAnnData:
     """Private cells for a model on a trained encoder: its genes, and its batches where the cells have their column.
 

@@ -19,7 +19,7 @@ from sc_ssl.data import check_cells
 from sc_ssl.models import DrugResponse, SSLModel
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
+from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered, take_cells
 from ._record import check_free, curves, destination, record
 
 #: columns of a long table of responses, in this order
@@ -122,7 +122,7 @@ def drug_response(
             cells = private_cells(counts, adata.var_names)
         else:
             cells = cells_of_encoder(counts, trained)
-        training_cells = cells[measured].copy()
+        training_cells = take_cells(cells, measured)
         training_cells.obsm[name] = table[measured]
         with registered(DrugResponse, training_cells, input):
             arguments = {"drugs": known, "response_key": name, "encoder": trained, **model_kwargs}

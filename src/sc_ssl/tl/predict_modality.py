@@ -20,7 +20,7 @@ from sc_ssl.data import check_cells, obsm_values, variable_genes
 from sc_ssl.models import METHODS, ModalityRegressor, SSLModel
 from sc_ssl.train import seeded
 
-from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered
+from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered, take_cells
 from ._record import check_free, curves, destination, record
 from .embed import N_TOP_GENES
 
@@ -115,8 +115,8 @@ def predict_modality(
             cells = private_cells(counts, variable_genes(counts, n_top_genes))
         else:
             cells = cells_of_encoder(counts, trained)
-        cells.obsm[protein_key] = proteins
-        training_cells = cells[with_proteins].copy()
+        training_cells = take_cells(cells, with_proteins)
+        training_cells.obsm[protein_key] = proteins[with_proteins]
         with registered(ModalityRegressor, training_cells):
             regressor = partial(ModalityRegressor, training_cells, protein_key=protein_key, **model_kwargs)
             if isinstance(encoder, str) and trained is None:

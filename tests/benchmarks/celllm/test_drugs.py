@@ -13,7 +13,7 @@ from benchmarks.quality.celllm import screen as screens
 
 @pytest.fixture
 def screen():
-    """60 lines × 12 drugs of two kinds; expression says which lines respond to which kind."""
+    """60 lines × 12 drugs of two kinds; expression determines which lines respond to which kind."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 20))
     kind = np.arange(12) % 2

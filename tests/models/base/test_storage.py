@@ -1,4 +1,4 @@
-"""A model on disk: what is written, what is refused, what is said."""
+"""A model on disk: what is written, what is refused, and with which message."""
 
 import json
 
@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from sc_ssl import models
-from sc_ssl.models import ContrastiveSC
+from sc_ssl.models import ContrastiveSC, MaskSC
 from sc_ssl.models.base import read_config, read_tensors, write_model
-from sc_ssl.models.masksc.model import MaskSC
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from sc_ssl import models
+from sc_ssl.models import ScDeepCluster, ScziDesk
 from sc_ssl.models.clustering.callback import ClusterWatch
-from sc_ssl.models.clustering.scdeepcluster import ScDeepCluster
-from sc_ssl.models.clustering.sczidesk import ScziDesk
 from sc_ssl.tl import embed
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
@@ -166,7 +165,7 @@ def test_phases_after_loading_are_those_without_loading(model_class, counts, tmp
 
 
 class Watched(ClusterWatch):
-    """Sees the silhouettes that it is told."""
+    """Sees the silhouettes that it is given."""
 
     def __init__(self, model, silhouettes):
         super().__init__(model)

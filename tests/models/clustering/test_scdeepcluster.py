@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sc_ssl.models.clustering.scdeepcluster import ScDeepCluster
+from sc_ssl.models import ScDeepCluster
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 

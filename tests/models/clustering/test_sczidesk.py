@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sc_ssl.losses import pairwise_similarity_kl, soft_kmeans
-from sc_ssl.models.clustering.sczidesk import ScziDesk
+from sc_ssl.models import ScziDesk
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 

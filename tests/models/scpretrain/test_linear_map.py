@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_models import QUICK
 
-from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models import ScPretrain
 from sc_ssl.models.scpretrain.module import is_linear
 
 

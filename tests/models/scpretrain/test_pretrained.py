@@ -10,9 +10,8 @@ from anndata import AnnData
 from small_models import QUICK
 
 from sc_ssl import models
-from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models import CellClassifier, ScPretrain
 from sc_ssl.models.scpretrain.pretrained import COLUMNS, SHIPPED, gene_names, load_renamed, ship
-from sc_ssl.models.supervised.classifier import CellClassifier
 
 #: a fifth has no ortholog
 HUMAN = [f"GENE{i}" for i in range(96)]
@@ -82,7 +81,7 @@ def test_mouse_genes_are_their_human_orthologs(folder, query):
     np.testing.assert_allclose(found, as_human.get_latent_representation(human), atol=1e-4)
 
 
-def test_species_can_be_said(folder):
+def test_species_can_be_given(folder):
     odd = pd.Index([f"x{i}" for i in range(50)])
     with pytest.raises(ValueError, match="symbol names of an unknown species, such as 'x0'"):
         load_renamed(folder, odd)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sc_ssl.data import CellLoader
-from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models import ScPretrain
 from sc_ssl.models.scpretrain.pseudo_labels import agreement, cluster_entropy, kmeans_labels
 
 # pseudo-labels

@@ -9,7 +9,7 @@ from small_models import training_cells
 from small_studies import QUICK, SMALL, studies
 
 from sc_ssl.data import GeneVocabulary
-from sc_ssl.models.scpretrain.model import ScPretrain
+from sc_ssl.models import ScPretrain
 from sc_ssl.tl import embed
 
 
@@ -54,7 +54,7 @@ def test_data_sets_are_not_changed_and_names_may_repeat_across_them(build_counts
         assert (adata.X != before[name].X).nnz == 0
 
 
-def test_species_are_told_apart_and_mapped(build_counts):
+def test_species_are_distinguished_and_mapped(build_counts):
     data = studies(build_counts)
     data["second"].var_names = [f"Gene{i + 32}" for i in range(96)]
     with pytest.raises(ValueError, match="first: human, second: mouse.* need orthologs="):

@@ -229,7 +229,7 @@ def test_a_probe_is_fitted_anew_when_it_is_all_there_is(pretrained, cells):
 
 def test_a_large_validation_split_leaves_a_cell_of_each_type():
     held_out = validation_cells(np.repeat([0, 1, 2], 4), 0.9)
-    assert len(held_out) == 0  # nine cells say too little
+    assert len(held_out) == 0  # nine cells are too few to choose by
     label = np.repeat([0, 1, 2], 6)
     assert np.bincount(np.delete(label, validation_cells(label, 0.99))).tolist() == [1, 1, 1]
 
