@@ -12,6 +12,7 @@ import pandas as pd
 import scanpy as sc
 from anndata import AnnData
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy import sparse
 
 from benchmarks.quality.embeddings import Embed, ours, pca_standard, scvi
@@ -27,6 +28,10 @@ from .scores import score
 
 MEASURES = ("ari", "f1", "mix")
 OWN = ("pca_cosine", "masksc", "mae", "contrastive_sc", "barlow_twins", "vicreg", "simclr", "byol")
+COLORS = {"named": "tab:red", "unnamed": "tab:orange", "others": "0.35"}
+LEGEND = {"named": "sc_ssl, batch_key named", "unnamed": "sc_ssl, not named", "others": "others"}
+#: room of a label in the picture, in units of its axes
+LABEL_WIDTH, LABEL_HEIGHT = 0.05, 0.026
 TITLES = {"even": "batches as they are", "shift": "each batch lacks a major type"}
 #: as in `pca_standard`
 N_TOP_GENES, N_COMPONENTS, CLIP = 2_000, 50, 10.0
@@ -135,18 +140,28 @@ def trade_off(runs: pd.DataFrame, names: Sequence[str], path: Path) -> None:
     """Types found across batches against batches mixed, a panel a composition: the best corner is at the top right."""
     table = means(runs, names)
     kinds = [kind for kind in COMPOSITIONS if kind in table["f1"]]
-    figure = Figure(figsize=(5.5 * len(kinds), 4.8), layout="constrained")
-    axes = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)
-    for ax, kind in zip(axes[0], kinds, strict=True):
-        for name in table.index:
-            named, own = name.endswith("batch named"), name.split(",")[0] in OWN
-            color = "tab:red" if named else "tab:orange" if own else "0.35"
+    figure = Figure(figsize=(5.8 * len(kinds), 5), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        placed: list[tuple[float, float]] = []
+        for name in table["mix", kind].sort_values().index:
             x, y = table["f1", kind][name], table["mix", kind][name]
-            ax.scatter(x, y, color=color, s=36, zorder=3)
-            ax.annotate(name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=8, color=color)
-        ax.set(title=TITLES[kind], xlabel="types found across batches (macro F1)")
-        ax.grid(color="0.9")
-    axes[0][0].set_ylabel("batches mixed within types (1: as well as possible)")
+            group = "named" if name.endswith("batch named") else "unnamed" if name.split(",")[0] in OWN else "others"
+            axes.scatter(x, y, color=COLORS[group], s=36, zorder=3)
+            # labels from the bottom up: each above those that it would cover
+            below = [other_y for other_x, other_y in placed if abs(other_x - x) < LABEL_WIDTH]
+            label_y = max([y, *(other_y + LABEL_HEIGHT for other_y in below if other_y + LABEL_HEIGHT > y)])
+            placed.append((x, label_y))
+            text = name.removesuffix(", batch named")
+            axes.annotate(text, (x, label_y), (6, -3), textcoords="offset points", fontsize=9, color=COLORS[group])
+        axes.set(title=TITLES[kind], xlabel="types found across batches (macro F1)")
+        axes.grid(color="0.9")
+        axes.margins(x=0.2, y=0.08)
+    panels[0].set_ylabel("batches mixed within types (1: as well as possible)")
+    dots = [
+        Line2D([], [], marker="o", linestyle="", color=color, label=LEGEND[group]) for group, color in COLORS.items()
+    ]
+    panels[0].legend(handles=dots, loc="upper left", fontsize=9)
     figure.savefig(path, dpi=DPI)
 
 
