@@ -10,9 +10,8 @@ MINOR       := $(shell $$(test -x $(BIN)/python && echo $(BIN)/python || echo $(
 CONSTRAINTS := $(wildcard constraints/$(MINOR).txt)
 CONSTRAIN   := $(addprefix -c ,$(CONSTRAINTS))
 
-# One thread per process: two test processes on two cores would otherwise slow each other down. NUMBA_OPT: compiling is
-# most of what numba does in tests.
-TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=agg PYTHONHASHSEED=0 NUMBA_OPT=0
+# One thread per process: two test processes on two cores would otherwise slow each other down.
+TEST_ENV := OMP_NUM_THREADS=1 MPLBACKEND=agg PYTHONHASHSEED=0
 
 # All of them; `make test TESTS=tests/nn` runs some.
 TESTS :=
