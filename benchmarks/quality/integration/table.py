@@ -75,7 +75,7 @@ def peer(name: str) -> Embed:
 def components(cells: AnnData) -> np.ndarray:
     """50 principal components of z-scores clipped at 10."""
     dense = cells.X.toarray() if sparse.issparse(cells.X) else cells.X
-    scaled = sc.pp.scale(np.asarray(dense, dtype=np.float64), max_value=CLIP)
+    scaled = sc.pp.scale(np.array(dense, dtype=np.float64), max_value=CLIP)  # a copy: it is scaled in place
     return sc.pp.pca(scaled.astype(np.float32), n_comps=min(N_COMPONENTS, min(scaled.shape) - 1), random_state=0)
 
 
