@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 from scvi.train import Trainer
+from scvi.train._callbacks import LoudEarlyStopping
 
 
 def registered_names(registry: dict[str, Any]) -> list[str]:
@@ -77,9 +78,13 @@ def trainer(where: Where, **kwargs: Any) -> Trainer:
     """scvi-tools' trainer, made without lightning's lines on devices and tips."""
     with _quiet():
         try:
-            return Trainer(accelerator=where.accelerator, devices=where.devices, **kwargs)
+            trainer = Trainer(accelerator=where.accelerator, devices=where.devices, **kwargs)
         except MisconfigurationException as error:
             raise ValueError(f"training cannot run like this: {error}") from error
+    for callback in trainer.callbacks:
+        if isinstance(callback, LoudEarlyStopping):  # prints past any logging; sc_ssl.train.EpochProgress logs it
+            callback.teardown = lambda *_, **__: None
+    return trainer
 
 
 def run(

@@ -30,6 +30,9 @@ METHODS: dict[str, type[SSLModel]] = {
     "sczidesk": ScziDesk,
 }
 
+for _name, _class in METHODS.items():
+    _class.method = _name
+
 __all__ = [*(method.__name__ for method in METHODS.values()), "CellClassifier", "DrugResponse", "ModalityRegressor"]
 
 

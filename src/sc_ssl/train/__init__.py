@@ -2,14 +2,17 @@
 
 from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end, joint_terms
 from .plan import SSLTrainingPlan, warmup_cosine
+from .progress import EpochProgress, duration
 from .seeds import seeded
 
 __all__ = [
     "ChunkedContrastPlan",
+    "EpochProgress",
     "SSLTrainingPlan",
     "View",
     "divide",
     "divided_backward",
+    "duration",
     "end_to_end",
     "joint_terms",
     "seeded",

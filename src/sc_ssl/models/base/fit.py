@@ -8,10 +8,11 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from lightning.pytorch.callbacks import ProgressBar
 
 from sc_ssl import _compat
 from sc_ssl.data import CellDataModule, CellLoader, Cells
-from sc_ssl.train import ChunkedContrastPlan, SSLTrainingPlan
+from sc_ssl.train import ChunkedContrastPlan, EpochProgress, SSLTrainingPlan
 
 from .checkpoint import PhaseCheckpoint, SafeCheckpointIO, curves, join
 from .module import ContrastModule, SSLModule
@@ -129,6 +130,7 @@ def fit(
     phase: Phase,
     *,
     history: dict[str, list[float]],
+    name: str,
     batch_size: int | None = None,
     micro_batch_size: int | Literal["auto"] | None = None,
     validation_size: float | None = None,
@@ -144,7 +146,7 @@ def fit(
 ) -> Fitted:
     """Train the module of a phase, from its checkpoint on where there is one, and report what happened.
 
-    ``history`` has the model's curves so far. With ``restart`` a phase that has ended already is trained once more.
+    ``history`` has the model's curves so far, ``name`` is the method's, for the progress. With ``restart`` a phase that has ended already is trained once more.
     """
     settings = {
         "n_cells": phase.cells.n_cells,
@@ -174,6 +176,7 @@ def fit(
         val_idx=phase.val_idx if saved is None else saved["held_out"].numpy(),
     )
     trainer_kwargs = {"early_stopping": early_stopping, "callbacks": [*phase.callbacks, *callbacks]} | trainer_kwargs
+    trainer_kwargs = _with_progress(trainer_kwargs, phase, name)
     plan, trainer = _plan_and_trainer(phase, datamodule, settings, where, trainer_kwargs)
     if checkpoint is not None:
         checkpoint.attach(trainer, history, datamodule.val_idx)
@@ -216,6 +219,19 @@ def _plan_and_trainer(
         **{"benchmark": False, "log_every_n_steps": 1} | options,
     )
     return plan, trainer
+
+
+def _with_progress(options: dict[str, Any], phase: Phase, name: str) -> dict[str, Any]:
+    """The trainer's options with our bar in place of scvi-tools', unless the user wants none or brings another one."""
+    callbacks, shown = options["callbacks"], options.pop("enable_progress_bar", True)
+    simple = options.pop("simple_progress_bar", True)
+    theirs = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if shown and simple and not theirs:
+        part = phase.prefix.rstrip("_")
+        ours = EpochProgress(f"{name} ({part})" if part else name, loss=f"{phase.prefix}train_loss")
+        options = options | {"callbacks": [*callbacks, ours]}
+    bar = shown and (theirs or not simple)  # of Lightning
+    return options | {"enable_progress_bar": bar, "simple_progress_bar": False}
 
 
 def _end(module: SSLModule, datamodule: CellDataModule, fitted: Fitted) -> None:

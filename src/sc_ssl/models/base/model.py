@@ -57,6 +57,8 @@ class SSLModel(BaseModelClass):
     """
 
     module: SSLModule
+    #: name of the method, its key in ``sc_ssl.models.METHODS``
+    method: str = ""
     #: what ``setup_anndata`` takes as ``input``
     inputs: tuple[str, ...] = ("counts", "log1p")
     #: constructor arguments that may name a field of the cells → where that is looked for: ``"obs"``, ``"varm"``, ``"uns"``
@@ -214,8 +216,13 @@ class SSLModel(BaseModelClass):
             "checkpoint_dir": checkpoint_dir,
             "checkpoint_seconds": checkpoint_seconds,
             "restart": self.is_trained_,
+            "name": self.method or type(self).__name__,
         }
-        everywhere |= {name: trainer_kwargs.pop(name) for name in ("enable_progress_bar",) if name in trainer_kwargs}
+        everywhere |= {
+            name: trainer_kwargs.pop(name)
+            for name in ("enable_progress_bar", "simple_progress_bar")
+            if name in trainer_kwargs
+        }
         options = {
             "batch_size": batch_size,
             "micro_batch_size": micro_batch_size,
