@@ -27,10 +27,9 @@ def fresh_random_state():
 @pytest.fixture
 def logged(caplog):
     """What sc_ssl's logger has said, line by line, from a level on."""
-    logger = logging.getLogger("sc_ssl")
-    logger.addHandler(caplog.handler)
-    yield lambda level=logging.INFO: "\n".join(r.getMessage() for r in caplog.records if r.levelno >= level)
-    logger.removeHandler(caplog.handler)
+    return lambda level=logging.INFO: "\n".join(
+        r.getMessage() for r in caplog.records if r.name == "sc_ssl" and r.levelno >= level
+    )
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_every_cell_and_drug_is_predicted_and_nothing_else_is_touched(screen):
     prediction = screen.obsm["ln_ic50_predicted"]
     assert list(prediction) == NAMES and prediction.index.equals(screen.obs_names)
     assert prediction.notna().all(axis=None)
-    assert set(screen.uns["ln_ic50_predicted"]) == {"params", "versions", "genes", "history", "seconds"}
+    assert set(screen.uns["ln_ic50_predicted"]) == {"params", "versions", "genes", "history", "seconds", "fields"}
     assert torch.equal(torch.get_rng_state(), state)
     del screen.obsm["ln_ic50_predicted"], screen.uns["ln_ic50_predicted"]
     assert_unchanged(screen, before)
@@ -83,7 +83,7 @@ def test_stands_on_a_trained_encoder_that_fits_and_takes_no_measured_response_aw
     assert some.obsm["ln_ic50_predicted"].notna().all(axis=None)
     assert logged().count("31 of the model's 96 genes are missing and take their mean") == 1
     before = screen.copy()
-    with pytest.raises(ValueError, match=r"obsm\['ln_ic50'\] holds something else than an earlier prediction"):
+    with pytest.raises(ValueError, match=r"obsm\['ln_ic50'\] is there already, and sc_ssl has not written it"):
         drug_response(screen, "ln_ic50", DRUGS, key_added="ln_ic50", **QUICK)
     with pytest.raises(ValueError, match=r"trained on raw counts .* taken for scaled values"):
         drug_response(screen, "ln_ic50", DRUGS, encoder=encoder, input="scaled", **QUICK)

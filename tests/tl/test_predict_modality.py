@@ -67,7 +67,7 @@ def test_errors_come_before_an_encoder_is_trained(cite, monkeypatch):
         ({"frozen": True}, TypeError, "frozen"),
         ({"dropout_rate": 1.5}, ValueError, r"dropout_rate lies in \[0, 1\), found 1.5"),
         ({"max_epochs": 0}, ValueError, "max_epochs is a whole number, at least 1"),
-        ({"key_added": "protein"}, ValueError, r"obsm\['protein'\] holds something else than an earlier prediction"),
+        ({"key_added": "protein"}, ValueError, r"obsm\['protein'\] is there already, and sc_ssl has not written it"),
     ):
         with pytest.raises(error, match=message):
             predict_modality(cite, encoder="byol", encoder_kwargs=ENCODER, **QUICK | wrong)
@@ -76,11 +76,11 @@ def test_errors_come_before_an_encoder_is_trained(cite, monkeypatch):
 def test_a_result_takes_only_the_place_of_an_earlier_one(cite):
     options = QUICK | ENCODER | {"encoder": None}
     cite.obsm["protein_predicted"] = cite.obsm["protein"].copy()
-    with pytest.raises(ValueError, match=r"obsm\['protein_predicted'\] holds something else"):
+    with pytest.raises(ValueError, match=r"obsm\['protein_predicted'\] is there already"):
         predict_modality(cite, **options)
     del cite.obsm["protein_predicted"]
     cite.obsm["X_pca"], cite.uns["X_pca"] = np.zeros((120, 2)), {"params": {}}
-    with pytest.raises(ValueError, match=r"obsm\['X_pca'\] holds something else"):
+    with pytest.raises(ValueError, match=r"obsm\['X_pca'\] is there already"):
         predict_modality(cite, key_added="X_pca", **options)
     predict_modality(cite, **options)
     first = cite.obsm["protein_predicted"]

@@ -10,8 +10,13 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from sc_ssl._keys import cluster_keys, embedding_keys
+from sc_ssl._keys import cluster_keys
+from sc_ssl._logging import logger
 from sc_ssl.models import SSLModel
+from sc_ssl.train import duration
+
+#: where in an AnnData, ``"obs"`` or ``"obsm"``, and under which key
+Field = tuple[str, str]
 
 #: packages whose versions are kept beside a result
 RECORDED_VERSIONS = ("sc_ssl", "scvi-tools", "torch", "anndata", "scanpy", "scikit-learn", "scipy", "numpy")
@@ -52,39 +57,57 @@ def storable(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | np.ndarray | np.generic) else str(value)
 
 
+def is_record(entry: Any) -> bool:
+    """Whether an entry of ``uns`` is what :func:`record` made."""
+    return isinstance(entry, Mapping) and "params" in entry and "sc_ssl" in (entry.get("versions") or ())
+
+
+def check_free(adata: AnnData, fields: Sequence[Field], uns_key: str) -> None:
+    """An error when a result would take the place of anything but an earlier result of this package.
+
+    What earlier calls wrote stands in their records, so that running a cell of a notebook twice works.
+    """
+    ours = {field for entry in adata.uns.values() if is_record(entry) for field in entry.get("fields", ())}
+    taken = [(where, key) for where, key in fields if key in getattr(adata, where) and f"{where}/{key}" not in ours]
+    if uns_key in adata.uns and not is_record(adata.uns[uns_key]):
+        taken.append(("uns", uns_key))
+    if taken:
+        where, key = taken[0]
+        raise ValueError(
+            f"{where}[{key!r}] is there already, and sc_ssl has not written it; name the result with key_added=, or delete "
+            f"it: del adata.{where}[{key!r}]."
+        )
+
+
 def write(
-    adata: AnnData,
-    method: str,
-    embedding: np.ndarray,
-    done: dict[str, Any],
-    *,
-    key_added: str | None,
-    copy: bool,
-    proba_nk: np.ndarray | None = None,
+    adata: AnnData, values: Mapping[Field, Any], uns_key: str, done: dict[str, Any], *, copy: bool = False
 ) -> AnnData | None:
-    """Write the result into the cells, or into a copy that is returned; last, so that errors leave them unchanged."""
-    obsm_key, uns_key = embedding_keys(method, key_added)
+    """Write the result into the cells, or into a copy that is returned; last, so that errors leave them unchanged.
+
+    The record lists the fields, and a line of the log too, with their shapes and the time that it took.
+    """
     adata = destination(adata, copy=copy)
-    adata.obsm[obsm_key] = embedding
-    adata.uns[uns_key] = done
-    if proba_nk is not None:
-        cluster_key, proba_key = cluster_keys(method, key_added)
-        names = [str(k) for k in range(proba_nk.shape[1])]
-        adata.obs[cluster_key] = pd.Categorical.from_codes(proba_nk.argmax(axis=1), names)
-        adata.obsm[proba_key] = proba_nk
+    for (where, key), value in values.items():
+        getattr(adata, where)[key] = value
+    adata.uns[uns_key] = done | {"fields": np.array([f"{where}/{key}" for where, key in values], dtype=object)}
+    added = ", ".join(f"`{where}[{key!r}]` ({_extent(value)})" for (where, key), value in values.items())
+    logger.info("added %s in %s", added, duration(done["seconds"]))
     return adata if copy else None
 
 
-def check_free(written: AnnData, key: str, measured: str | None) -> None:
-    """An error when a prediction would take the place of what was measured, or of anything but an earlier prediction."""
-    if key not in written.obsm:
-        return
-    done = written.uns.get(key)
-    ours = isinstance(done, Mapping) and "params" in done and isinstance(written.obsm[key], pd.DataFrame)
-    if key == measured or not ours:
-        raise ValueError(
-            f"obsm[{key!r}] holds something else than an earlier prediction; name the result with key_added=."
-        )
+def _extent(value: Any) -> str:
+    """Its shape, or of categories their number."""
+    if isinstance(value, pd.Categorical):
+        return f"{len(value.categories)} categories"
+    return " × ".join(f"{n:,}" for n in np.shape(value))
+
+
+def clusters(proba_nk: np.ndarray, method: str, key_added: str | None) -> dict[Field, Any]:
+    """The most probable cluster of each cell, and the probabilities (n, k)."""
+    cluster_key, proba_key = cluster_keys(method, key_added)
+    names = [str(k) for k in range(proba_nk.shape[1])]
+    most_probable = pd.Categorical.from_codes(proba_nk.argmax(axis=1), names)
+    return {("obs", cluster_key): most_probable, ("obsm", proba_key): proba_nk}
 
 
 def destination(adata: AnnData, *, copy: bool) -> AnnData:

@@ -24,7 +24,7 @@ from ._annotation_encoder import BOTH, given_encoder, knows_both, to_train, trai
 from ._cells import MIN_CELLS, find
 from ._model_folder import describe_call
 from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
-from ._record import destination, record
+from ._record import Field, check_free, record, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,7 +134,7 @@ def annotate(
     FileExistsError
         ``save_model`` is there already, and no interrupted training in it.
     ValueError
-        A field is there already; under two types; too few genes in common; other species without
+        A field is there already that no earlier call has written; under two types; too few genes in common; other species without
         ``orthologs``; not raw counts.
     """
     start = time.perf_counter()
@@ -142,10 +142,10 @@ def annotate(
     check_choice("method", method, ANNOTATORS)
     name = to_train(model, method)
     _check_options(method, name, refuse=refuse, save_model=save_model, classifier_kwargs=classifier_kwargs)
-    _check_free(adata, keys)
     _check_labels(reference, labels_key, unlabeled_category)
     query_counts = find(adata, layer, min_cells=1 if name is None else MIN_CELLS)
     known_counts = find(reference, layer, of="reference")
+    check_free(adata, _fields(keys), keys[0])
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
         if name is None:
@@ -179,9 +179,9 @@ def annotate(
     classes = np.asarray(classifier.classes, dtype=object)
     threshold = {"threshold": float(classifier.module.threshold)} if refuse else {}
     done = record(encoder.var_names, params, classes=classes, **threshold, seconds=time.perf_counter() - start)
-    adata = destination(adata, copy=copy)
-    _write(adata, keys, proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32), done, unlabeled_category)
-    return adata if copy else None
+    proba_nk = proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32)
+    found = _types_and_scores(proba_nk, done, unlabeled_category)
+    return write(adata, dict(zip(_fields(keys), (*found, proba_nk), strict=True)), keys[0], done, copy=copy)
 
 
 def _check_options(
@@ -203,18 +203,6 @@ def _check_options(
         raise ValueError(f"classifier_kwargs are of method='finetune' and 'supervised', found {method!r}.")
 
 
-def _check_free(adata: AnnData, keys: tuple[str, str, str]) -> None:
-    """An error when a field of the result is there already."""
-    key, score_key, proba_key = keys
-    for where, there, field in (
-        ("obs", adata.obs, key),
-        ("obs", adata.obs, score_key),
-        ("obsm", adata.obsm, proba_key),
-    ):
-        if field in there:
-            raise ValueError(f"{where}[{field!r}] is there already; name the result with key_added=, or delete it.")
-
-
 def _check_labels(reference: AnnData, labels_key: str, unlabeled_category: str) -> None:
     """An error for types that a classifier cannot learn, before an encoder is trained."""
     if labels_key not in reference.obs:
@@ -222,21 +210,22 @@ def _check_labels(reference: AnnData, labels_key: str, unlabeled_category: str) 
     CellClassifier.check_labels(reference, labels_key, unlabeled_category)
 
 
-def _write(
-    adata: AnnData, keys: tuple[str, str, str], proba_nk: np.ndarray, done: dict[str, Any], unlabeled_category: str
-) -> None:
-    """Write types, scores, probabilities and what was done; cells below the threshold, if there is one, are unknown."""
-    key, score_key, proba_key = keys
+def _fields(keys: tuple[str, str, str]) -> list[Field]:
+    """Where types, scores and probabilities are written."""
+    return list(zip(("obs", "obs", "obsm"), keys, strict=True))
+
+
+def _types_and_scores(
+    proba_nk: np.ndarray, done: dict[str, Any], unlabeled_category: str
+) -> tuple[pd.Categorical, np.ndarray]:
+    """The most probable types and their probabilities; cells below the threshold, if there is one, are unknown."""
     top = proba_nk.max(axis=1)
     type_n = done["classes"][proba_nk.argmax(axis=1)]
     if "threshold" in done:
         unknown = top < done["threshold"]
         type_n[unknown] = unlabeled_category
         logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(unknown), len(top), done["threshold"])
-    adata.obs[key] = pd.Categorical(type_n)
-    adata.obs[score_key] = top
-    adata.obsm[proba_key] = proba_nk
-    adata.uns[key] = done
+    return pd.Categorical(type_n), top
 
 
 def _as_read_by(encoder: SSLModel, known: Counts, query: Counts, orthologs: Any) -> tuple[LightAnnData, LightAnnData]:

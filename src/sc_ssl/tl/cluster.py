@@ -22,7 +22,7 @@ from sc_ssl.train import seeded
 
 from ._n_clusters import CRITERION, Curve, judge, n_distinct
 from ._partitions import N_NEIGHBORS, PARTITIONS
-from ._record import destination, record
+from ._record import check_free, record, write
 
 #: cells on which numbers of clusters are compared; cells that are clustered, the others follow their neighbours
 MAX_JUDGED = 2_000
@@ -90,7 +90,8 @@ def cluster(
         No such embedding.
     ValueError
         Missing or infinite values; ``n_clusters`` or ``k_range`` below 2 or above the number of distinct cells; an
-        unknown method; a method that cannot make that number of clusters of these cells.
+        unknown method; a method that cannot make that number of clusters of these cells; a field is there already that no
+        earlier call has written.
     TypeError
         ``n_clusters`` is not an integer.
 
@@ -118,6 +119,8 @@ def cluster(
     n_clusters = None if n_clusters is None else _integer(n_clusters, "n_clusters")
     params = {"use_rep": use_rep, "n_clusters": n_clusters, "method": method, "k_range": ks, "key_added": key_added}
     check_choice("method", method, PARTITIONS)
+    key = cluster_key(use_rep, key_added)
+    check_free(adata, [("obs", key)], key)
     space_nd = _space(adata, use_rep)
     with seeded(random_state) as seed:
         rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
@@ -137,13 +140,11 @@ def cluster(
         logger.info("%d clusters have the highest %s.", chosen, CRITERION)
     labels = _largest_first(label_n)
     params |= {"criterion": CRITERION, "random_state": seed}
-    key = cluster_key(use_rep, key_added)
-    adata = destination(adata, copy=copy)
-    adata.obs[key] = pd.Categorical(labels.astype(str), [str(i) for i in range(labels.max() + 1)])
-    adata.uns[key] = record(
+    found = pd.Categorical(labels.astype(str), [str(i) for i in range(labels.max() + 1)])
+    done = record(
         None, params, n_clusters=int(labels.max() + 1), curve=asdict(curve), seconds=time.perf_counter() - start
     )
-    return adata if copy else None
+    return write(adata, {("obs", key): found}, key, done, copy=copy)
 
 
 def default_range(n_cells: int) -> range:

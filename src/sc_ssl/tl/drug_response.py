@@ -20,7 +20,7 @@ from sc_ssl.models import DrugResponse, SSLModel
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered, take_cells
-from ._record import check_free, curves, destination, record
+from ._record import check_free, curves, record, write
 
 #: columns of a long table of responses, in this order
 LONG = ("cell", "drug", "response")
@@ -113,7 +113,7 @@ def drug_response(
     if measured.sum() < MIN_CELLS:
         raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
     key = prediction_key(name, key_added)
-    check_free(adata, key, name if isinstance(response, str) else None)
+    check_free(adata, [("obsm", key)], key)
     counts = find(adata, layer, input, chosen=True)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state), logged_once():
@@ -142,10 +142,8 @@ def drug_response(
         "train_kwargs": train_kwargs,
         "model_kwargs": model_kwargs,
     }
-    written = destination(adata, copy=copy)
-    written.obsm[key] = prediction
-    written.uns[key] = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
-    return written if copy else None
+    done = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
+    return write(adata, {("obsm", key): prediction}, key, done, copy=copy)
 
 
 def _responses(response: str | pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> tuple[str, pd.DataFrame]:

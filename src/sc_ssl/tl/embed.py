@@ -13,7 +13,7 @@ import numpy as np
 from anndata import AnnData
 
 from sc_ssl import models
-from sc_ssl._keys import LIBRARY_SIZE
+from sc_ssl._keys import LIBRARY_SIZE, cluster_keys, embedding_keys
 from sc_ssl.data import MIN_CELLS, Counts, variable_genes
 from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.models.clustering import ClusteringModel
@@ -21,7 +21,7 @@ from sc_ssl.train import seeded
 
 from ._cells import find, known_genes, named_fields, private_cells, registered, take_fields
 from ._model_folder import check_folder, describe_call, train
-from ._record import curves, record, write
+from ._record import Field, check_free, clusters, curves, record, write
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 
@@ -119,7 +119,7 @@ def embed(
     ------
     ValueError
         Not raw counts; NaN, infinite or negative values; duplicated gene names; too few cells or genes; too few genes
-        in common with a trained model.
+        in common with a trained model; a field is there already that no earlier call has written.
     KeyError
         A layer or key that is not there.
     FileExistsError
@@ -143,20 +143,39 @@ def embed(
         model = _trained_model(method, adata, pretrained, model_kwargs)
         trains = model is None
         params["input"] = input if trains else model.setup_arguments["input"]
+        name = _name_of(how if trains else type(model))
         counts = find(adata, layer, params["input"], min_cells=MIN_CELLS if trains else 1, chosen=trains)
+        obsm_key, uns_key = _check_free(adata, name, how if trains else type(model), key_added)
         check_folder(save_model, use="method", trains=trains)
         if trains:
             model, embedding = _train(how, adata, counts, params)
         else:
             embedding = _embed_new(model, counts, batch_key)
-            for name in ("n_top_genes", "max_epochs", "train_kwargs"):  # what only a training looks at
-                del params[name]
-    names = {model_class: name for name, model_class in models.METHODS.items()}
-    name = next(names[base] for base in type(model).__mro__ if base in names)
+            for unused in ("n_top_genes", "max_epochs", "train_kwargs"):  # what only a training looks at
+                del params[unused]
     params |= {"method": name, "counts_from": counts.name, "random_state": seed}
     done = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
-    proba_nk = model.assign(embedding) if isinstance(model, ClusteringModel) else None
-    return write(adata, name, embedding, done, key_added=key_added, copy=copy, proba_nk=proba_nk)
+    values: dict[Field, Any] = {("obsm", obsm_key): embedding}
+    if isinstance(model, ClusteringModel):
+        values |= clusters(model.assign(embedding), name, key_added)
+    return write(adata, values, uns_key, done, copy=copy)
+
+
+def _name_of(model_class: type[SSLModel]) -> str:
+    """The method of a model, or of a subclass of one."""
+    names = {known: name for name, known in models.METHODS.items()}
+    return next(names[base] for base in model_class.__mro__ if base in names)
+
+
+def _check_free(adata: AnnData, name: str, model_class: type[SSLModel], key_added: str | None) -> tuple[str, str]:
+    """The keys of the result in ``obsm`` and ``uns``, where nothing of others may be."""
+    obsm_key, uns_key = embedding_keys(name, key_added)
+    fields: list[Field] = [("obsm", obsm_key)]
+    if issubclass(model_class, ClusteringModel):
+        cluster_key, proba_key = cluster_keys(name, key_added)
+        fields += [("obs", cluster_key), ("obsm", proba_key)]
+    check_free(adata, fields, uns_key)
+    return obsm_key, uns_key
 
 
 def _call(

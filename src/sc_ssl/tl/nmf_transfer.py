@@ -11,12 +11,13 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from sc_ssl._keys import embedding_keys
 from sc_ssl.data import Cells, Counts, evenly_spread, obs_categories, variable_genes
 from sc_ssl.train import seeded
 
 from ._cells import find
 from ._nmf import Scale, coefficients, mixed_programs, programs, relative_error, unit_rows
-from ._record import record, write
+from ._record import check_free, record, write
 from ._transfer import MAX_JUDGED, THETAS, alignments, transferability
 
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ def nmf_transfer(
     params = {"layer": layer, "n_components": n_components, "theta": theta, "labels_key": labels_key}
     params |= {"n_top_genes": n_top_genes, "key_added": key_added}
     _check_options(source, n_components, theta, labels_key)
+    obsm_key, uns_key = embedding_keys("nmf", key_added)
     with seeded(random_state) as seed:
         counts = find(adata, layer)
+        check_free(adata, [("obsm", obsm_key)], uns_key)
         if source is None:
             genes = variable_genes(counts, n_top_genes)
             cells = _read(counts, genes)
@@ -142,7 +145,7 @@ def nmf_transfer(
     params |= {"method": "nmf", "counts_from": counts.name, "random_state": seed}
     more |= {"programs": program_pg, "error": relative_error(x_ng, cell_np, program_pg)}
     done = record(list(genes), params, **more, seconds=time.perf_counter() - start)
-    return write(adata, "nmf", unit_rows(cell_np), done, key_added=key_added, copy=copy)
+    return write(adata, {("obsm", obsm_key): unit_rows(cell_np)}, uns_key, done, copy=copy)
 
 
 def _transfer(

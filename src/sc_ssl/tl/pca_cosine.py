@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from sc_ssl._keys import embedding_keys
 from sc_ssl.data import Cells, batch_statistics, obs_categories, principal_components, variable_genes
 from sc_ssl.train import seeded
 
 from ._cells import find
-from ._record import record, write
+from ._record import check_free, record, write
 
 
 def pca_cosine(
@@ -89,8 +90,10 @@ def pca_cosine(
     params |= {"input": input, "key_added": key_added}
     if n_comps < 1:
         raise ValueError(f"n_comps is at least 1, found {n_comps}.")
+    obsm_key, uns_key = embedding_keys("pca_cosine", key_added)
     with seeded(random_state) as seed:
         counts = find(adata, layer, input, chosen=True)
+        check_free(adata, [("obsm", obsm_key)], uns_key)
         genes = variable_genes(counts, n_top_genes, batch_key=batch_key)
         batch = None if batch_key is None else pd.Categorical(obs_categories(counts, batch_key))
         cells = Cells.from_counts(
@@ -106,4 +109,4 @@ def pca_cosine(
     z_nd /= np.maximum(np.linalg.norm(z_nd, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     params |= {"method": "pca_cosine", "counts_from": counts.name, "random_state": seed}
     done = record(list(genes), params, seconds=time.perf_counter() - start)
-    return write(adata, "pca_cosine", z_nd, done, key_added=key_added, copy=copy)
+    return write(adata, {("obsm", obsm_key): z_nd}, uns_key, done, copy=copy)

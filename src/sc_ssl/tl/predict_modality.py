@@ -21,7 +21,7 @@ from sc_ssl.models import METHODS, ModalityRegressor, SSLModel
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered, take_cells
-from ._record import check_free, curves, destination, record
+from ._record import check_free, curves, destination, record, write
 from .embed import N_TOP_GENES
 
 
@@ -105,7 +105,7 @@ def predict_modality(
     counts = find(rna, layer)
     with_proteins = _measured(proteins, protein_key)
     key = prediction_key(protein_key, key_added)
-    check_free(rna, key, protein_key)
+    check_free(rna, [("obsm", key)], key)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     if max_epochs is not None:
         check_count("max_epochs", max_epochs)
@@ -140,8 +140,8 @@ def predict_modality(
     }
     written = destination(adata, copy=copy)
     result = written.mod[rna_key] if hasattr(written, "mod") else written
-    result.obsm[key] = prediction
-    result.uns[key] = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
+    done = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
+    write(result, {("obsm", key): prediction}, key, done)
     return written if copy else None
 
 
