@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pytest
 
+import sc_ssl
 from sc_ssl import models
 from sc_ssl.__main__ import main
 
@@ -20,8 +23,8 @@ def cells(counts, tmp_path):
     return tmp_path / "cells.h5ad"
 
 
-def run(*arguments):
-    return main(["embed", *map(str, arguments)])
+def run(*arguments, command="embed"):
+    return main([command, *map(str, arguments)])
 
 
 def last_line(capsys):
@@ -53,6 +56,34 @@ def test_options_reach_the_method(cells, tmp_path):
     assert run(cells, "--out", tmp_path / "again.h5ad", "--method", folder, "--batch-key", "donor") == 0
     again = ad.read_h5ad(tmp_path / "again.h5ad").obsm["X_contrastive_sc"]
     np.testing.assert_allclose(again, written.obsm["z"], atol=1e-5)
+
+
+def test_cells_are_clustered_and_annotated_in_zarr_and_h5ad(cells, tmp_path, capsys):
+    clustered, annotated = tmp_path / "clustered.zarr", tmp_path / "annotated.h5ad"
+    assert run(cells, "--out", clustered, *QUICK, "--key-added", "z") == 0
+    assert run(clustered, "--out", clustered, "--use-rep", "z", "--n-clusters", 3, command="cluster") == 0
+    assert ad.read_zarr(clustered).obs["z_cluster"].nunique() == 3
+    options = ["--labels-key", "cell_type", "--key-added", "found", "--method", "knn", "--quiet", *QUICK[2:]]
+    capsys.readouterr()
+    assert run(clustered, "--out", annotated, "--reference", cells, *options, command="annotate") == 0
+    assert "sc_ssl" not in capsys.readouterr().err
+    written = ad.read_h5ad(annotated).obs
+    assert (written["found"].astype(str) == written["cell_type"].astype(str)).mean() > 0.8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["annotated.h5ad", "cells.h5ad", "clustered.zarr"]
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_read(tmp_path, capsys):
+    assert run(tmp_path / "cells.h5ad", "--out", tmp_path / "out.csv") == 2
+    assert "out.csv should end in .h5ad or .zarr" in last_line(capsys)
+
+
+def test_the_version_is_printed_and_the_script_is_installed(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--version"])
+    assert exit_info.value.code == 0
+    assert capsys.readouterr().out == f"sc_ssl {sc_ssl.__version__}\n"
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"sc_ssl": "sc_ssl.__main__:main"}
 
 
 def test_missing_file_is_named(tmp_path, capsys):
