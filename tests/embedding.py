@@ -8,7 +8,7 @@ from sc_ssl.tl import embed
 QUICK = {"max_epochs": 2, "accelerator": "cpu", "train_kwargs": {"enable_progress_bar": False, "batch_size": 40}}
 SMALL = {
     "contrastive_sc": {"n_hidden": [32], "n_latent": 8},
-    "masksc": {"n_hidden": 16, "transformer": {"n_layers": 1, "n_heads": 2}, "decoder": {"n_latent": 8}},
+    "masksc": {"n_hidden": 16, "transformer": {"n_layers": 1, "n_heads": 2}, "decoder": {"n_bottleneck": 8}},
 }
 
 

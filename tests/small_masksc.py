@@ -10,7 +10,7 @@ SMALL = {
     "n_components": 8,
     "n_hidden": 16,
     "transformer": {"n_layers": 1, "n_heads": 2},
-    "decoder": {"n_latent": 8},
+    "decoder": {"n_bottleneck": 8},
     "patch_size": 16,
 }
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}

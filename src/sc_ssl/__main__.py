@@ -101,6 +101,7 @@ def _add(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
 
 def _add_training(command: argparse.ArgumentParser, model: str) -> None:
     """What commands take that train."""
+    command.add_argument("--input", default="counts", choices=["counts", "log1p"], help="what the file holds")
     command.add_argument("--layer", help="layer of raw counts (default: layers['counts'], else X)")
     command.add_argument("--n-top-genes", type=int, default=argparse.SUPPRESS, help="most variable genes to train on")
     command.add_argument("--max-epochs", type=int, help="times through the cells")
@@ -113,7 +114,6 @@ def _add_training(command: argparse.ArgumentParser, model: str) -> None:
 def _add_embed(commands: Any) -> None:
     embed = _add(commands, "embed", "embed the cells of a file with raw counts")
     embed.add_argument("--method", default="masksc", help="method, or folder of a saved model (default: %(default)s)")
-    embed.add_argument("--input", default="counts", choices=["counts", "log1p"], help="what the file holds")
     embed.add_argument("--batch-key", help="column of obs with the batch")
     _add_training(embed, "model")
     embed.add_argument(

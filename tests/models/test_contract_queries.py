@@ -112,3 +112,23 @@ def test_unusable_data_are_refused_with_the_remedy(model_class, counts, change, 
 def test_unknown_keys_are_refused(model_class, counts, name):
     with pytest.raises(KeyError, match="nowhere"):
         model_class.setup_anndata(counts, **{name: "nowhere"})
+
+
+# what a user sees of a model
+
+
+def test_a_model_describes_itself(model_class, trained, capsys):
+    text = repr(trained)
+    assert text.startswith(f"{model_class.__name__}(")
+    for part in ("cells: 120, read as counts", "genes: 96 ('gene_0', 'gene_1', 'gene_2', …)", "parameters: ", "loss "):
+        assert part in text
+    assert f"training: {len(trained.history['train_loss'])} epochs" in text
+    assert max(map(len, text.splitlines())) < 500
+    assert capsys.readouterr().out == ""
+
+
+def test_methods_of_scvi_tools_that_make_no_sense_are_not_offered(trained):
+    for name in ("get_normalized_expression", "differential_abundance", "load_registry"):
+        assert not hasattr(trained, name) and name not in dir(trained)
+    with pytest.raises(AttributeError, match="has no get_normalized_expression: it is no probabilistic model"):
+        trained.get_normalized_expression()

@@ -18,7 +18,7 @@ SMALL = {
     MaskSC: {
         "n_hidden": 16,
         "transformer": {"n_layers": 1, "n_heads": 2},
-        "decoder": {"n_latent": 8},
+        "decoder": {"n_bottleneck": 8},
         "patch_size": 16,
     },
 }

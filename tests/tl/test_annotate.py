@@ -118,7 +118,7 @@ def test_options_of_the_classifier_are_its_own_and_models_must_be_there(referenc
         ({"model": "maee"}, "one of 'masksc', .*; found 'maee'"),
         ({"model": encoder, "method": "supervised"}, "'supervised' trains a network from scratch; model= names it"),
         ({"model": encoder, "method": "knn", "classifier_kwargs": {"patience": 2}}, "classifier_kwargs are of method="),
-        ({"model": BYOL(logged_cells)}, "trained on input='log1p', and annotate reads raw counts"),
+        ({"model": BYOL(logged_cells)}, "trained on input='log1p', and the cells are read with input=.counts."),
     ):
         with pytest.raises(ValueError, match=message):
             annotate(query, reference, "cell_type", **options)
@@ -260,3 +260,13 @@ def test_off_the_shelf_classifiers_give_probabilities_also_for_types_of_one_cell
     np.testing.assert_allclose(proba.sum(axis=1), 1)
     assert len(np.unique(proba.round(6))) > 5  # not decisions
     assert np.mean(proba.argmax(axis=1)[:40] == type_n[:40]) > 0.9
+
+
+def test_log_normalised_cells_are_annotated(reference, query):
+    for cells in (reference, query):
+        cells.X = cells.X.log1p()
+    with pytest.raises(ValueError, match="must hold raw counts"):
+        annotate(query, reference, "cell_type", **QUICK)
+    annotate(query, reference, "cell_type", method="knn", input="log1p", **{**QUICK, "max_epochs": 20})
+    assert np.mean(query.obs["cell_type"].astype(str) == query.obs["truth"].astype(str)) > 0.8
+    assert query.uns["cell_type"]["params"]["input"] == "log1p"

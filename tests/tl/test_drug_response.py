@@ -72,7 +72,7 @@ def test_a_long_table_says_the_same_and_the_result_can_be_written(screen, tmp_pa
 def test_stands_on_a_trained_encoder_that_fits_and_takes_no_measured_response_away(screen, logged):
     encoder_cells = screen.copy()
     CellLM.setup_anndata(encoder_cells)
-    encoder = CellLM(encoder_cells, n_hidden=16, transformer={"n_layers": 1, "n_heads": 2})
+    encoder = CellLM(encoder_cells, n_latent=16, transformer={"n_layers": 1, "n_heads": 2})
     encoder.train(1, accelerator="cpu", enable_progress_bar=False)
     drug_response(screen, "ln_ic50", DRUGS, encoder=encoder, freeze_encoder=True, **QUICK)
     assert screen.obsm.pop("ln_ic50_predicted").notna().all(axis=None)

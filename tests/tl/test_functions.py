@@ -41,7 +41,7 @@ def test_embed_calls_it_with_its_defaults_or_what_is_given(counts, method):
 
 
 @every_function
-@pytest.mark.parametrize("option", [{"max_epochs": 3}, {"save_model": "folder"}, {"n_latent": 3}], ids=str)
+@pytest.mark.parametrize("option", [{"save_model": "folder"}, {"n_hidden": 3}], ids=str)
 def test_embed_refuses_what_it_has_no_argument_for(counts, method, option):
     with pytest.raises(
         TypeError, match=f"method='{method}' has no argument {next(iter(option))}; it has .*n_top_genes"
@@ -125,3 +125,25 @@ def test_bad_counts_are_refused_and_nothing_is_written(counts, method):
     with pytest.raises(KeyError, match="layer 'umis' is not in adata.layers"):
         run(counts, method, layer="umis")
     assert not counts.obsm and not counts.uns
+
+
+@every_function
+def test_it_is_called_as_methods_that_train_are(build_counts, method):
+    cells = build_counts(200, 96, n_batches=2)
+    in_batch = cells.obs["donor"].cat.codes.to_numpy() == 1
+    counts = cells.X.toarray()
+    counts[np.ix_(in_batch, np.arange(0, 96, 2))] *= 3  # a factor on half of the genes of one batch
+    cells.X = sparse.csr_matrix(counts)
+    options = {"n_latent": 10, "max_epochs": 3, "accelerator": "cpu", "train_kwargs": {"batch_size": 40}}
+    embed(cells, method, key_added="apart", **options)
+    embed(cells, method, key_added="mixed", batch_key="donor", **options)
+    assert cells.obsm["mixed"].shape == (200, 10)
+
+    def distance(z):
+        return np.linalg.norm(z[in_batch].mean(axis=0) - z[~in_batch].mean(axis=0))
+
+    assert distance(cells.obsm["mixed"]) < 0.5 * distance(cells.obsm["apart"])
+    assert clustering(cells.obsm["mixed"], cells.obs["cell_type"])["ari"] > 0.9
+    cells.X = cells.X.log1p()
+    embed(cells, method, input="log1p", batch_key="donor", **options)
+    assert clustering(cells.obsm[f"X_{method}"], cells.obs["cell_type"])["ari"] > 0.9

@@ -94,7 +94,7 @@ def test_an_encoder_of_several_batches_reads_them_and_one_of_other_genes_or_inpu
     encoder = trained(donors, batch_key="donor")
     capsys.readouterr()
     predict_modality(donors, encoder=encoder, **QUICK)  # the donors that it knows
-    assert capsys.readouterr().out == ""  # scvi-tools prints a model whose text is asked for
+    assert capsys.readouterr().out == ""
     assert donors.uns["protein_predicted"]["params"]["encoder"] == "BYOL"
     predict_modality(cite, encoder=encoder, **QUICK)  # cells of a new batch
     known, new = donors.obsm["protein_predicted"], cite.obsm.pop("protein_predicted")

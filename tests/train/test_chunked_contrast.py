@@ -15,7 +15,7 @@ from sc_ssl.train import ChunkedContrastPlan, divide, divided_backward, end_to_e
 from sc_ssl.train import chunked_contrast as chunked
 
 QUICK = {"enable_progress_bar": False, "accelerator": "cpu"}
-SMALL = {"n_hidden": 16, "transformer": {"n_layers": 2, "n_heads": 2}}
+SMALL = {"n_latent": 16, "transformer": {"n_layers": 2, "n_heads": 2}}
 
 
 def build(counts, model_class=models.CellLM, **options):
@@ -114,7 +114,7 @@ def test_chunks_hold_every_cell_once_and_like_lengths_together(celllm):
 def noiseless(counts):
     return build(
         counts,
-        n_hidden=16,
+        n_latent=16,
         transformer=SMALL["transformer"] | {"dropout_rate": 0},
         view={"gene_dropout_rate": 0, "thinning_rate": 0},
         tokens={"max_training_genes": None},

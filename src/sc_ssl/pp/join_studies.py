@@ -120,7 +120,7 @@ def join_counts(
     min_datasets: int = 1,
     n_top_genes: int | None = None,
 ) -> LightAnnData:
-    """The same of counts that were read; the cells are not checked again."""
+    """The same of counts that were read, all of one kind; the cells are not checked again."""
     joined, measured, common = _join(counts, None, orthologs, "union", min_datasets, n_top_genes)
     return _with_fields(LightAnnData(joined), measured, common)
 
@@ -167,7 +167,8 @@ def _join(
         index=np.concatenate([f"{name}:" + cells.obs_names for name, cells in counts.items()]),
     )
     genes = pd.Index(vocabulary.genes)
-    return Counts(sparse.vstack(matrices, format="csr"), "X", "counts", library_size, obs, genes), measured, common
+    kind = next(iter(counts.values())).kind
+    return Counts(sparse.vstack(matrices, format="csr"), "X", kind, library_size, obs, genes), measured, common
 
 
 def one_nomenclature(

@@ -14,7 +14,7 @@ from ._cells import registered
 from ._model_folder import check_folder, train
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    from sc_ssl.data import Kind, LightAnnData
 
 #: batches of an encoder that is trained on both data sets
 BOTH = ("reference", "query")
@@ -39,13 +39,14 @@ def to_train(model: Any, method: str) -> str | None:
     return None
 
 
-def given_encoder(model: SSLModel | str | Path) -> SSLModel:
-    """A trained model, or the one in a folder, of raw counts."""
+def given_encoder(model: SSLModel | str | Path, input: Kind) -> SSLModel:
+    """A trained model, or the one in a folder, of the same input as the cells."""
     encoder = model if isinstance(model, SSLModel) else models.load(model)
-    if encoder.setup_arguments["input"] != "counts":
+    trained_on = encoder.setup_arguments["input"]
+    if trained_on != input:
         raise ValueError(
-            f"the encoder was trained on input={encoder.setup_arguments['input']!r}, and annotate reads raw counts; train "
-            "one on raw counts."
+            f"the encoder was trained on input={trained_on!r}, and the cells are read with input={input!r}; pass "
+            f"input={trained_on!r} where both data sets hold that, or another encoder."
         )
     return encoder
 
@@ -59,7 +60,7 @@ def knows_both(encoder: SSLModel) -> bool:
 
 def train_encoder(
     name: str,
-    cells: AnnData,
+    cells: LightAnnData,
     save_model: str | Path | None,
     call: dict[str, Any],
     options: dict[str, Any],
@@ -71,7 +72,7 @@ def train_encoder(
     model_class = METHODS[name]
     log = logger.warning if cells.n_vars < FEW_GENES else logger.info
     log("Training %s on %d genes of both data sets.", "an encoder" if pretrain else "from scratch", cells.n_vars)
-    with registered(model_class, cells, batch_key=DATASET):
+    with registered(model_class, cells, cells.checked().kind, DATASET):
         species = {"species": cells.uns.get(SPECIES)} if name == "scpretrain" else {}
         encoder = model_class(cells, **species)
         if not pretrain:

@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.decomposition import NMF
 from sklearn.exceptions import ConvergenceWarning
 
-from sc_ssl.data import gene_statistics, log_expression
+from sc_ssl.data import batch_statistics, log_expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: largest value of a gene, in standard deviations
 CLIP = 10.0
 MAX_ITER = 200
+#: a gene of a batch is multiplied by at most this; and what is added to both means, so that rare counts move them little
+MAX_FACTOR, SMALL_MEAN = 4.0, 0.05
 #: relative change of the mixture's programmes at which its factorisation ends
 MIXED_TOL = 1e-2
 TINY = 1e-10
@@ -32,17 +34,32 @@ class Scale:
 
     target_sum: float
     sd_g: np.ndarray
+    #: what a gene's log-expression is multiplied by in each batch, (b, g); ``None`` for one batch
+    factor_bg: np.ndarray | None = None
+    log_input: bool = False
 
     @classmethod
-    def of(cls, cells: Cells) -> Self:
-        """The median library size and the standard deviations of these cells."""
-        target_sum, _, sd_bg = gene_statistics(cells, n_batch=1, log_input=False)
-        return cls(target_sum, sd_bg[0])
+    def of(cls, cells: Cells, *, n_batch: int = 1, log_input: bool = False) -> Self:
+        """The median library size, the standard deviations of these cells, and what brings their batches to one mean.
 
-    def __call__(self, counts_ng: sparse.csr_matrix, library_size_n: np.ndarray) -> sparse.csr_matrix:
-        """``min(log1p(target · x / library) / sd, 10)``, (n, g) CSR float32."""
-        log_ng = log_expression(counts_ng, library_size_n, self.target_sum)
-        value = np.minimum(log_ng.data / self.sd_g[log_ng.indices], CLIP).astype(np.float32)
+        A factor, other than the difference of means that z-scores take, leaves zeros at zero and all else above.
+        """
+        target_sum, mean_bg, sd_bg = batch_statistics(cells, n_batch=n_batch, log_input=log_input)
+        factor_bg = None
+        if n_batch > 1:
+            ratio_bg = (mean_bg[0] + SMALL_MEAN) / (np.maximum(mean_bg[1:], 0) + SMALL_MEAN)
+            factor_bg = np.clip(ratio_bg, 1 / MAX_FACTOR, MAX_FACTOR)
+        return cls(target_sum, sd_bg[0], factor_bg, log_input)
+
+    def __call__(
+        self, counts_ng: sparse.csr_matrix, library_size_n: np.ndarray, batch_n: np.ndarray | None = None
+    ) -> sparse.csr_matrix:
+        """``min(log1p(target · x / library) / sd, 10)``, (n, g) CSR float32; times the factors of the batches."""
+        log_ng = counts_ng if self.log_input else log_expression(counts_ng, library_size_n, self.target_sum)
+        value = log_ng.data / self.sd_g[log_ng.indices]
+        if self.factor_bg is not None:
+            value = value * self.factor_bg[np.repeat(batch_n, np.diff(log_ng.indptr)), log_ng.indices]
+        value = np.minimum(value, CLIP).astype(np.float32)
         return sparse.csr_matrix((value, log_ng.indices, log_ng.indptr), shape=log_ng.shape)
 
 

@@ -52,7 +52,7 @@ def storable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         entries = [storable(entry) for entry in value]
         return json.dumps(entries, default=str) if any(isinstance(e, list | Mapping) for e in entries) else entries
-    if isinstance(value, SSLModel):  # whose text is printed by scvi-tools, and empty
+    if isinstance(value, SSLModel):
         return type(value).__name__
     return value if isinstance(value, bool | int | float | str | np.ndarray | np.generic) else str(value)
 

@@ -48,6 +48,7 @@ def annotate(
     unlabeled_category: str = "Unknown",
     key_added: str | None = None,
     layer: str | None = None,
+    input: Literal["counts", "log1p"] = "counts",
     center: bool | None = None,
     refuse: bool = False,
     n_top_genes: int | None = 2000,
@@ -88,6 +89,8 @@ def annotate(
         Name of the result, by default ``labels_key``.
     layer
         Layer of counts in both; ``None`` takes ``layers["counts"]`` if there, else ``X``.
+    input
+        ``"log1p"`` when log-normalised values are all there is in both; an encoder that is given was trained on the same.
     center
         Take the mean off each data set's embedding first, which removes what sets all cells of one apart from all of
         the other; of use where platform or species differ, of harm where types do or cells are few. By default when
@@ -143,13 +146,13 @@ def annotate(
     name = to_train(model, method)
     _check_options(method, name, refuse=refuse, save_model=save_model, classifier_kwargs=classifier_kwargs)
     _check_labels(reference, labels_key, unlabeled_category)
-    query_counts = find(adata, layer, min_cells=1 if name is None else MIN_CELLS)
-    known_counts = find(reference, layer, of="reference")
+    query_counts = find(adata, layer, input, min_cells=1 if name is None else MIN_CELLS, chosen=True)
+    known_counts = find(reference, layer, input, of="reference", chosen=True)
     check_free(adata, _fields(keys), keys[0])
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
         if name is None:
-            encoder = given_encoder(model)
+            encoder = given_encoder(model, input)
         else:
             both = dict(zip(BOTH, (known_counts, query_counts), strict=True))
             cells = join_counts(both, orthologs=orthologs, min_datasets=2, n_top_genes=n_top_genes)
@@ -173,6 +176,7 @@ def annotate(
         "center": center,
         "refuse": refuse,
         "max_epochs": max_epochs,
+        "input": input,
         "classifier_kwargs": classifier_kwargs or None,
         "n_top_genes": None if name is None else n_top_genes,
     }

@@ -29,6 +29,10 @@ from .pca_cosine import pca_cosine
 METHODS: Mapping[str, type[SSLModel] | Callable[..., AnnData | None]] = ChainMap(
     {"nmf": nmf_transfer, "pca_cosine": pca_cosine}, models.METHODS
 )
+#: what the functions call the dimension of the embedding
+N_LATENT = {"nmf": "n_components", "pca_cosine": "n_comps"}
+#: arguments that the functions, which train nothing, need not look at
+TRAINING = ("max_epochs", "train_kwargs", "accelerator")
 #: most variable genes that models are trained on
 N_TOP_GENES = 4096
 
@@ -65,7 +69,7 @@ def embed(
         ``"masksc"``, ``"contrastive_sc"``, ``"scpretrain"``, ``"mae"``, ``"byol"``, ``"barlow_twins"``,
         ``"vicreg"``, ``"simclr"``, ``"celllm"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder
         of a saved one. Or ``"pca_cosine"`` or ``"nmf"``: :func:`sc_ssl.tl.pca_cosine` and :func:`sc_ssl.tl.nmf_transfer`
-        train nothing and run on the CPU.
+        train nothing and run on the CPU, whatever ``max_epochs``, ``train_kwargs`` and ``accelerator`` are.
     layer
         Layer of raw counts; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
     batch_key
@@ -97,7 +101,8 @@ def embed(
     copy
         Write to a copy and return it; of backed cells, a copy in memory.
     **model_kwargs
-        Arguments of the model's constructor, or of the function.
+        Arguments of the model's constructor, or of the function. Every method takes ``n_latent``, the dimension of the
+        embedding.
 
     Returns
     -------
@@ -187,8 +192,8 @@ def _call(
 ) -> AnnData | None:
     """Hand over to a function what is not at its default here; refuse what the function has no argument for."""
     default = {name: parameter.default for name, parameter in inspect.signature(embed).parameters.items()}
-    given = {name: value for name, value in params.items() if name != "accelerator" and value != default[name]}
-    given |= model_kwargs
+    given = {name: value for name, value in params.items() if name not in TRAINING and value != default[name]}
+    given |= {N_LATENT[name] if argument == "n_latent" else argument: value for argument, value in model_kwargs.items()}
     taken = list(inspect.signature(function).parameters)[1:]
     unknown = [argument for argument in given if argument not in taken]
     if unknown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,8 @@ def nmf_transfer(
     source: AnnData | None = None,
     *,
     layer: str | None = None,
+    batch_key: str | None = None,
+    input: Literal["counts", "log1p"] = "counts",
     n_components: int = 15,
     theta: float | None = None,
     labels_key: str | None = None,
@@ -54,6 +56,11 @@ def nmf_transfer(
         Cells × genes with raw counts in ``layers["counts"]`` or ``X``; not changed. Genes are matched by name.
     layer
         Layer of raw counts of ``adata``; ``None`` takes ``layers["counts"]`` if there, else ``X``, never ``raw``.
+    batch_key
+        Column of ``obs`` with the batch, without a source: genes that vary within batches are selected, and each gene is
+        multiplied so that like cells of all batches have its mean (:func:`~sc_ssl.data.batch_statistics`).
+    input
+        ``"log1p"`` when log-normalised values are all there is; without a source.
     n_components
         Number of programmes p, at least 1; as many as cells or genes where there are fewer.
     theta
@@ -86,7 +93,7 @@ def nmf_transfer(
     ValueError
         Not raw counts; NaN, infinite or negative values; duplicated gene names; fewer than 10 cells; fewer genes in
         common than programmes; more types than programmes; ``theta`` outside [0, 1]; ``theta`` or ``labels_key``
-        without a source.
+        without a source, ``batch_key`` or ``input="log1p"`` with one.
     KeyError
         A layer or key that is not there.
 
@@ -126,16 +133,19 @@ def nmf_transfer(
     """
     start = time.perf_counter()
     params = {"layer": layer, "n_components": n_components, "theta": theta, "labels_key": labels_key}
-    params |= {"n_top_genes": n_top_genes, "key_added": key_added}
+    params |= {"n_top_genes": n_top_genes, "key_added": key_added, "batch_key": batch_key, "input": input}
     _check_options(source, n_components, theta, labels_key)
+    if source is not None and (batch_key is not None or input != "counts"):
+        raise ValueError(
+            "with a source the target is raw counts of one batch; leave out batch_key and input, or source."
+        )
     obsm_key, uns_key = embedding_keys("nmf", key_added)
     with seeded(random_state) as seed:
-        counts = find(adata, layer)
+        counts = find(adata, layer, input, chosen=True)
         check_free(adata, [("obsm", obsm_key)], uns_key)
         if source is None:
-            genes = variable_genes(counts, n_top_genes)
-            cells = _read(counts, genes)
-            x_ng = Scale.of(cells)(cells.matrix, cells.library_size)
+            genes = variable_genes(counts, n_top_genes, batch_key=batch_key)
+            x_ng = _scaled(counts, genes, batch_key, log_input=input == "log1p")
             program_pg, more = programs(_spread(x_ng, MAX_LEARNED), n_components, seed=seed), {}
         else:
             type_n = _types(source, labels_key, n_components)
@@ -146,6 +156,14 @@ def nmf_transfer(
     more |= {"programs": program_pg, "error": relative_error(x_ng, cell_np, program_pg)}
     done = record(list(genes), params, **more, seconds=time.perf_counter() - start)
     return write(adata, {("obsm", obsm_key): unit_rows(cell_np)}, uns_key, done, copy=copy)
+
+
+def _scaled(counts: Counts, genes: pd.Index, batch_key: str | None, *, log_input: bool) -> csr_matrix:
+    """Scaled log-expression of the cells, those of all batches brought to one mean."""
+    batch = None if batch_key is None else pd.Categorical(obs_categories(counts, batch_key))
+    cells = _read(counts, genes, None if batch is None else batch.codes.astype(np.int64))
+    scale = Scale.of(cells, n_batch=1 if batch is None else len(batch.categories), log_input=log_input)
+    return scale(cells.matrix, cells.library_size, cells.batch)
 
 
 def _transfer(
@@ -198,8 +216,8 @@ def _over(counts: Counts, genes: pd.Index) -> Counts:
     return replace(kept, library_size=total)
 
 
-def _read(counts: Counts, genes: pd.Index) -> Cells:
-    return Cells.from_counts(counts.take_genes(genes), list(genes), library_size=counts.library_size)
+def _read(counts: Counts, genes: pd.Index, batch_n: np.ndarray | None = None) -> Cells:
+    return Cells.from_counts(counts.take_genes(genes), list(genes), library_size=counts.library_size, batch=batch_n)
 
 
 def _types(source: AnnData, labels_key: str | None, n_components: int) -> np.ndarray | None:

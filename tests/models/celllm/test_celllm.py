@@ -13,7 +13,7 @@ from sc_ssl.models import CellLM
 from sc_ssl.tl import embed
 
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
-SMALL = {"n_hidden": 16, "transformer": {"n_layers": 2, "n_heads": 2}}
+SMALL = {"n_latent": 16, "transformer": {"n_layers": 2, "n_heads": 2}}
 
 
 def build(adata, setup=None, **options):
@@ -236,7 +236,7 @@ def test_malignant_cells_are_told(build_counts, tmp_path):
     counts = build_counts(180)
     counts.obs["tissue"] = np.where(counts.obs["cell_type"] == "type_0", "tumour", "healthy").astype(object)
     counts.obs.loc[counts.obs_names[:20], "tissue"] = None
-    model = fit(counts, max_epochs=25, lr=5e-3, n_hidden=32, malignancy_key="tissue", malignant_category="tumour")
+    model = fit(counts, max_epochs=25, lr=5e-3, n_latent=32, malignancy_key="tissue", malignant_category="tumour")
     found = model.get_malignancy_probability()
     truth = (counts.obs["cell_type"] == "type_0").to_numpy()
     assert found.shape == (180,) and ((0 <= found) & (found <= 1)).all()

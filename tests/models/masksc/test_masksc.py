@@ -21,11 +21,15 @@ def trained(build_counts):
         ({"target": "diffusion", "readout": "prediction", "n_neighbors": 7}, 50),
         ({"readout": "prediction", "n_components": 5}, 55),
         ({"target": "components", "readout": "prediction", "n_components": 5}, 5),
+        ({"n_latent": 14}, 14),
+        ({"n_latent": 200}, 200),  # more than the graph of 120 cells has
+        ({"target": "diffusion", "n_latent": 9}, 9),
+        ({"target": "components", "n_latent": 6}, 6),
         ({"target": "global", "readout": "prediction"}, 8),
         ({"target": "cross", "readout": "prediction"}, 8),
         ({"target": "patch", "readout": "prediction"}, 8),
         ({"target": "raw", "readout": "prediction"}, 16),
-        ({"decoder": {"n_latent": 4}}, 58),
+        ({"decoder": {"n_bottleneck": 4}}, 58),
         ({"readout": "mean"}, 16),
         ({"readout": "cls"}, 16),
         ({"gene_order": "given"}, 58),
@@ -52,6 +56,19 @@ def test_every_option_trains_and_survives_saving(counts, tmp_path, options, n_la
     np.testing.assert_array_equal(MaskSC.load(tmp_path / "model", counts).get_latent_representation(), z)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"readout": "mean"}, "n_hidden dimensions; give n_hidden"),
+        ({"target": "raw"}, "as many dimensions as patch_size"),
+        ({"target": "cross"}, "as many dimensions as the teacher's n_latent"),
+    ],
+)
+def test_n_latent_is_refused_where_something_else_decides_it(counts, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(counts, n_latent=16, **options)
+
+
 @pytest.mark.parametrize("name", ["target", "readout", "gene_order", "patch_embed"])
 def test_unknown_choices_are_refused_with_the_list(counts, name):
     with pytest.raises(ValueError, match=rf"{name} is one of .*, found 'wrong'"):
@@ -65,8 +82,11 @@ def test_unknown_choices_are_refused_with_the_list(counts, name):
             {"transformer": {"depth": 2}},
             "transformer has no setting 'depth'; it has 'n_layers', 'n_heads', 'mlp_ratio'",
         ),
-        ({"decoder": {"latent": 2}}, "decoder has no setting 'latent'; it has 'n_latent'"),
-        ({"decoder": {"n_latent": 2, "width": 8}}, "no setting 'n_latent'; it has 'width', 'n_layers', 'n_heads'"),
+        ({"decoder": {"latent": 2}}, "decoder has no setting 'latent'; it has 'n_bottleneck'"),
+        (
+            {"decoder": {"n_bottleneck": 2, "width": 8}},
+            "no setting 'n_bottleneck'; it has 'width', 'n_layers', 'n_heads'",
+        ),
         ({"target": "cross", "teacher": {"hidden": [8]}}, "teacher has no setting 'hidden'; it has 'n_hidden'"),
     ],
 )

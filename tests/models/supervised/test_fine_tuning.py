@@ -259,7 +259,7 @@ def transformer(cells):
     torch.manual_seed(0)
     adata = cells.copy()
     models.CellLM.setup_anndata(adata)
-    model = models.CellLM(adata, n_hidden=16, transformer={"n_layers": 2, "n_heads": 2})
+    model = models.CellLM(adata, n_latent=16, transformer={"n_layers": 2, "n_heads": 2})
     model.train(2, **QUICK)
     return model
 

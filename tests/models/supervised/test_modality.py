@@ -17,7 +17,7 @@ SMALL = {
     BYOL: {"n_hidden": [32], "n_latent": 8, "projector": [8]},
     ContrastiveSC: {"n_hidden": [32], "n_latent": 8},
     MaskedAutoencoder: {"n_hidden": [32], "n_latent": 8},
-    CellLM: {"n_hidden": 16, "transformer": {"n_layers": 1, "n_heads": 2}},
+    CellLM: {"n_latent": 16, "transformer": {"n_layers": 1, "n_heads": 2}},
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import reprlib
 from contextlib import closing
 from dataclasses import asdict, replace
 from types import MappingProxyType
@@ -48,6 +50,19 @@ if TYPE_CHECKING:
 INFERENCE_BATCH_SIZE = 1024
 
 
+_IS_NO_VAE = "it is no probabilistic model of expression; get_latent_representation gives the embedding"
+_OWN_FORMAT = "models are saved as safetensors and JSON; sc_ssl.models.load reads them"
+#: what scvi-tools' base class offers and these models cannot do → why
+NOT_OFFERED = {
+    "get_normalized_expression": _IS_NO_VAE,
+    "get_normalized_function_name": _IS_NO_VAE,
+    "differential_abundance": _IS_NO_VAE,
+    "convert_legacy_save": _OWN_FORMAT,
+    "load_registry": _OWN_FORMAT,
+    "view_setup_args": _OWN_FORMAT,
+}
+
+
 class SSLModel(BaseModelClass):
     """A self-supervised model of single cells on scvi-tools.
 
@@ -72,6 +87,37 @@ class SSLModel(BaseModelClass):
     def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
         super().__init__(adata, registry)
         self._cells = None if adata is None else self._read(adata)
+
+    def __repr__(self) -> str:
+        """What the model is, of how many cells and genes, with which arguments, and how far it is trained."""
+        losses = (self.history_ or {}).get("train_loss")
+        trained = "not trained"
+        if self.is_trained_:
+            trained = "trained" if losses is None else f"{len(losses)} epochs, loss {losses.iloc[-1, 0]:.3g}"
+        batch_key, n_batch = self.setup_arguments["batch_key"], self.summary_stats.n_batch
+        batches = "" if batch_key is None else f" in {n_batch} batches of obs[{batch_key!r}]"
+        cells = "none attached" if self._cells is None else f"{self.n_cells:,}{batches}"
+        genes = ", ".join(map(repr, self.var_names[:3])) + (", …" if len(self.var_names) > 3 else "")
+        n_parameters = sum(parameter.numel() for parameter in self.module.parameters())
+        return "\n".join(
+            [
+                f"{type(self).__name__}({', '.join(self._own_arguments())})",
+                f"    cells: {cells}, read as {self.setup_arguments['input']}",
+                f"    genes: {len(self.var_names):,} ({genes})",
+                f"    parameters: {n_parameters:,}",
+                f"    training: {trained}",
+            ]
+        )
+
+    def _own_arguments(self) -> Iterator[str]:
+        """The constructor's arguments that are not at their defaults, shortened."""
+        defaults = inspect.signature(type(self)).parameters
+        for name, value in self.plain_init_params().items():
+            if repr(value) != repr(defaults[name].default):
+                yield f"{name}={value['class'] if isinstance(value, dict) and 'class' in value else reprlib.repr(value)}"
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in NOT_OFFERED]
 
     @classmethod
     def setup_anndata(
@@ -435,6 +481,20 @@ class SSLModel(BaseModelClass):
         """Minibatches in order, on the model's device."""
         index = np.arange(cells.n_cells) if index is None else index
         return CellLoader(cells, index, batch_size or INFERENCE_BATCH_SIZE, device=self.device)
+
+
+class _NotOffered:
+    """A method of scvi-tools that these models do not have."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+
+    def __get__(self, model: SSLModel | None, owner: type[SSLModel]) -> Any:
+        raise AttributeError(f"{owner.__name__} has no {self.name}: {self.reason}.")
+
+
+for _name, _reason in NOT_OFFERED.items():
+    setattr(SSLModel, _name, _NotOffered(_name, _reason))
 
 
 def class_named(name: str) -> type[SSLModel]:

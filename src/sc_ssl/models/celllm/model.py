@@ -36,7 +36,7 @@ TRANSFORMER = {"n_layers": 2, "n_heads": 4, "head_width": None, "attention": "ex
 WEIGHTS = {"contrastive": 0.03, "masked": 1.0, "malignancy": 1.0}
 #: what is known of the published model; the other settings were never released
 PAPER: dict[str, Any] = {
-    "n_hidden": 512,
+    "n_latent": 512,
     "tokens": {"values": "log2", "n_bins": 6, "target_sum": 1e4, "max_genes": 5999, "max_training_genes": 5999},
     "view": {"gene_dropout_rate": 0.0, "thinning_rate": 0.0},
     "transformer": {"n_layers": 10, "n_heads": 16, "head_width": 64},
@@ -65,7 +65,7 @@ class CellLM(SSLModel):
         Cells registered with :meth:`setup_anndata`.
     registry
         Instead of ``adata``: the registry of a saved model.
-    n_hidden
+    n_latent
         Width of the tokens and dimension of the embedding.
     tokens
         Which genes of a cell are read, and how.
@@ -91,7 +91,7 @@ class CellLM(SSLModel):
         * ``mask_rate`` (0.15): share of the tokens whose value is predicted from the token, in (0, 1].
     transformer
         Arguments of :class:`~sc_ssl.nn.Transformer`: ``n_layers`` (2) blocks of ``n_heads`` (4) heads; ``head_width``
-        (``None``: ``n_hidden / n_heads``); ``attention`` (``"exact"``; ``"performer"``: random features, linear in the
+        (``None``: ``n_latent / n_heads``); ``attention`` (``"exact"``; ``"performer"``: random features, linear in the
         number of genes); ``dropout_rate`` (0.1), also of the tokens, in [0, 1).
     pooling
         ``"sum"`` over all tokens and, for z-scores, over what genes without expression would add; ``"mean"`` of the
@@ -112,7 +112,7 @@ class CellLM(SSLModel):
         Given vectors stay as they are; vectors that are learnt beside them are not frozen.
     n_start_components
         Learnt vectors of genes start as their loadings on so many principal components of the training cells, at most
-        ``n_hidden``, for z-scores; 0 starts at random.
+        ``n_latent``, for z-scores; 0 starts at random.
     malignancy_key
         Column of ``obs`` with the malignant cells: booleans, or names with ``malignant_category``; missing values are
         unknown. Without, there is no such term. A label that nearly follows from ``batch_key`` is warned about.
@@ -167,7 +167,7 @@ class CellLM(SSLModel):
         adata: AnnData | None = None,
         registry: dict[str, Any] | None = None,
         *,
-        n_hidden: int = 64,
+        n_latent: int = 64,
         tokens: Mapping[str, Any] | None = None,
         view: Mapping[str, Any] | None = None,
         transformer: Mapping[str, Any] | None = None,
@@ -193,17 +193,17 @@ class CellLM(SSLModel):
         normalize = self._normalizer()
         if tokenizer.target_sum is not None:
             normalize.target_sum.fill_(tokenizer.target_sum)
-        genes = self._gene_table(n_hidden, gene_embeddings, n_gene_dims, frozen=freeze_gene_embeddings)
+        genes = self._gene_table(n_latent, gene_embeddings, n_gene_dims, frozen=freeze_gene_embeddings)
         if adata is not None and tokenizer.values == "continuous" and n_start_components:
-            genes.start_from(self._loadings(min(n_start_components, n_hidden), normalize.weight_g))
+            genes.start_from(self._loadings(min(n_start_components, n_latent), normalize.weight_g))
         self.module = CellLMModule(
             normalize=normalize,
             genes=genes,
             values=ValueEmbedding(
-                n_hidden, tokenizer.values, tokenizer.n_bins, hides=cell_view.predict_from == "token"
+                n_latent, tokenizer.values, tokenizer.n_bins, hides=cell_view.predict_from == "token"
             ),
-            transformer=Transformer(n_hidden, **transformer),
-            projector=MLP(n_hidden, (n_hidden,), n_hidden, norm="none"),
+            transformer=Transformer(n_latent, **transformer),
+            projector=MLP(n_latent, (n_latent,), n_latent, norm="none"),
             tokenizer=tokenizer,
             view=cell_view,
             pooling=pooling,
@@ -237,7 +237,7 @@ class CellLM(SSLModel):
         return model
 
     def get_gene_embeddings(self) -> pd.DataFrame:
-        """The vector of each gene, (g, n_hidden), genes by name."""
+        """The vector of each gene, (g, n_latent), genes by name."""
         with torch.no_grad():
             return pd.DataFrame(self.module.genes.all().cpu().numpy(), index=self.var_names)
 

@@ -90,7 +90,7 @@ class CellLMModule(ContrastModule):
     # the embedding
 
     def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
-        """The pooled output (n, n_hidden) of each cell's most expressed genes."""
+        """The pooled output (n, n_latent) of each cell's most expressed genes."""
         return self._read(cells, lambda tokens, h_ntd, real_nt, absent_nd: self.pool(h_ntd, real_nt, absent_nd))
 
     def gene_slots(self, cells: Mapping[str, Tensor], slot: nn.Linear) -> Tensor:

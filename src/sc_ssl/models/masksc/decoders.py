@@ -13,7 +13,7 @@ from sc_ssl._checks import with_defaults
 from sc_ssl.nn import Transformer
 
 #: the defaults of ``decoder=`` of :class:`MaskSC`, for a bottleneck and for a transformer
-BOTTLENECK = {"n_latent": 32}
+BOTTLENECK = {"n_bottleneck": 32}
 TRANSFORMER = {"width": 512, "n_layers": 8, "n_heads": 16}
 
 
@@ -33,7 +33,7 @@ def build_decoder(
     settings: Mapping[str, Any], n_tokens: int, n_input: int, n_output: int
 ) -> BottleneckDecoder | MaskedDecoder:
     """The decoder of these settings; a bottleneck's hidden layer is as wide as the encoder's tokens."""
-    if "n_latent" in settings:
+    if "n_bottleneck" in settings:
         return BottleneckDecoder(n_tokens, n_input, width=n_input, n_output=n_output, **settings)
     return MaskedDecoder(n_tokens, n_input, n_output=n_output, **settings)
 
@@ -42,7 +42,7 @@ class BottleneckDecoder(nn.Module):
     """Predicts a vector for every hidden token from the mean encoded token, through a bottleneck.
 
     The paper's decoder has transformer blocks over all tokens. Here what the tokens hold of a cell has to pass through
-    ``n_latent`` numbers, so that they describe the cell and not the patch next to the hidden one.
+    ``n_bottleneck`` numbers, so that they describe the cell and not the patch next to the hidden one.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class BottleneckDecoder(nn.Module):
         Tokens a cell t, without the global token.
     n_input
         Dimension of the encoded tokens.
-    n_latent
+    n_bottleneck
         Width of the bottleneck.
     width
         Of the hidden layer.
@@ -58,10 +58,10 @@ class BottleneckDecoder(nn.Module):
         Dimension of a prediction.
     """
 
-    def __init__(self, n_tokens: int, n_input: int, *, n_latent: int, width: int, n_output: int) -> None:
+    def __init__(self, n_tokens: int, n_input: int, *, n_bottleneck: int, width: int, n_output: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(n_input, n_latent)
-        self.expand = nn.Linear(n_latent, width)
+        self.squeeze = nn.Linear(n_input, n_bottleneck)
+        self.expand = nn.Linear(n_bottleneck, width)
         self.position = nn.Parameter(torch.randn(n_tokens, width) * 0.02)
         self.head = nn.Linear(width, n_output)
         for layer in (self.squeeze, self.expand, self.head):
@@ -70,7 +70,7 @@ class BottleneckDecoder(nn.Module):
 
     def forward(self, encoded_nvd: Tensor, visible_nv: Tensor, hidden_nm: Tensor) -> Tensor:
         """Predict the hidden tokens, (n, m, n_output), from the global and the visible ones, (n, 1 + v, n_input)."""
-        # the cell as one vector: (n, 1 + v, n_input) → (n, n_latent), without the global token
+        # the cell as one vector: (n, 1 + v, n_input) → (n, n_bottleneck), without the global token
         latent_nl = self.squeeze(encoded_nvd[:, 1:].mean(dim=1))
         # asked for at each hidden position: (n, 1, width) + (n, m, width)
         asked_nmw = self.expand(latent_nl)[:, None] + self.position[hidden_nm]

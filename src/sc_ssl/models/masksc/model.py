@@ -21,15 +21,15 @@ from .module import MaskSCModule
 from .patches import GeneOrder, PatchEmbed, build_patch_embed, gene_patches, to_patches
 from .targets import (
     MAX_CELLS,
-    N_LEADING,
     OF_THE_GRAPH,
     FrozenComponents,
     FrozenTeacher,
     Target,
     build_frozen,
+    check_n_latent,
     check_teacher,
+    graph_dimensions,
     graph_position,
-    n_predicted,
     teacher_phase,
     teacher_settings,
 )
@@ -74,6 +74,11 @@ class MaskSC(SSLModel):
         Cells registered with :meth:`setup_anndata`, most variable genes first.
     registry
         Instead of ``adata``: the registry of a saved model.
+    n_latent
+        Dimension of the embedding; by default 70 for the default target: 50 of the place and 20 components, and in this
+        proportion for other numbers. Of ``"diffusion"`` and ``"components"`` it is theirs, 50 and ``n_components``. With
+        other targets and readouts the embedding has the dimension of what is read out: the teacher's features, a
+        patch's genes, or ``n_hidden``.
     target
         The features that are predicted at a hidden patch: ``"diffusion"``, the cell's place in its neighbour graph,
         which is found by principal components; ``"components"``, these themselves; ``"diffusion+components"``, the
@@ -104,7 +109,7 @@ class MaskSC(SSLModel):
         Settings of the encoder that differ from the defaults: ``n_layers`` (2) blocks of ``n_heads`` (4) heads, and
         ``mlp_ratio`` (2), the width of their MLPs over ``n_hidden``; as of :class:`~sc_ssl.nn.Transformer`.
     decoder
-        Settings of the decoder: ``n_latent`` (32), the width of the bottleneck between encoder and decoder; or
+        Settings of the decoder: ``n_bottleneck`` (32), the width of the bottleneck between encoder and decoder; or
         ``width`` (512), ``n_layers`` (8) and ``n_heads`` (16) of a transformer without bottleneck, the paper's.
     readout
         The embedding: ``"prediction"``, the features predicted from all patches; ``"mean"``, the mean of the
@@ -155,6 +160,7 @@ class MaskSC(SSLModel):
         adata: AnnData | None = None,
         registry: dict[str, Any] | None = None,
         *,
+        n_latent: int | None = None,
         target: Target = "diffusion+components",
         n_components: int = 30,
         n_neighbors: int | None = None,
@@ -175,6 +181,7 @@ class MaskSC(SSLModel):
         check_choice("readout", readout, get_args(Readout))
         check_rate("mask_rate", mask_rate)
         check_teacher(self, teacher, target)
+        check_n_latent(n_latent, target, readout)
         transformer = with_defaults("transformer", transformer, TRANSFORMER)
         decoder = decoder_settings(decoder)
         plain_teacher = teacher_settings(teacher)
@@ -185,11 +192,13 @@ class MaskSC(SSLModel):
         normalize = self._normalizer(weigh_genes=weigh_genes, by_batch=False)
         if isinstance(teacher, ContrastiveSC):
             normalize.load_state_dict(teacher.module.normalize.state_dict())
+        if target == "components" and n_latent is not None:
+            n_components = n_latent
         frozen = build_frozen(
             self, target, teacher, normalize=normalize, patch_genes_tp=patch_genes_tp, n_components=n_components
         )
-        n_leading = min(N_LEADING, n_components, n_genes) if target == "diffusion+components" else 0
-        n_output = n_predicted(target, frozen, n_leading=n_leading, patch_size=patch_size)
+        place = graph_dimensions(target, n_latent, at_most=min(n_components, n_genes))
+        n_output = sum(place) if target in OF_THE_GRAPH else patch_size if frozen is None else frozen.n_features
 
         self.module = MaskSCModule(
             normalize=normalize,
@@ -199,10 +208,11 @@ class MaskSC(SSLModel):
             encoder=Transformer(n_hidden, **transformer),
             decoder=build_decoder(decoder, n_patches, n_hidden, n_output),
             target=target,
+            n_place=place[0],
             readout=readout,
             mask_rate=mask_rate,
         )
-        self.n_neighbors, self._n_leading = n_neighbors, n_leading
+        self.n_neighbors, self._place = n_neighbors, place
         self.init_params_ = self._get_init_params(locals() | {"teacher": plain_teacher})
 
     @classmethod
@@ -316,7 +326,7 @@ class MaskSC(SSLModel):
             # that it needs no batch of the cells that it embeds
             components = harmonize(components, cells.batch).z_nd.astype(np.float32)
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
-        return graph_position(components, n_neighbors, n_leading=self._n_leading)
+        return graph_position(components, n_neighbors, *self._place)
 
     @torch.no_grad()
     def _normalized(self, cells: Cells) -> Iterator[Tensor]:

@@ -41,6 +41,8 @@ class MaskSCModule(SSLModule):
         Positions of each patch's genes, −1 for none.
     patch_embed, encoder, decoder
         The trained network.
+    n_place
+        Dimensions of the prediction that are the place in the graph, for targets of the graph.
     target, readout, mask_rate
         As of :class:`MaskSC`.
     """
@@ -57,13 +59,14 @@ class MaskSCModule(SSLModule):
         encoder: Transformer,
         decoder: MaskedDecoder | BottleneckDecoder,
         target: str,
+        n_place: int,
         readout: str,
         mask_rate: float,
     ) -> None:
         super().__init__()
         self.normalize = normalize
         self.frozen = frozen
-        self.target = target
+        self.target, self.n_place = target, n_place
         self.patch_embed = patch_embed
         self.encoder = encoder
         self.decoder = decoder
@@ -85,7 +88,7 @@ class MaskSCModule(SSLModule):
         every_nt = torch.arange(len(self.position), device=encoded.device).expand(len(encoded), -1)
         predicted = self.decoder(encoded, every_nt, every_nt).mean(dim=1)
         if self.target in OF_THE_GRAPH:
-            return on_the_sphere(predicted)
+            return on_the_sphere(predicted, self.n_place)
         return F.normalize(predicted, dim=1) if self.target == "global" else predicted
 
     def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:

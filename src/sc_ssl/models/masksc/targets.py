@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
-from sc_ssl._checks import with_defaults
+from sc_ssl._checks import check_count, with_defaults
 from sc_ssl.data import nearest_cells
 from sc_ssl.models.base import Phase
 from sc_ssl.models.contrastive_sc import ContrastiveSC, ContrastiveSCModule
@@ -41,22 +41,46 @@ N_DIFFUSION = 50
 N_LEADING, LEADING_LENGTH = 20, 0.5
 
 
-def graph_position(components_nc: np.ndarray, n_neighbors: int, *, n_leading: int) -> np.ndarray:
-    """Each cell's place in the graph of these components and, beside it, the leading ones, (n, 50 + ``n_leading``).
+def graph_dimensions(target: Target, n_latent: int | None, *, at_most: int) -> tuple[int, int]:
+    """Dimensions of the place and of the leading components, of which there are ``at_most`` so many; in all ``n_latent``."""
+    if target == "diffusion+components":
+        rate = N_LEADING / (N_DIFFUSION + N_LEADING)
+        n_leading = min(N_LEADING if n_latent is None else round(rate * n_latent), at_most)
+    else:
+        n_leading = 0
+    return (N_DIFFUSION if n_latent is None else n_latent - n_leading), n_leading
+
+
+def check_n_latent(n_latent: int | None, target: Target, readout: str) -> None:
+    """An error for a dimension of the embedding where something else decides it."""
+    if n_latent is None:
+        return
+    check_count("n_latent", n_latent)
+    if readout != "prediction":
+        raise ValueError(
+            f"with readout={readout!r} the embedding has n_hidden dimensions; give n_hidden, not n_latent."
+        )
+    if target not in (*OF_THE_GRAPH, "components"):
+        what = "patch_size" if target == "raw" else "the teacher's n_latent"
+        raise ValueError(f"with target={target!r} the embedding has as many dimensions as {what}; leave out n_latent.")
+
+
+def graph_position(components_nc: np.ndarray, n_neighbors: int, n_place: int, n_leading: int) -> np.ndarray:
+    """Each cell's place in the graph of these components and, beside it, the leading ones, (n, n_place + n_leading).
 
     The place is as of :func:`diffusion_components`, with a mean square of 1 whatever the number of eigenvectors.
     """
-    place_nd = diffusion_components(components_nc, n_neighbors, N_DIFFUSION)
+    place_nd = diffusion_components(components_nc, n_neighbors, n_place)
     # the leading components, scaled as a whole to the root mean square length that they have beside the place
     leading_nd = components_nc[:, :n_leading]
     length = max(float(np.sqrt((leading_nd**2).sum(axis=1).mean())), 1e-12) if n_leading else 1.0
-    return np.hstack([place_nd, leading_nd * (LEADING_LENGTH / length)]) * N_DIFFUSION**0.5
+    return np.hstack([place_nd, leading_nd * (LEADING_LENGTH / length)]) * n_place**0.5
 
 
-def on_the_sphere(position_nd: Tensor) -> Tensor:
+def on_the_sphere(position_nd: Tensor, n_place: int) -> Tensor:
     """Predicted positions with the place as a unit vector, and the components in the same scale."""
-    place_nd, leading_nd = position_nd[:, :N_DIFFUSION], position_nd[:, N_DIFFUSION:]
-    return torch.cat([F.normalize(place_nd, dim=1), leading_nd / N_DIFFUSION**0.5], dim=1)
+    place_nd, leading_nd = position_nd[:, :n_place], position_nd[:, n_place:]
+    return torch.cat([F.normalize(place_nd, dim=1), leading_nd / n_place**0.5], dim=1)
 
 
 def diffusion_components(x_nc: np.ndarray, n_neighbors: int, n_components: int) -> np.ndarray:
@@ -254,15 +278,6 @@ def build_frozen(
     frozen = build_teacher(model, teacher, target, patch_genes_tp)
     frozen.contrastive.normalize.load_state_dict(normalize.state_dict())
     return frozen
-
-
-def n_predicted(
-    target: Target, frozen: FrozenComponents | FrozenTeacher | None, *, n_leading: int, patch_size: int
-) -> int:
-    """Dimension of a prediction."""
-    if target in OF_THE_GRAPH:
-        return N_DIFFUSION + n_leading
-    return patch_size if frozen is None else frozen.n_features
 
 
 def check_teacher(model: SSLModel, teacher: ContrastiveSC | Mapping[str, Any] | None, target: Target) -> None:
