@@ -1,0 +1,47 @@
+"""The code that readers copy runs: the blocks of the README and of the pages, and the examples of the API.
+
+Blocks that are fenced as ``python`` run from the top of a page to its end in one namespace, as a reader would type them;
+what needs another machine, or files that are not there, is fenced as ``{code-block} python`` and is not run. Every training
+takes one epoch.
+"""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import scanpy as sc
+
+from sc_ssl.models.base.fit import TrainingDefaults
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for folder in ("user_guide", "how_to") for path in (ROOT / "docs" / folder).glob("*.md")),
+    ROOT / "docs" / "faq.md",
+]
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    """One epoch each; figures are not shown, and files are written to a folder of the test."""
+    monkeypatch.setattr(TrainingDefaults, "epochs", lambda *_: 1)
+    monkeypatch.chdir(tmp_path)
+    autoshow, sc.settings.autoshow = sc.settings.autoshow, False
+    yield
+    sc.settings.autoshow = autoshow
+    plt.close("all")
+
+
+WITH_CODE = [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if page.exists() and blocks(page)]
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_the_code_of_a_page_runs(page):
+    namespace = {"__name__": page.stem}
+    for code in blocks(page):
+        exec(compile(code, str(page), "exec"), namespace)
