@@ -11,6 +11,10 @@ DATASET, MEASURED, SPECIES = "dataset", "measured", "species"
 PPI = "X_ppi"
 
 
+#: key in ``uns`` of a comparison of methods
+COMPARED = "compare"
+
+
 def embedding_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
     """The keys in ``obsm`` and ``uns``: ``X_<method>`` and ``<method>``, or exactly ``key_added`` for both."""
     return (f"X_{method}", method) if key_added is None else (key_added, key_added)

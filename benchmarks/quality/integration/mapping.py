@@ -18,10 +18,11 @@ from benchmarks.quality.embeddings import QUIET
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Table
 from sc_ssl import models, tl
+from sc_ssl.metrics import batch_mixing
 
 from . import batches
 from .batches import BATCH
-from .scores import N_VOTING, mixing
+from .scores import N_VOTING
 from .table import components, logged
 
 DATASETS = ("pbmc_kang_muscat", "pbmc_3tech_symphony", "celllines_mixology", "pancreas_baron_mouse")
@@ -125,7 +126,7 @@ def evaluate(found: list[tuple[np.ndarray, np.ndarray]], splits: list[Split], th
         voters = KNeighborsClassifier(N_VOTING, metric="cosine").fit(reference_nd, known_n)
         f1s.append(f1_score(true_n, voters.predict(query_nd), average="macro", zero_division=0))
         side_n = np.repeat(["reference", "query"], [len(known_n), len(true_n)])
-        mixes.append(mixing(np.vstack([reference_nd, query_nd]), np.concatenate([known_n, true_n]), side_n))
+        mixes.append(batch_mixing(np.vstack([reference_nd, query_nd]), side_n, np.concatenate([known_n, true_n])))
     return {"f1": float(np.mean(f1s)), "mix": float(np.nanmean(mixes))}
 
 

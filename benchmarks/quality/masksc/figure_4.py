@@ -38,6 +38,6 @@ def _draw(folder: Folder, name: str, keys: list[str], file: str) -> None:
     adata = folder.cells(name)
     for method in keys:
         adata.obsm[method] = folder.embedding(name, method, 0)
-    figure = pl.embedding_compare(adata, keys, color="cell_type", return_fig=True)
+    figure = pl.embedding_compare(adata, keys, color="cell_type", layout="tsne", return_fig=True)
     figure.savefig(folder.path / file, dpi=DPI)
     plt.close(figure)

@@ -76,7 +76,7 @@ def clustering(
     """
     embedding_nd = check_space(embedding, "embedding")
     n_cells = len(embedding_nd)
-    label_n = _check_partition(labels, "labels", n_cells)
+    label_n = check_partition(labels, "labels", n_cells)
     n_types = label_n.max() + 1
     if n_types < 2:
         raise ValueError("labels should name at least two cell types, but all cells have the same one.")
@@ -84,7 +84,7 @@ def clustering(
         raise ValueError("Give either clusters or n_clusters: n_clusters is for K-means, which given clusters replace.")
     if clusters is None:
         clusters = kmeans(embedding_nd, n_types if n_clusters is None else n_clusters, random_state=random_state)
-    cluster_n = _check_partition(clusters, "clusters", n_cells)
+    cluster_n = check_partition(clusters, "clusters", n_cells)
     common_nd = None if common_space is None else check_space(common_space, "common_space", n_cells)
     return pd.Series(
         {
@@ -148,8 +148,8 @@ def accuracy(labels: ArrayLike, clusters: ArrayLike) -> float:
     ValueError
         If the lengths differ or values are missing.
     """
-    label_n = _check_partition(labels, "labels")
-    cluster_n = _check_partition(clusters, "clusters", len(label_n))
+    label_n = check_partition(labels, "labels")
+    cluster_n = check_partition(clusters, "clusters", len(label_n))
     table = contingency_matrix(label_n, cluster_n)
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / len(label_n))
 
@@ -175,7 +175,7 @@ def check_space(space: ArrayLike, name: str, n_cells: int | None = None) -> NDAr
     return space_nd
 
 
-def _check_partition(partition: Any, name: str, n_cells: int | None = None) -> NDArray[np.integer]:
+def check_partition(partition: Any, name: str, n_cells: int | None = None) -> NDArray[np.integer]:
     """Return the partition as codes 0, 1, …, so that strings, categories and numbers are one thing from here on."""
     values = partition if isinstance(partition, pd.Series | pd.Categorical) else np.asarray(partition)
     code_n: NDArray[np.integer] = pd.factorize(values)[0]

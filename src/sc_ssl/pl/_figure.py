@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -27,6 +28,12 @@ def panels(n_panels: int, *, n_cols: int, size: tuple[float, float], margin: flo
     for spare in axes[n_panels:]:
         figure.delaxes(spare)
     return axes[:n_panels]
+
+
+def in_order(names: Iterable[object]) -> list[str]:
+    """Names as a reader sorts them, numbers by their value: T 2 before T 10."""
+    parts = re.compile(r"(\d+)")
+    return sorted(map(str, names), key=lambda name: [int(p) if p.isdigit() else p.lower() for p in parts.split(name)])
 
 
 def given_axes(ax: Axes | Iterable[Axes], n_panels: int) -> list[Axes]:

@@ -2,10 +2,11 @@
 
 from .annotate import annotate
 from .cluster import cluster
+from .compare import compare
 from .drug_response import drug_response
 from .embed import embed
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 from .predict_modality import predict_modality
 
-__all__ = ["annotate", "cluster", "drug_response", "embed", "nmf_transfer", "pca_cosine", "predict_modality"]
+__all__ = ["annotate", "cluster", "compare", "drug_response", "embed", "nmf_transfer", "pca_cosine", "predict_modality"]

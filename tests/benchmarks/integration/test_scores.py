@@ -5,7 +5,8 @@ import pytest
 from anndata import AnnData
 
 from benchmarks.quality.integration import batches, mapping, table
-from benchmarks.quality.integration.scores import cross_batch_f1, mixing
+from benchmarks.quality.integration.scores import cross_batch_f1
+from sc_ssl.metrics import batch_mixing
 
 rng = np.random.default_rng(0)
 TYPE = np.repeat(["a", "b"], 200)
@@ -14,9 +15,9 @@ APART = np.where(TYPE == "a", 0.0, 20.0)[:, None] + rng.normal(size=(400, 2))
 
 
 def test_mixed_batches_score_one_and_separate_ones_zero():
-    assert mixing(APART, TYPE, BATCH) == pytest.approx(1, abs=0.1)
+    assert batch_mixing(APART, BATCH, TYPE) == pytest.approx(1, abs=0.1)
     separate = APART + np.where(BATCH == "x", 0.0, 100.0)[:, None]
-    assert mixing(separate, TYPE, BATCH) == pytest.approx(0, abs=0.02)
+    assert batch_mixing(separate, BATCH, TYPE) == pytest.approx(0, abs=0.02)
 
 
 def test_types_are_found_by_cells_of_other_batches():
@@ -30,7 +31,7 @@ def test_types_are_found_by_cells_of_other_batches():
 def test_a_type_that_one_batch_lacks_is_not_scored_for_mixing_but_can_be_mistaken():
     only = TYPE.copy()
     only[(TYPE == "b") & (BATCH == "y")] = "a"
-    assert mixing(APART, only, BATCH) < 1
+    assert batch_mixing(APART, BATCH, only) < 1
     assert cross_batch_f1(APART, np.where(BATCH == "x", "a", TYPE), BATCH) < 1
 
 
