@@ -1,5 +1,6 @@
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from matplotlib.figure import Figure
@@ -33,6 +34,17 @@ def test_criterion_and_stability_stand_over_the_number_and_the_chosen_is_marked(
 @pytest.mark.parametrize(("params", "said"), [({}, "chosen"), ({"n_clusters": 3}, "given")])
 def test_the_title_says_whether_the_number_was_chosen(params, said):
     assert pl.cluster_choice(clustered(**params), show=False).get_title() == f"3 clusters ({said})"
+
+
+def test_of_one_number_that_was_given_the_sizes_of_its_clusters_are_drawn():
+    curve = {name: value[:1] for name, value in CURVE.items()}
+    cells = AnnData(obs=pd.DataFrame({"masksc_cluster": [str(i % 12) for i in range(30)]}, index=map(str, range(30))))
+    done = {"curve": curve, "n_clusters": 12, "params": {"criterion": "silhouette", "n_clusters": 12}}
+    cells.uns["masksc_cluster"] = done
+    ax = pl.cluster_choice(cells, show=False)
+    assert [bar.get_height() for bar in ax.patches] == [3] * 6 + [2] * 6
+    assert [label.get_text() for label in ax.get_xticklabels()] == [str(i) for i in range(12)]  # 2 before 10
+    assert ax.get_title(loc="left") == "12 clusters (given)\nsilhouette 0.20\nstability 1.00 ± 0.00"
 
 
 def test_given_axes_are_drawn_into():

@@ -62,6 +62,26 @@ def test_long_names_of_columns_do_not_run_into_each_other():
     assert {label.get_rotation() for label in short.get_xticklabels()} == {0}
 
 
+def test_a_column_without_any_number_is_left_out_and_one_with_a_published_number_is_not():
+    scores = SCORES.assign(**{"none": np.nan}).set_axis(
+        pd.MultiIndex.from_tuples([*SCORES.columns, ("fish", "ARI")]), axis=1
+    )
+    labels = [label.get_text() for label in pl.score_table(scores, show=False).get_xticklabels()]
+    assert labels == ["ARI", "NMI"] * 2
+    published = pd.DataFrame({("fish", "ARI"): [0.5]}, index=["ours"])
+    assert texts(pl.score_table(scores, published=published, show=False))[0, 4] == ["0.50"]
+
+
+def test_long_names_of_data_sets_do_not_overlap():
+    names = ["a_long_name_of_a_data_set", "another name of one that is long", "short"]
+    scores = pd.DataFrame([[0.1, 0.2, 0.3]], index=["ours"], columns=pd.MultiIndex.from_product([names, ["ARI"]]))
+    figure = pl.score_table(scores, return_fig=True)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if hasattr(text, "xyann")]
+    assert len(boxes) == 3
+    assert all(first.x1 < second.x0 for first, second in zip(boxes, boxes[1:], strict=False))
+
+
 def test_given_axes_are_drawn_into_and_the_figure_is_returned():
     figure, ax = plt.subplots()
     assert pl.score_table(SCORES, ax=ax, show=False) is ax

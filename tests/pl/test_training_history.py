@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from anndata import AnnData
 from matplotlib.figure import Figure
 
 from sc_ssl import pl
@@ -120,3 +121,18 @@ def test_an_unknown_key_names_those_that_exist():
 def test_something_else_is_refused():
     with pytest.raises(TypeError, match="a model or its history"):
         pl.training_history([1, 2, 3], show=False)
+
+
+def test_a_history_is_read_from_the_cells_by_its_name_or_where_it_is_the_only_one():
+    done = {"params": {}, "history": {"train_loss": np.array([3.0, 2.0])}}
+    cells = AnnData(uns={"masksc": done, "pca_cosine": {"params": {}, "history": {}}, "neighbors": {"params": {}}})
+    for options in ({}, {"key": "masksc"}):
+        ax = pl.training_history(cells, show=False, **options)
+        assert list(ax.lines[0].get_ydata()) == [3, 2]
+    with pytest.raises(KeyError, match="no training history named 'mae'; it has 'masksc'"):
+        pl.training_history(cells, key="mae")
+    cells.uns["mae"] = done
+    with pytest.raises(ValueError, match=r"name the result by key=, .* 'masksc', 'mae'"):
+        pl.training_history(cells)
+    with pytest.raises(ValueError, match="none: run sc_ssl.tl.embed first"):
+        pl.training_history(AnnData())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from sc_ssl.pl._figure import finish, panels
+from sc_ssl.pl._figure import finish, in_order, panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,6 +28,9 @@ def cluster_choice(
     return_fig: bool = False,
 ) -> Axes | Figure | None:
     """Plot why a number of clusters was chosen: the criterion for each number, and beside it the stability.
+
+    Of one number that was given there is no choice to show: then the sizes of the clusters are drawn, and its criterion and
+    stability are written above.
 
     The chosen number, or the one that was given, is marked by a line. The stability, with its own axis on the right,
     is the mean over resamples of the agreement (ARI) with the clusters of all cells, the band one standard deviation.
@@ -56,7 +59,12 @@ def cluster_choice(
     """
     found = _read(adata, key)
     curve, chosen = found["curve"], int(found["n_clusters"])
-    panel = panels(1, n_cols=1, size=(5.2, 3.4))[0] if ax is None else ax
+    one_number = len(curve["n_clusters"]) == 1 and key in adata.obs
+    width = 5.2 if not one_number else float(np.clip(1.2 + 0.22 * chosen, 3.6, 12))
+    panel = panels(1, n_cols=1, size=(width, 3.4))[0] if ax is None else ax
+    if one_number:
+        _draw_sizes(panel, adata, key, found)
+        return finish([panel], show=show, return_fig=return_fig)
     right = panel.twinx()
     k, stability, sd = curve["n_clusters"], np.asarray(curve["stability"]), np.asarray(curve["stability_sd"])
     panel.plot(k, curve["criterion"], markersize=4, linewidth=1.6, **CRITERION)
@@ -76,6 +84,27 @@ def _read(adata: AnnData, key: str) -> dict[str, Any]:
             f"{', '.join(map(repr, present)) or 'none: run sc_ssl.tl.cluster first'}."
         )
     return adata.uns[key]
+
+
+def _draw_sizes(panel: Axes, adata: AnnData, key: str, found: dict[str, Any]) -> None:
+    """Cells of each cluster, in the colours that scanpy has given them."""
+    size = adata.obs[key].value_counts()
+    size = size.loc[in_order(size.index)]
+    colors = adata.uns.get(f"{key}_colors", ())
+    panel.bar(size.index, size, color=list(colors) if len(colors) == len(size) else CRITERION["color"], width=0.8)
+    curve, criterion = found["curve"], str(found["params"]["criterion"])
+    measures = [f"{criterion} {curve['criterion'][0]:.2f}"] if np.isfinite(curve["criterion"][0]) else []
+    if np.isfinite(curve["stability"][0]):
+        measures.append(f"stability {curve['stability'][0]:.2f} ± {curve['stability_sd'][0]:.2f}")
+    title = "\n".join([f"{int(found['n_clusters'])} clusters (given)", *measures])
+    panel.set_title(title, fontsize=9, loc="left")
+    panel.set(xlabel="cluster", ylabel="cells")
+    panel.tick_params(axis="x", labelsize=9 if len(size) <= 20 else 7, length=0)
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.margins(x=0.02)
+    panel.grid(axis="y", alpha=0.25, linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def _decorate(panel: Axes, right: Axes, criterion: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL = (1.05, 0.42)  # inches
-CHARACTER = 0.085  # inches
+CHARACTER, GROUP_CHARACTER = 0.085, 0.1  # inches, of a number or name, and of the bold name of a data set
 AXES = {"rows": "index", "columns": "columns"}
 PUBLISHED = {"color": "0.15", "fontsize": 6.5, "style": "italic"}
 
@@ -40,7 +40,7 @@ def score_table(
     ----------
     scores
         Methods × measures, or methods × (data set, measure) with a MultiIndex of two levels. Higher is better. NaN
-        leaves a cell empty.
+        leaves a cell empty, and a column without any number is left out.
     sd
         Standard deviations, with the same rows and columns.
     published
@@ -73,9 +73,12 @@ def score_table(
     """
     _check(scores, sd=sd, published=published)
     sd, published = (_aligned(table, scores) for table in (sd, published))
+    filled = (scores.notna() | published.notna()).any()  # a column without any number is left out
+    scores, sd, published = (table.loc[:, filled] for table in (scores, sd, published))
     n_rows, n_cols = scores.shape
     label_width = CHARACTER * max(len(str(name)) for name in scores.index)
-    size = (label_width + CELL[0] * n_cols, 0.7 + CELL[1] * n_rows)
+    cell_width = _cell_width(scores, sd, digits)
+    size = (label_width + cell_width * n_cols, 0.7 + CELL[1] * n_rows)
     panel = panels(1, n_cols=1, size=size)[0] if ax is None else ax
     shade = scores.apply(_scaled).to_numpy(dtype=float)
     # the darkest colours are left out: black text has to be read on all of them
@@ -88,8 +91,32 @@ def score_table(
         weight = "bold" if value == best_c[col] else "normal"
         panel.text(col, row - shift, ours, ha="center", va="center", fontsize=8, weight=weight)
         panel.text(col, row + 1.4 * shift, _text(beside, np.nan, digits), ha="center", va="center", **PUBLISHED)
-    _decorate(panel, scores)
+    _decorate(panel, scores, cell_width)
     return finish([panel], show=show, return_fig=return_fig)
+
+
+def _cell_width(scores: pd.DataFrame, sd: pd.DataFrame, digits: int) -> float:
+    """Inches of a column: its numbers fit in, and the name of a data set over its columns in two lines."""
+    numbers = CHARACTER * (2 * digits + 8 if sd.notna().any(axis=None) else digits + 4)
+    if not isinstance(scores.columns, pd.MultiIndex):
+        return max(CELL[0], numbers)
+    n_of_group = scores.columns.get_level_values(0).value_counts(sort=False)
+    wanted = max(GROUP_CHARACTER * _longest_line(str(name)) / n for name, n in n_of_group.items())
+    return max(CELL[0], numbers, wanted)
+
+
+def _longest_line(name: str) -> int:
+    """Characters of the longer line when a name is broken into two."""
+    return max(map(len, _two_lines(name).split("\n")))
+
+
+def _two_lines(name: str) -> str:
+    """A long name broken after the word, or the underscore, that makes the lines most alike."""
+    places = [place for place, character in enumerate(name) if character in " _" and len(name) > 14]
+    if not places:
+        return name
+    middle = min(places, key=lambda place: abs(place - len(name) / 2))
+    return name[: middle + 1].rstrip() + "\n" + name[middle + 1 :]
 
 
 def _scaled(column: pd.Series) -> pd.Series:
@@ -104,14 +131,14 @@ def _text(value: float, sd: float, digits: int) -> str:
     return f"{value:.{digits}f}" if np.isnan(sd) else f"{value:.{digits}f} ± {sd:.{digits}f}"
 
 
-def _decorate(panel: Axes, scores: pd.DataFrame) -> None:
+def _decorate(panel: Axes, scores: pd.DataFrame, cell_width: float) -> None:
     n_rows, n_cols = scores.shape
     paired = isinstance(scores.columns, pd.MultiIndex)
     measures = [column[-1] if paired else column for column in scores.columns]
     panel.set_yticks(range(n_rows), [str(name) for name in scores.index])
     panel.set_xticks(range(n_cols), [str(measure) for measure in measures])
     panel.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, labelsize=8)
-    if CHARACTER * max(len(line) for measure in measures for line in str(measure).split("\n")) > CELL[0]:
+    if CHARACTER * max(len(line) for measure in measures for line in str(measure).split("\n")) > cell_width:
         for label in panel.get_xticklabels():  # they would run into each other
             label.set(rotation=25, ha="left", rotation_mode="anchor")
     panel.set_xticks(np.arange(1, n_cols) - 0.5, minor=True)
@@ -122,11 +149,14 @@ def _decorate(panel: Axes, scores: pd.DataFrame) -> None:
     if not paired:
         return
     groups = scores.columns.get_level_values(0)
-    above = 18 + 11 * max(str(measure).count("\n") for measure in measures)  # points
+    rotated = panel.get_xticklabels()[0].get_rotation() > 0
+    longest = max(len(line) for measure in measures for line in str(measure).split("\n"))
+    # points; names at an angle of 25° rise by the sine of it
+    above = 18 + 11 * max(str(measure).count("\n") for measure in measures) + (2.4 * longest if rotated else 0)
     for name in dict.fromkeys(groups):
         at = np.flatnonzero(groups == name)
         panel.annotate(
-            str(name), (at.mean(), 1), (0, above), xycoords=("data", "axes fraction"), textcoords="offset points",
+            _two_lines(str(name)), (at.mean(), 1), (0, above), xycoords=("data", "axes fraction"), textcoords="offset points",
             ha="center", va="bottom", fontsize=9, weight="bold",
         )  # fmt: skip
         if at[0]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from matplotlib.ticker import MaxNLocator
 
 from sc_ssl.pl._figure import finish, panels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -25,6 +27,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 def training_history(
     model_or_history: Any,
     *,
+    key: str | None = None,
     keys: str | Sequence[str] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -37,8 +40,10 @@ def training_history(
     Parameters
     ----------
     model_or_history
-        A trained model (its ``history`` is read), such a history (name → DataFrame of one column, indexed by epoch),
-        or what :func:`sc_ssl.tl.embed` stored: ``adata.uns["masksc"]["history"]`` (name → array, one value per epoch).
+        Cells that a tool of this package has written into, for example :func:`sc_ssl.tl.embed`; a trained model (its
+        ``history`` is read); or such a history (name → DataFrame of one column, indexed by epoch, or array).
+    key
+        Of cells, the name of the result in ``uns``, for example ``"masksc"``. Default: the only one that was trained.
     keys
         Which to plot: terms (``"loss"``: training and validation) or names in the history (``"train_loss"``). Default:
         all but those logged per minibatch (``*_step``).
@@ -56,10 +61,16 @@ def training_history(
     Raises
     ------
     ValueError
-        If there is no history, e.g. because the model is not trained.
+        If there is no history, e.g. because the model is not trained; or several in the cells, and no ``key``.
     KeyError
-        If a key is not in the history.
+        If a key is not in the history, or ``key`` not among the results.
+
+    Examples
+    --------
+    >>> sc_ssl.pl.training_history(adata)  # doctest: +SKIP
     """
+    if isinstance(model_or_history, AnnData):
+        model_or_history = _of_cells(model_or_history, key)
     curves = _select(_read(model_or_history), keys)
     axes = panels(len(curves), n_cols=3, size=(4.0, 3.0)) if ax is None else [ax] * len(curves)
     for i, (panel, (term, lines)) in enumerate(zip(axes, curves.items(), strict=True)):
@@ -71,6 +82,21 @@ def training_history(
             _draw(panel, values, label=label, **style)
         _decorate(panel, "loss" if ax is not None else term, legend=ax is not None or any(lines))
     return finish(axes if ax is None else [ax], show=show, return_fig=return_fig)
+
+
+def _of_cells(adata: AnnData, key: str | None) -> Mapping[str, Any]:
+    """The history of one result in ``uns``."""
+    found = {name: entry["history"] for name, entry in adata.uns.items() if _has_history(entry)}
+    listed = ", ".join(map(repr, found)) or "none: run sc_ssl.tl.embed first"
+    if key is not None and key not in found:
+        raise KeyError(f"adata.uns has no training history named {key!r}; it has {listed}.")
+    if key is None and len(found) != 1:
+        raise ValueError(f"name the result by key=, one of those with a training history in adata.uns, {listed}.")
+    return found[next(iter(found)) if key is None else key]
+
+
+def _has_history(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and bool(entry.get("history")) and "params" in entry
 
 
 def _draw(panel: Axes, values: pd.Series, **style: Any) -> None:
