@@ -19,9 +19,8 @@ TESTS :=
 .PHONY: demo test lint docs peers clean
 .DEFAULT_GOAL := test
 
-# PASSIVE: threads that wait for each other sleep. Spinning, they slow the demo down several times on a busy machine.
 demo: $(VENV)/.installed
-	OMP_WAIT_POLICY=PASSIVE MPLBACKEND=agg $(BIN)/python tutorials/demo.py
+	MPLBACKEND=agg $(BIN)/python tutorials/demo.py
 
 # loadfile: what the tests of a file share, one process makes.
 test: lint

@@ -4,7 +4,7 @@ from importlib import import_module, metadata
 from types import ModuleType
 
 __version__ = metadata.version("sc_ssl")
-__all__ = ["pp", "tl", "pl", "models", "metrics", "datasets"]
+__all__ = ["pp", "tl", "pl", "models", "metrics", "datasets", "settings"]
 
 
 def __getattr__(name: str) -> ModuleType:

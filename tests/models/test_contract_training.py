@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LambdaCallback
 from small_models import QUICK, build, fit, minibatches
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -155,3 +156,16 @@ def test_a_loss_that_is_no_number_stops_the_run(model_class, counts, monkeypatch
         )
     with pytest.raises(FloatingPointError, match="epoch 1; lower the learning rate"):
         model.train(3, **QUICK)
+
+
+def test_the_number_of_threads_is_our_own_and_the_callers_comes_back(model_class, trained, embedding, cells):
+    seen, n_threads = [], torch.get_num_threads()
+    note = LambdaCallback(on_train_batch_end=lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        model = fit(model_class, cells.copy(), callbacks=[note])
+        assert set(seen) == {1}
+        np.testing.assert_array_equal(model.get_latent_representation(), embedding)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(n_threads)

@@ -17,6 +17,7 @@ from scvi.model.base import BaseModelClass
 
 from sc_ssl import _compat
 from sc_ssl._logging import logger
+from sc_ssl._threads import own_threads
 from sc_ssl.data import (
     MIN_COVERAGE,
     CellLoader,
@@ -193,6 +194,7 @@ class SSLModel(BaseModelClass):
         """The layer and keys under which the model's cells were registered."""
         return _compat.setup_arguments(self.registry_)
 
+    @own_threads()
     def train(
         self,
         max_epochs: int | None = None,
@@ -438,6 +440,7 @@ class SSLModel(BaseModelClass):
             raise ValueError("the model was loaded without cells; pass adata, here or to load().")
         return self._cells
 
+    @own_threads()
     def _normalizer(self, *, weigh_genes: bool = True, by_batch: bool = True) -> LogNormalize:
         """The normalisation of this model's cells; without cells its statistics come with the saved tensors.
 
@@ -456,6 +459,7 @@ class SSLModel(BaseModelClass):
             normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg), weight_g)
         return normalize
 
+    @own_threads()
     @torch.inference_mode()
     def _map_cells(
         self,

@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from sc_ssl._logging import logger
-from sc_ssl._threads import threads_kept
+from sc_ssl._threads import own_threads, threads_kept
 from sc_ssl.data import nearest_cells
 from sc_ssl.losses import count_nll
 from sc_ssl.models.base import Phase, SSLModel, SSLModule, TrainingDefaults
@@ -137,6 +137,7 @@ class ClusteringModel(SSLModel):
             plan={"lr": 1e-3, "weight_decay": 1e-4, "warmup_rate": 0.05},
         )
 
+    @own_threads()
     def train(
         self,
         max_epochs: int | None = None,

@@ -12,6 +12,7 @@ import torch
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
+from sc_ssl._threads import own_threads
 from sc_ssl.data import find_layer, positions
 from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, class_named, read_config
 
@@ -261,6 +262,7 @@ class CellClassifier(OnEncoder):
         found = pd.DataFrame(proba_nk, index=index, columns=self.classes) if soft else name_n
         return (found, 1 - top_n) if return_uncertainty else found
 
+    @own_threads()
     def train(
         self,
         max_epochs: int | None = None,
