@@ -40,6 +40,7 @@ release = version = distribution_version("sc_ssl")
 extensions = [
     "myst_nb",
     "sphinx_copybutton",
+    "sphinx_design",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
@@ -66,9 +67,9 @@ suppress_warnings = [
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "cache"  # tutorials are stored without results; they run again when a cell has changed
+nb_execution_mode = "cache"  # tutorials are stored with their results; they run again when a cell has changed
 nb_execution_raise_on_error = True
-# shown without results where what they need is not at hand
+# shown with the stored results where what they need is not at hand
 nb_execution_excludepatterns = [notebook.name for notebook in sorted(NOTEBOOKS.glob("*.ipynb")) if not runs(notebook)]
 nb_execution_timeout = 900
 # No progress bar on the tutorial's page, where each of its steps would be a line, and no word about its widget.
@@ -96,8 +97,15 @@ intersphinx_mapping = (
 html_theme = "sphinx_book_theme"
 html_title = "sc_ssl"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
-html_theme_options = {"show_navbar_depth": 2, "home_page_in_toc": True}
+html_css_files = ["pages.css"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
+html_theme_options = {
+    "show_navbar_depth": 1,
+    "logo": {"text": "sc_ssl", "alt_text": "sc_ssl, home"},
+    "use_fullscreen_button": False,
+    "use_download_button": False,
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
