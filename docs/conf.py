@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from importlib.metadata import version as distribution_version
 from importlib.util import find_spec
@@ -126,6 +127,42 @@ def returns_as_prose(docstring: NumpyDocstring, section: str) -> list[str]:
     if lines[0] == ":":  # put there by sphinx_autodoc_typehints, with the same aim, for a single line
         lines = lines[1:]
     return [*docstring._format_block(":returns: ", lines), ""]
+
+
+#: data sets as people know them; the tables of benchmarks have the names of their files
+DATA_SETS = {
+    "a375_plx4720": "melanoma, BRAF inhibitor",
+    "bonemarrow_matsushita_mouse": "bone marrow, mouse",
+    "brain_zeisel_mouse_subset": "brain, mouse (Zeisel)",
+    "cbmc_cite_top2000": "cord blood, CITE-seq",
+    "celllines_ccle_gdsc": "580 cancer lines (CCLE, GDSC)",
+    "celllines_mixology": "five lung cancer lines",
+    "gut_mca_mouse": "gut, mouse (Mouse Cell Atlas)",
+    "ipsc_cm": "iPSC to heart muscle",
+    "pancreas_baron_hs_mm_cider": "pancreas, human and mouse (Baron)",
+    "pancreas_baron_mouse": "pancreas, mouse (Baron)",
+    "pbmc4k": "PBMC 4k",
+    "pbmc68k_reduced": "PBMC 68k, 700 cells",
+    "pbmc_3tech_symphony": "PBMC, three technologies",
+    "pbmc_cite_5k10k_subset": "PBMC, CITE-seq",
+    "pbmc_kang_muscat": "PBMC, lupus ± interferon (Kang)",
+    "pbmc_zheng_facs": "PBMC, sorted (Zheng)",
+    "pollen": "eleven tissues and lines (Pollen)",
+    "ppi_string_highconf_cellchat_human": "STRING, high confidence",
+    "ppi_string850_tgsa706_human": "STRING, 706 cancer genes",
+    "worm_neuron": "worm neurons",
+}
+
+
+def readable_tables(app: Any, path: Any, parent: str, content: list[str]) -> None:
+    """Name data sets in included tables as people know them, and leave a cell without a number empty."""
+    name = re.compile(r"(?<![\w/.`\"])(" + "|".join(map(re.escape, DATA_SETS)) + r")(?![\w./`\"])")
+    content[0] = name.sub(lambda match: DATA_SETS[match[1]], re.sub(r"(?<=\| )nan(?= \|)", "–", content[0]))
+
+
+def setup(app: Any) -> None:
+    """Sphinx calls this."""
+    app.connect("include-read", readable_tables)
 
 
 typehints_formatter = short_array_types
