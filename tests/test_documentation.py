@@ -5,6 +5,8 @@ what needs another machine, or files that are not there, is fenced as ``{code-bl
 takes one epoch.
 """
 
+import doctest
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import matplotlib.pyplot as plt
 import pytest
 import scanpy as sc
 
+import sc_ssl
 from sc_ssl.models.base.fit import TrainingDefaults
 from sc_ssl.tl import cluster
 
@@ -48,3 +51,24 @@ def test_the_code_of_a_page_runs(page):
     namespace = {"__name__": page.stem}
     for code in blocks(page):
         exec(compile(code, str(page), "exec"), namespace)
+
+
+#: modules of extras, without which an example is skipped
+NEEDS = {"ppi_gene_embeddings": "torch_geometric"}
+NAMESPACES = ("tl", "pp", "pl", "metrics", "datasets", "models")
+PUBLIC = [
+    pytest.param(getattr(getattr(sc_ssl, namespace), name), id=f"{namespace}.{name}")
+    for namespace in NAMESPACES
+    for name in getattr(sc_ssl, namespace).__all__
+]
+
+
+@pytest.mark.parametrize("thing", PUBLIC)
+def test_the_example_in_a_docstring_runs_and_shows_what_it_says(thing):
+    if thing.__name__ in NEEDS:
+        pytest.importorskip(NEEDS[thing.__name__])
+    examples = doctest.DocTestParser().get_doctest(inspect.getdoc(thing), {}, thing.__name__, None, None)
+    assert examples.examples, "no section Examples"
+    said = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(examples, out=said.append)
+    assert not said, "".join(said)

@@ -50,5 +50,10 @@ def pbmc4k() -> AnnData:
 
     Tian et al. (2019), Clustering single-cell RNA-seq data with a model-based deep learning approach,
     Nature Machine Intelligence 1, 191.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc4k()  # doctest: +SKIP
     """
     return fetch(UPSTREAM)

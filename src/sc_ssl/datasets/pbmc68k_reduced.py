@@ -34,6 +34,13 @@ def pbmc68k_reduced() -> ad.AnnData:
     ----------
     Zheng et al. (2017), Massively parallel digital transcriptional profiling of single cells,
     Nature Communications 8, 14049.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> adata.shape, sc_ssl.pp.check_counts(adata)
+    ((700, 765), 'counts')
     """
     reduced = sc.datasets.pbmc68k_reduced()
     obs = reduced.obs[["bulk_labels"]].assign(cell_type=reduced.obs["bulk_labels"])

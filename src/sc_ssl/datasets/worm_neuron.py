@@ -49,5 +49,10 @@ def worm_neuron() -> AnnData:
 
     Tian et al. (2019), Clustering single-cell RNA-seq data with a model-based deep learning approach,
     Nature Machine Intelligence 1, 191.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.worm_neuron()  # doctest: +SKIP
     """
     return fetch(UPSTREAM)

@@ -82,6 +82,14 @@ def classification(
     References
     ----------
     Richter et al. (2024), Nature Machine Intelligence 7:68.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> proba = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]
+    >>> scores = sc_ssl.metrics.classification(["B", "B", "T", "T"], proba, ["B", "T"])
+    >>> print(scores[["accuracy", "macro_f1", "auroc"]].round(2).to_dict())
+    {'accuracy': 0.75, 'macro_f1': 0.73, 'auroc': 1.0}
     """
     proba_nk, true_n, class_k = _check(y_true, proba, classes)
     parent = dict(zip(as_names(list(hierarchy)), as_names(list(hierarchy.values())), strict=True)) if hierarchy else {}

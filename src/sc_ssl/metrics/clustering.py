@@ -73,6 +73,15 @@ def clustering(
     Notes
     -----
     The silhouettes take time proportional to the square of the number of cells.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> components = sc_ssl.metrics.pca_space(adata.X)
+    >>> scores = sc_ssl.metrics.clustering(components, adata.obs["cell_type"])
+    >>> bool(scores["ari"] > 0.4)
+    True
     """
     embedding_nd = check_space(embedding, "embedding")
     n_cells = len(embedding_nd)
@@ -119,6 +128,14 @@ def kmeans(embedding: ArrayLike, n_clusters: int, *, random_state: int = 0) -> N
     ------
     ValueError
         If the embedding has missing or infinite values, or ``n_clusters`` is out of range.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> clusters = sc_ssl.metrics.kmeans(sc_ssl.metrics.pca_space(adata.X), 8)
+    >>> clusters.shape
+    (700,)
     """
     embedding_nd = check_space(embedding, "embedding")
     if not 1 <= n_clusters <= len(embedding_nd):
@@ -147,6 +164,12 @@ def accuracy(labels: ArrayLike, clusters: ArrayLike) -> float:
     ------
     ValueError
         If the lengths differ or values are missing.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> sc_ssl.metrics.accuracy(["B", "B", "T", "T"], [0, 0, 1, 0])
+    0.75
     """
     label_n = check_partition(labels, "labels")
     cluster_n = check_partition(clusters, "clusters", len(label_n))

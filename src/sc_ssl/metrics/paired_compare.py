@@ -38,6 +38,13 @@ def paired_compare(
     ------
     ValueError
         Different numbers of runs, none, or scores that are not finite.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> found = sc_ssl.metrics.paired_compare([0.72, 0.70, 0.75, 0.71], [0.68, 0.69, 0.70, 0.72])
+    >>> print(found[["difference", "won"]].round(4).to_dict())
+    {'difference': 0.0225, 'won': 0.75}
     """
     a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
     if a.ndim != 1 or a.shape != b.shape or not len(a):

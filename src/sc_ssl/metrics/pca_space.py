@@ -39,6 +39,13 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
     ------
     ValueError
         If counts are negative, missing or infinite, a cell has none, or all cells are alike.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.metrics.pca_space(adata.X, n_comps=20).shape
+    (700, 20)
     """
     _check_counts(counts)
     found = read_counts(AnnData(csr_matrix(counts, dtype=np.float32)))

@@ -36,6 +36,14 @@ def explained_variance(measured: Matrix, predicted: Matrix, *, weighted: bool = 
     ------
     ValueError
         Shapes, or the names of two tables, that differ; nothing to score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sc_ssl
+    >>> measured = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 2.0]])
+    >>> sc_ssl.metrics.explained_variance(measured, measured)
+    1.0
     """
     x_ng, predicted_ng = _pair(measured, predicted)
     scored_ng = ~np.isnan(predicted_ng)
@@ -70,6 +78,14 @@ def pearson(measured: Matrix, predicted: Matrix) -> dict[str, float]:
     ------
     ValueError
         Shapes, or the names of two tables, that differ; values that are NaN or infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sc_ssl
+    >>> measured = np.array([[0.0, 1.0, 5.0], [2.0, 3.0, 1.0], [4.0, 2.0, 0.0]])
+    >>> round(sc_ssl.metrics.pearson(measured, 2 * measured + 1)["per_feature"], 6)
+    1.0
     """
     x_nf, predicted_nf = _pair(measured, predicted)
     if not (np.isfinite(x_nf).all() and np.isfinite(predicted_nf).all()):

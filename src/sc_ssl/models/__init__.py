@@ -37,5 +37,15 @@ __all__ = [*(method.__name__ for method in METHODS.values()), "CellClassifier", 
 
 
 def load(folder: str | Path) -> SSLModel:
-    """Load a saved model of any method; the class is looked up by its name among those of this package."""
+    """Load a saved model of any method; the class is looked up by its name among those of this package.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.tl.embed(adata, "contrastive_sc", save_model="blood")
+    >>> model = sc_ssl.models.load("blood")
+    >>> model.get_latent_representation(adata).shape
+    (700, 64)
+    """
     return class_named(read_config(folder)["class"]).load(folder)

@@ -74,6 +74,16 @@ class BarlowTwins(TwoViewModel):
     ----------
     Zbontar et al. (2021), Barlow Twins, ICML. Richter et al. (2024), Delineating the effective use of self-supervised
     learning in single-cell genomics, Nature Machine Intelligence 7:68.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.BarlowTwins.setup_anndata(adata)
+    >>> model = sc_ssl.models.BarlowTwins(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 64)
     """
 
     training = TrainingDefaults(

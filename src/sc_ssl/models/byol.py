@@ -142,6 +142,16 @@ class BYOL(TwoViewModel):
     Grill et al. (2020), Bootstrap your own latent, NeurIPS. Tian, Chen & Ganguli (2021), Understanding self-supervised
     learning dynamics without contrastive pairs, ICML. Richter et al. (2024), Delineating the effective use of
     self-supervised learning in single-cell genomics, Nature Machine Intelligence 7:68.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.BYOL.setup_anndata(adata)
+    >>> model = sc_ssl.models.BYOL(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 64)
     """
 
     training = TrainingDefaults(

@@ -93,6 +93,16 @@ class ContrastiveSC(SSLModel):
     References
     ----------
     Ciortan & Defrance (2021), Contrastive self-supervised clustering of scRNA-seq data, BMC Bioinformatics 22:280.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.ContrastiveSC.setup_anndata(adata)
+    >>> model = sc_ssl.models.ContrastiveSC(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 64)
     """
 
     training = TrainingDefaults(

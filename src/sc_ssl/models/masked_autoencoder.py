@@ -163,6 +163,18 @@ class MaskedAutoencoder(SSLModel):
     ----------
     Richter et al. (2024), Delineating the effective use of self-supervised learning in single-cell genomics, Nature
     Machine Intelligence 7:68.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.MaskedAutoencoder.setup_anndata(adata)
+    >>> model = sc_ssl.models.MaskedAutoencoder(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 64)
+    >>> model.get_reconstruction().shape
+    (700, 765)
     """
 
     reads = {"programs": ("varm", "uns")}

@@ -78,6 +78,16 @@ class SimCLR(TwoViewModel):
     ----------
     Chen, Kornblith, Norouzi & Hinton (2020), A simple framework for contrastive learning of visual representations,
     ICML.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.SimCLR.setup_anndata(adata)
+    >>> model = sc_ssl.models.SimCLR(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 64)
     """
 
     training = TrainingDefaults(

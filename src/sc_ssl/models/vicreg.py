@@ -78,6 +78,16 @@ class VICReg(TwoViewModel):
     ----------
     Bardes, Ponce & LeCun (2022), VICReg: Variance-invariance-covariance regularization for self-supervised learning,
     ICLR.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.VICReg.setup_anndata(adata)
+    >>> model = sc_ssl.models.VICReg(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 64)
     """
 
     training = TrainingDefaults(

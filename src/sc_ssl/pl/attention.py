@@ -67,6 +67,14 @@ def attention(
     ------
     ValueError
         If the numbers of cells differ, or the patches do not tile the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sc_ssl
+    >>> attention = np.random.default_rng(0).random((2, 16))  # of a model: model.get_attention(indices=[0, 1])
+    >>> expression = np.random.default_rng(1).normal(size=(2, 8, 8))
+    >>> axes = sc_ssl.pl.attention(attention, expression, labels=["B", "NK"], show=False)
     """
     attention_nt, expression_nrc = np.asarray(attention, dtype=float), np.asarray(expression, dtype=float)
     if labels is None:

@@ -56,6 +56,14 @@ def cluster_choice(
     ------
     KeyError
         If ``uns`` has no such result.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.tl.embed(adata, "pca_cosine")
+    >>> sc_ssl.tl.cluster(adata, "X_pca_cosine", k_range=[6, 8, 10])
+    >>> ax = sc_ssl.pl.cluster_choice(adata, "pca_cosine_cluster", show=False)
     """
     found = _read(adata, key)
     curve, chosen = found["curve"], int(found["n_clusters"])

@@ -68,8 +68,10 @@ def score_table(
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> import sc_ssl
     >>> scores = pd.DataFrame({"ARI": [0.68, 0.74], "NMI": [0.75, 0.75]}, index=["masksc", "contrastive_sc"])
-    >>> sc_ssl.pl.score_table(scores)  # doctest: +SKIP
+    >>> ax = sc_ssl.pl.score_table(scores, show=False)
     """
     _check(scores, sd=sd, published=published)
     sd, published = (_aligned(table, scores) for table in (sd, published))

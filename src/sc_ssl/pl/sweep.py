@@ -63,8 +63,10 @@ def sweep(
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> import sc_ssl
     >>> scores = pd.DataFrame([[0.5, 0.6], [0.6, 0.7]], index=[36, 64], columns=[50, 75])
-    >>> sc_ssl.pl.sweep(scores.rename_axis(index="edge", columns="hidden (%)"), measure="ARI")  # doctest: +SKIP
+    >>> ax = sc_ssl.pl.sweep(scores.rename_axis(index="edge", columns="hidden (%)"), measure="ARI", show=False)
     """
     _check(scores, sd, kind)
     panel = panels(1, n_cols=1, size=(4.6, 3.4))[0] if ax is None else ax

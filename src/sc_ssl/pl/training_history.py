@@ -67,7 +67,10 @@ def training_history(
 
     Examples
     --------
-    >>> sc_ssl.pl.training_history(adata)  # doctest: +SKIP
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.tl.embed(adata, "contrastive_sc")
+    >>> ax = sc_ssl.pl.training_history(adata.uns["contrastive_sc"]["history"], show=False)
     """
     if isinstance(model_or_history, AnnData):
         model_or_history = _of_cells(model_or_history, key)

@@ -39,6 +39,14 @@ def align_genes(
         The layer is not there.
     ValueError
         Genes wanted twice, or fewer genes there than ``min_coverage``.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> aligned = sc_ssl.pp.align_genes(adata, ["LYZ", "CD3D", "no_such_gene"])
+    >>> aligned.var["measured"].tolist()
+    [True, True, False]
     """
     if not isinstance(adata, AnnData):
         raise TypeError(f"expected an AnnData, found {type(adata).__name__}.")

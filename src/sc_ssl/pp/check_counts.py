@@ -28,5 +28,12 @@ def check_counts(adata: AnnData, *, layer: str | None = None) -> Kind:
         The layer is not there.
     ValueError
         No cells or genes, duplicated gene names; NaN or infinite values, or negative ones among counts.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.pp.check_counts(adata)
+    'counts'
     """
     return read_counts(adata, layer, None).kind

@@ -95,9 +95,14 @@ def join_studies(
 
     Examples
     --------
-    >>> cells = sc_ssl.pp.join_studies({"first": adata, "second": other}, n_top_genes=2000)  # doctest: +SKIP
-    >>> cells.obs["dataset"].cat.categories  # doctest: +SKIP
-    Index(['first', 'second'], dtype='object')
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> studies = {"first": adata[:350, :700].copy(), "second": adata[350:, 100:].copy()}
+    >>> cells = sc_ssl.pp.join_studies(studies, n_top_genes=500)
+    >>> cells.shape
+    (700, 500)
+    >>> cells.obs["dataset"].cat.categories.tolist()
+    ['first', 'second']
     """
     if not isinstance(adatas, Mapping):
         raise TypeError(f"data sets are given by name, {{name: AnnData, …}}, found a {type(adatas).__name__}.")

@@ -65,6 +65,15 @@ def map_orthologs(
         A column that the table does not have, or a layer that is not there.
     ValueError
         Under a tenth of the genes are in the table; a table of several species without ``target``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()[:, ["LYZ", "CD3D"]].copy()
+    >>> orthologs = pd.DataFrame({"human_symbol": ["LYZ", "CD3D"], "mouse_symbol": ["Lyz2", "Cd3d"]})
+    >>> sc_ssl.pp.map_orthologs(adata, orthologs).var_names.tolist()
+    ['Lyz2', 'Cd3d']
     """
     if unmapped not in ("drop", "keep"):
         raise ValueError(f"unmapped is 'drop' or 'keep', found {unmapped!r}.")

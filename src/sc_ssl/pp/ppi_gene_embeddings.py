@@ -79,6 +79,14 @@ def ppi_gene_embeddings(
     References
     ----------
     Hou et al. (2022), GraphMAE: self-supervised masked graph autoencoders, KDD.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import sc_ssl
+    >>> edges = pd.DataFrame({"from": ["A", "A", "B", "C", "D"], "to": ["B", "C", "C", "D", "E"]})
+    >>> sc_ssl.pp.ppi_gene_embeddings(["A", "B", "C", "D", "E"], edges, 8, n_features=2, max_epochs=2).shape
+    (5, 8)
     """
     if n_dims < N_HEADS or n_dims % N_HEADS or not 0 < mask_rate < 1 or n_features < 1 or max_epochs < 1:
         raise ValueError(

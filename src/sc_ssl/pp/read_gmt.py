@@ -29,5 +29,12 @@ def read_gmt(source: str | Path | pd.DataFrame) -> dict[str, list[str]]:
         A table without the columns.
     ValueError
         Not a GMT file, with the number of the line; a programme that is there twice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import sc_ssl
+    >>> sc_ssl.pp.read_gmt(pd.DataFrame({"source": ["T cell", "T cell"], "target": ["CD3D", "CD3E"]}))
+    {'T cell': ['CD3D', 'CD3E']}
     """
     return read_programs(source)

@@ -139,6 +139,15 @@ def annotate(
     ValueError
         A field is there already that no earlier call has written; under two types; too few genes in common; other species without
         ``orthologs``; not raw counts.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> reference, query = adata[:500].copy(), adata[500:].copy()
+    >>> sc_ssl.tl.annotate(query, reference, "cell_type", key_added="predicted")
+    >>> sorted(key for key in query.obs if key.startswith("predicted"))
+    ['predicted', 'predicted_score']
     """
     start = time.perf_counter()
     keys = annotation_keys(labels_key, key_added)

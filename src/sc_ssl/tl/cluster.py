@@ -109,6 +109,15 @@ def cluster(
     .. [1] P. J. Rousseeuw, Silhouettes: a graphical aid to the interpretation and validation of cluster analysis,
        J. Comput. Appl. Math. 20 (1987) 53-65.
     .. [2] M. E. J. Newman, Modularity and community structure in networks, PNAS 103 (2006) 8577-8582.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.tl.embed(adata, "pca_cosine")
+    >>> sc_ssl.tl.cluster(adata, "X_pca_cosine", n_clusters=8)
+    >>> adata.obs["pca_cosine_cluster"].nunique()
+    8
     """
     start = time.perf_counter()
     if k_range is not None and not isinstance(k_range, Iterable):

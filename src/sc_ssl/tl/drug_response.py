@@ -102,6 +102,19 @@ def drug_response(
         Responses of cells that are not in ``adata``, or to drugs that are not in ``drugs``; a SMILES that rdkit rejects;
         a matrix that does not hold what ``input`` names; an encoder of other input, or over half of whose genes the cells
         lack; a result that would overwrite anything but an earlier one.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> import numpy as np, pandas as pd
+    >>> response = pd.DataFrame(np.log1p(adata.X[:, :2].toarray()), adata.obs_names, ["first", "second"])
+    >>> response.iloc[600:] = np.nan  # cells to predict
+    >>> adata.obsm["response"] = response
+    >>> features = pd.DataFrame(np.eye(3), ["first", "second", "untested"])  # or SMILES: {"gefitinib": "COC1=…"}
+    >>> sc_ssl.tl.drug_response(adata, "response", features)
+    >>> adata.obsm["response_predicted"].shape
+    (700, 3)
     """
     start = time.perf_counter()
     check_cells(adata, min_cells=MIN_CELLS)

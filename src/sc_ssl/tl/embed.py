@@ -132,8 +132,16 @@ def embed(
 
     Examples
     --------
-    >>> sc_ssl.tl.embed(adata, "masksc", batch_key="donor")  # doctest: +SKIP
-    >>> sc.pp.neighbors(adata, use_rep="X_masksc")  # doctest: +SKIP
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.tl.embed(adata)
+    >>> adata.obsm["X_masksc"].shape
+    (700, 70)
+
+    With batches, and another method:
+
+    >>> adata.obs["donor"] = ["first", "second"] * 350
+    >>> sc_ssl.tl.embed(adata, "mae", batch_key="donor", key_added="X_integrated")
     """
     start = time.perf_counter()
     params = {"layer": layer, "batch_key": batch_key, "n_top_genes": n_top_genes, "input": input}

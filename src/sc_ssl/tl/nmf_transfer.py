@@ -121,15 +121,21 @@ def nmf_transfer(
     ``n_components`` and ``n_top_genes`` have the best mean ARI of K-means over 15 data sets for development, real and
     thinned, among 10, 15, 20 and 2,000, 4,096.
 
-    Examples
-    --------
-    >>> sc_ssl.tl.nmf_transfer(adata, reference, labels_key="cell_type")  # doctest: +SKIP
-    >>> adata.uns["nmf"]["theta"]  # doctest: +SKIP
-
     References
     ----------
     Mieth, Hockley, Görnitz et al. 2019. Using transfer learning from prior reference knowledge to improve the
     clustering of single-cell RNA-Seq data. Scientific Reports 9:20353.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> source, target = adata[:500].copy(), adata[500:].copy()
+    >>> sc_ssl.tl.nmf_transfer(target, source, labels_key="cell_type")
+    >>> target.obsm["X_nmf"].shape, target.uns["nmf"]["programs"].shape
+    ((200, 15), (15, 765))
+    >>> 0 <= target.uns["nmf"]["theta"] <= 1
+    True
     """
     start = time.perf_counter()
     params = {"layer": layer, "n_components": n_components, "theta": theta, "labels_key": labels_key}

@@ -98,6 +98,19 @@ def predict_modality(
         Not raw counts; proteins that are infinite or not there; modalities of other cells; an encoder of other input, or
         over half of whose genes the cells lack; ``encoder_kwargs`` where none is trained; a result that would overwrite
         anything but an earlier one.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> import numpy as np, pandas as pd
+    >>> markers = ["CD3D", "LYZ"]  # stand in for proteins
+    >>> values = pd.DataFrame(np.log1p(adata[:, markers].X.toarray()), adata.obs_names, markers)
+    >>> values.iloc[600:] = np.nan  # cells to predict
+    >>> adata.obsm["protein"] = values
+    >>> sc_ssl.tl.predict_modality(adata, "protein", freeze_encoder=True)
+    >>> adata.obsm["protein_predicted"].shape
+    (700, 2)
     """
     start = time.perf_counter()
     rna, proteins = _modalities(adata, protein_key, rna_key)

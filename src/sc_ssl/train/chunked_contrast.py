@@ -41,6 +41,13 @@ class View(NamedTuple):
         Loss terms that each cell has by itself, weighted and summed.
     counts
         How many entries each sum is over: its term is the sum of sums over the sum of counts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sc_ssl.train import View
+    >>> z_nd = torch.zeros(4, 8)
+    >>> view = View(z_nd, sums={"masked": z_nd.sum()}, counts={"masked": torch.tensor(4)})
     """
 
     z_nd: Tensor

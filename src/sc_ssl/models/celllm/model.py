@@ -149,6 +149,16 @@ class CellLM(SSLModel):
     Zhao, Zhang & Nie (2023), Large-scale cell representation learning via divide-and-conquer contrastive learning,
     arXiv 2306.04371. Gao et al. (2021), Scaling deep contrastive learning batch size under memory limited setup,
     arXiv 2101.06983. Cui et al. (2024), scGPT, Nature Methods 21:1470.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.CellLM.setup_anndata(adata)
+    >>> model = sc_ssl.models.CellLM(adata, transformer={"n_layers": 1})
+    >>> model.train()
+    >>> model.get_latent_representation(indices=range(10)).shape
+    (10, 64)
     """
 
     reads = {"malignancy_key": ("obs",), "gene_embeddings": ("varm",)}

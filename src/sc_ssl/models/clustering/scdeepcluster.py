@@ -94,6 +94,16 @@ class ScDeepCluster(ClusteringModel):
     ----------
     Tian et al. (2019), Clustering single-cell RNA-seq data with a model-based deep learning approach, Nature Machine
     Intelligence 1:191.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.ScDeepCluster.setup_anndata(adata)
+    >>> model = sc_ssl.models.ScDeepCluster(adata, n_clusters=8)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 32)
     """
 
     training = TrainingDefaults(max_epochs=40, batch_size=256, plan={"lr": 1e-3, "schedule": "constant"})

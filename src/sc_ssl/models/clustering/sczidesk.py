@@ -92,6 +92,16 @@ class ScziDesk(ClusteringModel):
     ----------
     Chen et al. (2020), Deep soft K-means clustering with self-training for single-cell RNA sequence data, NAR Genomics
     and Bioinformatics 2:lqaa039.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.ScziDesk.setup_anndata(adata)
+    >>> model = sc_ssl.models.ScziDesk(adata, n_clusters=8)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 32)
     """
 
     training = TrainingDefaults(max_epochs=40, batch_size=256, plan={"lr": 1e-4, "schedule": "constant"})

@@ -143,6 +143,16 @@ class MaskSC(SSLModel):
     ----------
     mask-sc: masked modelling of gene-expression matrices for clustering. He et al. (2022), Masked autoencoders are
     scalable vision learners, CVPR.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.MaskSC.setup_anndata(adata)
+    >>> model = sc_ssl.models.MaskSC(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 70)
     """
 
     training = TrainingDefaults(

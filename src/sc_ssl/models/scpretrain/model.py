@@ -115,6 +115,16 @@ class ScPretrain(SSLModel):
     ----------
     Zhang et al. (2022), scPretrain: multi-task self-supervised learning for cell-type classification, Bioinformatics
     38:1607–1614.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.ScPretrain.setup_anndata(adata)
+    >>> model = sc_ssl.models.ScPretrain(adata)
+    >>> model.train()
+    >>> model.get_latent_representation().shape
+    (700, 200)
     """
 
     module: ScPretrainModule

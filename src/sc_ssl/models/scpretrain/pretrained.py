@@ -56,6 +56,13 @@ def pretrained(names: Sequence[str] | pd.Index, method: str = "scpretrain", *, s
     ------
     ValueError
         No encoder is shipped for the method; names of another species or kind.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> model = sc_ssl.models.pretrained(["CD3D", "LYZ", "MS4A1"])  # names of genes as in your data
+    >>> len(model.var_names)
+    4096
     """
     if not (SHIPPED / method / GENES).is_file():
         there = ", ".join(repr(path.parent.name) for path in sorted(SHIPPED.glob(f"*/{GENES}")))

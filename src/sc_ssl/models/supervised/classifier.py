@@ -65,6 +65,18 @@ class CellClassifier(OnEncoder):
     ----------
     Zhang et al. (2022), Bioinformatics 38:1607. Guo et al. (2017), On calibration of modern neural networks, ICML.
     Kumar et al. (2022), Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR.
+
+    Examples
+    --------
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.models.MaskedAutoencoder.setup_anndata(adata)
+    >>> model = sc_ssl.models.MaskedAutoencoder(adata)
+    >>> model.train()
+    >>> classifier = sc_ssl.models.CellClassifier.from_pretrained(model, adata, labels_key="cell_type")
+    >>> classifier.train()
+    >>> classifier.predict(adata[:3].copy()).shape
+    (3,)
     """
 
     training = TrainingDefaults(max_epochs=100, batch_size=128, plan={"weight_decay": 1e-2, "schedule": "constant"})

@@ -71,6 +71,18 @@ class DrugResponse(OnEncoder):
     ----------
     Zhao, Zhang & Nie (2023), arXiv 2306.04371. Liu et al. (2020), DeepCDR, Bioinformatics 36:i911. Rogers & Hahn
     (2010), Extended-connectivity fingerprints, J. Chem. Inf. Model. 50:742.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> adata.obsm["ln_ic50"] = pd.DataFrame(np.log1p(adata.X[:, :2].toarray()), adata.obs_names, ["first", "second"])
+    >>> sc_ssl.models.DrugResponse.setup_anndata(adata)
+    >>> model = sc_ssl.models.DrugResponse(adata, drugs=pd.DataFrame(np.eye(2), ["first", "second"]))
+    >>> model.train()
+    >>> model.get_prediction(adata[:3].copy()).shape
+    (3, 2)
     """
 
     training = TrainingDefaults(

@@ -84,6 +84,18 @@ class ModalityRegressor(OnEncoder):
     ----------
     Richter et al. (2024), Delineating the effective use of self-supervised learning in single-cell genomics, Nature
     Machine Intelligence 7:68.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> adata.obsm["protein"] = np.log1p(adata[:, ["CD3D", "LYZ"]].X.toarray())  # stand in for proteins
+    >>> sc_ssl.models.ModalityRegressor.setup_anndata(adata)
+    >>> model = sc_ssl.models.ModalityRegressor(adata)
+    >>> model.train()
+    >>> model.get_prediction(adata[:3].copy()).shape
+    (3, 2)
     """
 
     training = TrainingDefaults(
