@@ -119,7 +119,8 @@ def embedding_compare(
     colors = [color] if isinstance(color, str) else list(color)
     titles = keys if title is None else [title] if isinstance(title, str) else list(title)
     _check(adata, keys, colors, layout, titles)
-    shades = [_shade(adata, name, layer, groups, palette, cmap, random_state) for name in colors]
+    options: dict[str, Any] = {"layer": layer, "groups": groups, "palette": palette, "cmap": cmap, "seed": random_state}
+    shades = [_shade(adata, name, **options) for name in colors]
     given = None if ax is None else given_axes(ax, len(keys) * len(colors))
     layouts = [_layout(adata, key, layout, perplexity=perplexity, random_state=random_state) for key in keys]
     axes, margins = (given, None) if given is not None else _grid(shades, len(keys), n_cols, legend_loc)
@@ -151,6 +152,7 @@ class _Shade:
 def _shade(
     adata: AnnData,
     name: str,
+    *,
     layer: str | None,
     groups: str | Sequence[str] | None,
     palette: str | Sequence[str] | Mapping[str, str] | None,

@@ -70,7 +70,7 @@ class EpochProgress(Callback):
         """Close the bar: a training that ended early by itself is finished."""
         n_done, text = trainer.current_epoch, self._text(trainer, trainer.current_epoch)
         if self._bar is not None:
-            self._bar.total = self._bar.n  # a bar that ends before its total is red in a notebook
+            self._bar.update(self._bar.total - self._bar.n)  # one that ends before its total is red in a notebook
             self._bar.colour = "green"
             self._bar.set_description_str(text)
             self._close()

@@ -207,8 +207,8 @@ class MaskSC(SSLModel):
         frozen = build_frozen(
             self, target, teacher, normalize=normalize, patch_genes_tp=patch_genes_tp, n_components=n_components
         )
-        place = graph_dimensions(target, n_latent, at_most=min(n_components, n_genes))
-        n_output = sum(place) if target in OF_THE_GRAPH else patch_size if frozen is None else frozen.n_features
+        dimensions = graph_dimensions(target, n_latent, at_most=min(n_components, n_genes))
+        n_output = sum(dimensions) if target in OF_THE_GRAPH else patch_size if frozen is None else frozen.n_features
 
         self.module = MaskSCModule(
             normalize=normalize,
@@ -218,11 +218,11 @@ class MaskSC(SSLModel):
             encoder=Transformer(n_hidden, **transformer),
             decoder=build_decoder(decoder, n_patches, n_hidden, n_output),
             target=target,
-            n_place=place[0],
+            n_place=dimensions[0],
             readout=readout,
             mask_rate=mask_rate,
         )
-        self.n_neighbors, self._place = n_neighbors, place
+        self.n_neighbors, self._dimensions = n_neighbors, dimensions
         self.init_params_ = self._get_init_params(locals() | {"teacher": plain_teacher})
 
     @classmethod
@@ -336,7 +336,7 @@ class MaskSC(SSLModel):
             # that it needs no batch of the cells that it embeds
             components = harmonize(components, cells.batch).z_nd.astype(np.float32)
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
-        return graph_position(components, n_neighbors, *self._place)
+        return graph_position(components, n_neighbors, self._dimensions)
 
     @torch.no_grad()
     def _normalized(self, cells: Cells) -> Iterator[Tensor]:

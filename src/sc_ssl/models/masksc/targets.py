@@ -65,11 +65,12 @@ def check_n_latent(n_latent: int | None, target: Target, readout: str) -> None:
         raise ValueError(f"with target={target!r} the embedding has as many dimensions as {what}; leave out n_latent.")
 
 
-def graph_position(components_nc: np.ndarray, n_neighbors: int, n_place: int, n_leading: int) -> np.ndarray:
-    """Each cell's place in the graph of these components and, beside it, the leading ones, (n, n_place + n_leading).
+def graph_position(components_nc: np.ndarray, n_neighbors: int, dimensions: tuple[int, int]) -> np.ndarray:
+    """Each cell's place in the graph of these components and, beside it, the leading ones, as of :func:`graph_dimensions`.
 
     The place is as of :func:`diffusion_components`, with a mean square of 1 whatever the number of eigenvectors.
     """
+    n_place, n_leading = dimensions
     place_nd = diffusion_components(components_nc, n_neighbors, n_place)
     # the leading components, scaled as a whole to the root mean square length that they have beside the place
     leading_nd = components_nc[:, :n_leading]
