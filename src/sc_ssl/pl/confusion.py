@@ -74,7 +74,11 @@ def confusion(
 
     Examples
     --------
-    >>> sc_ssl.pl.confusion(adata, "cell_type", "predicted")  # doctest: +SKIP
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> sc_ssl.tl.pca_cosine(adata)
+    >>> sc_ssl.tl.cluster(adata, "X_pca_cosine", n_clusters=8)
+    >>> figure = sc_ssl.pl.confusion(adata, "cell_type", "pca_cosine_cluster", return_fig=True)
     """
     counts = _counts(adata, truth, predicted)
     if normalize not in ("truth", "predicted", None):

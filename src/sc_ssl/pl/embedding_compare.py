@@ -113,7 +113,12 @@ def embedding_compare(
 
     Examples
     --------
-    >>> sc_ssl.pl.embedding_compare(adata, ["X_pca", "X_masksc"], color=["cell_type", "CD3D"])  # doctest: +SKIP
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> for method in ("pca_cosine", "nmf"):
+    ...     sc_ssl.tl.embed(adata, method)
+    >>> keys = ["X_pca_cosine", "X_nmf"]
+    >>> figure = sc_ssl.pl.embedding_compare(adata, keys, color=["cell_type", "CD3D"], return_fig=True)
     """
     keys = [keys] if isinstance(keys, str) else list(keys)
     colors = [color] if isinstance(color, str) else list(color)

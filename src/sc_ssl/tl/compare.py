@@ -94,9 +94,12 @@ def compare(
 
     Examples
     --------
-    >>> table = sc_ssl.tl.compare(adata, ["masksc", "pca_cosine", "X_pca"], labels="cell_type")  # doctest: +SKIP
-    >>> table.pivot_table("score", "method", "measure")  # doctest: +SKIP
-    >>> sc_ssl.pl.compare(table)  # doctest: +SKIP
+    >>> import sc_ssl
+    >>> adata = sc_ssl.datasets.pbmc68k_reduced()
+    >>> table = sc_ssl.tl.compare(adata, ["masksc", "pca_cosine"], labels="cell_type")
+    >>> table.pivot_table("score", "method", "measure").columns.tolist()
+    ['accuracy', 'ari', 'nmi', 'seconds', 'silhouette_labels']
+    >>> figure = sc_ssl.pl.compare(table, return_fig=True)
     """
     start = time.perf_counter()
     seeds = list(random_state) if isinstance(random_state, Iterable) else [random_state]
