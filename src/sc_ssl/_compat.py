@@ -1,4 +1,4 @@
-"""Every touch of scvi-tools and lightning that their documentation does not promise, in one place."""
+"""Every touch of anndata, scvi-tools and lightning that their documentation does not promise, in one place."""
 
 import copy
 import logging
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from anndata import AnnData
+from anndata.experimental.multi_files._anncollection import AnnCollectionView as AnnCollectionView
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from scvi.model._utils import parse_device_args
@@ -43,6 +45,13 @@ def registry_for(registry: dict[str, Any], genes: list[str], *, layer: str | Non
     counts["summary_stats"]["n_vars"] = len(genes)
     registry["setup_args"]["layer"] = layer
     return registry
+
+
+def viewed(view: AnnData) -> tuple[AnnData, np.ndarray, np.ndarray]:
+    """What a view is of, and the positions of its cells and genes there."""
+    whole = view._adata_ref
+    rows, columns = (np.arange(n)[index] for n, index in zip(whole.shape, (view._oidx, view._vidx), strict=True))
+    return whole, rows, columns
 
 
 def torch_device(accelerator: str, device: int | str) -> torch.device:

@@ -22,13 +22,15 @@ from .counts import (
     read_counts,
 )
 from .harmony import harmonize
+from .lazy import opened
 from .loader import CellDataModule, CellLoader
 from .minibatch import Minibatch
 from .neighbors import nearest_cells
 from .obsm import obsm_values
 from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
-from .rows import evenly_spread, in_order, iter_chunks, positions, to_csr
+from .rows import evenly_spread, in_order, iter_chunks, positions, representative, to_csr
+from .sources import Source
 from .statistics import GeneStatistics, gene_statistics, gene_weights, log_expression
 from .variable_genes import variable_genes
 from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
@@ -46,6 +48,7 @@ __all__ = [
     "Kind",
     "LightAnnData",
     "Minibatch",
+    "Source",
     "as_names",
     "batch_statistics",
     "check_batches",
@@ -68,12 +71,14 @@ __all__ = [
     "nearest_cells",
     "obs_categories",
     "obsm_values",
+    "opened",
     "positions",
     "principal_components",
     "program_members",
     "read_counts",
     "read_programs",
     "regulon_members",
+    "representative",
     "to_csr",
     "variable_genes",
     "without_version",

@@ -13,7 +13,7 @@ from scipy import sparse
 from sc_ssl._logging import logger
 
 from .counts import Counts, read_counts
-from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
+from .rows import SAMPLED_BLOCK, is_backed, iter_chunks, representative, take_rows, to_csr
 from .vocabulary import describe_names
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Cells:
     Attributes
     ----------
     matrix
-        (n, g) CSR in memory; or a backed (n, m) array with its own columns, read and ordered a minibatch at a time.
+        (n, g) CSR in memory, or a :class:`~sc_ssl.data.Source` on disk where memory would be filled by it.
     column_g
-        The column of each of the model's genes in a backed ``matrix``; −1 for a gene that the data did not measure.
+        The column of each of the model's genes in the data; −1 for a gene that they did not measure.
     library_size
         Library size of each cell, counts, (n,), > 0.
     batch
@@ -89,11 +89,11 @@ class Cells:
     ) -> Self:
         """Cells of counts that were read before; by default their library size is the sum over ``genes``, and one batch."""
         column_g = match_genes(counts.var_names, genes, min_coverage=min_coverage)
-        backed = is_backed(counts.matrix)
-        matrix = counts.matrix if backed else in_order(counts.matrix, column_g)
+        matrix = counts.take_columns(column_g)
         if library_size is None:
-            chunks = (in_order(chunk, column_g) if backed else chunk for _, chunk in iter_chunks(matrix))
-            library_size = np.concatenate([np.asarray(c.sum(axis=1, dtype=np.float64)).ravel() for c in chunks])
+            library_size = np.concatenate(
+                [np.asarray(c.sum(axis=1, dtype=np.float64)).ravel() for _, c in iter_chunks(matrix)]
+            )
         # a cell without counts stays at zero whatever it is divided by
         library_size = np.where(library_size > 0, library_size, 1).astype(np.float32)
         return cls(matrix, column_g, library_size, np.zeros(counts.n_obs, np.int64) if batch is None else batch)
@@ -129,20 +129,22 @@ class Cells:
         )
 
     def spread(self, max_cells: int) -> Self:
-        """All cells, or evenly spread ones when there are more than this."""
+        """All cells, or a :meth:`sample` of them in memory when there are more than this."""
         if self.n_cells <= max_cells:
             return self
-        return self.take(evenly_spread(self.n_cells, max_cells))
+        return self.take(self.sample(max_cells))
+
+    def sample(self, max_cells: int) -> np.ndarray:
+        """Positions of at most so many cells, evenly spread in each batch; see :func:`representative`."""
+        return representative(self.batch, max_cells, block=SAMPLED_BLOCK if is_backed(self.matrix) else 1)
 
     def rows(self, index: np.ndarray) -> sparse.csr_matrix:
         """Counts of these cells in the model's gene order, in the order of ``index``."""
-        rows = take_rows(self.matrix, index)
-        return in_order(rows, self.column_g) if is_backed(self.matrix) else rows
+        return take_rows(self.matrix, index)
 
     def chunks(self) -> Iterator[tuple[slice, sparse.csr_matrix]]:
         """All cells in order, a chunk at a time."""
-        for rows, chunk in iter_chunks(self.matrix):
-            yield rows, in_order(chunk, self.column_g) if is_backed(self.matrix) else chunk
+        yield from iter_chunks(self.matrix)
 
 
 def match_genes(names: pd.Index, genes: Sequence[str], *, min_coverage: float) -> np.ndarray:

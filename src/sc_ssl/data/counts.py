@@ -10,7 +10,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .rows import evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
+from .lazy import layer_names, opened, stored_matrix
+from .rows import SAMPLED_BLOCK, evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
+from .sources import Part, as_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +22,8 @@ Kind = Literal["counts", "log1p", "scaled"]
 MIN_CELLS = 10
 #: rows and values looked at to distinguish counts from normalised data
 N_SAMPLED_ROWS, N_SAMPLED_VALUES = 512, 100_000
+#: a matrix on disk up to this size in memory is loaded; a value takes four bytes, and its column four
+MAX_LOADED_BYTES, BYTES_PER_VALUE = 2**29, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,8 @@ class Counts:
         What is known of the cells; read and never written.
     var_names
         Names of the genes, (m,).
+    n_values
+        How many values are stored, on disk too.
     """
 
     matrix: Any
@@ -50,6 +56,7 @@ class Counts:
     library_size: np.ndarray
     obs: pd.DataFrame
     var_names: pd.Index
+    n_values: int = 0
 
     @property
     def n_obs(self) -> int:
@@ -57,16 +64,27 @@ class Counts:
         return len(self.obs)
 
     @property
+    def stays_on_disk(self) -> bool:
+        """Whether the matrix is read from disk whenever it is needed, because memory would be filled by it."""
+        return is_backed(self.matrix) and BYTES_PER_VALUE * self.n_values > MAX_LOADED_BYTES
+
+    @property
     def obs_names(self) -> pd.Index:
         """Names of the cells, (n,)."""
         return self.obs.index
 
     def take_genes(self, genes: Sequence[str] | pd.Index) -> Counts:
-        """These genes in this order, in memory as CSR; library sizes stay those over all genes."""
+        """These genes in this order, as CSR in memory where they fit; library sizes stay those over all genes."""
         names = pd.Index(genes)
-        column_g = self.var_names.get_indexer(names)
-        matrix = sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(self.matrix)], format="csr")
-        return replace(self, matrix=matrix, var_names=names)
+        return replace(self, matrix=self.take_columns(self.var_names.get_indexer(names)), var_names=names)
+
+    def take_columns(self, column_g: np.ndarray) -> Any:
+        """These columns in this order, −1 for an empty one: CSR in memory, or on disk a :class:`Source` that is too large."""
+        if self.stays_on_disk:
+            return Part(self.matrix, None, column_g)
+        if not is_backed(self.matrix):
+            return in_order(self.matrix, column_g)
+        return sparse.vstack([in_order(chunk, column_g) for _, chunk in iter_chunks(self.matrix)], format="csr")
 
 
 class LightAnnData(AnnData):
@@ -82,12 +100,14 @@ class LightAnnData(AnnData):
     """
 
     def __init__(self, counts: Counts) -> None:
-        super().__init__(counts.matrix, obs=counts.obs.copy(), var=pd.DataFrame(index=counts.var_names))
+        # what stays on disk is no X of an AnnData; an empty matrix of its shape, 4 bytes a cell, stands in for it
+        self._x = counts.matrix if not is_backed(counts.matrix) else sparse.csr_matrix(counts.matrix.shape, dtype="f4")
+        super().__init__(self._x, obs=counts.obs.copy(), var=pd.DataFrame(index=counts.var_names))
         self._checked = counts
 
     def checked(self) -> Counts | None:
         """What is known of the counts, with ``obs`` as it is now; ``None`` when they are no longer those."""
-        same = self.X is self._checked.matrix
+        same = self.X is self._x
         return replace(self._checked, name="X", obs=self.obs, var_names=self.var_names) if same else None
 
 
@@ -130,6 +150,7 @@ def read_counts(
         Too few cells, no genes, duplicated gene names; a matrix that holds something else; NaN or infinite values, or
         negative ones unless scaled values are wanted.
     """
+    adata = opened(adata)
     check_cells(adata, min_cells=min_cells, unique_genes=unique_genes)
     known = adata.checked() if isinstance(adata, LightAnnData) else None
     if known is not None and input in (known.kind, None):
@@ -139,7 +160,8 @@ def read_counts(
         input = _check_kind(describe_matrix(matrix), input, name, chosen=chosen)
     if not is_backed(matrix):
         matrix = to_csr(matrix)  # once, for all that read it
-    return Counts(matrix, name, input, _library_sizes(matrix, name, adata, input), adata.obs, adata.var_names)
+    library_size, n_values = _totals(matrix, name, adata, input)
+    return Counts(matrix, name, input, library_size, adata.obs, adata.var_names, n_values)
 
 
 def find_layer(
@@ -156,23 +178,22 @@ def find_layer(
     KeyError
         The layer named is not there.
     """
-    if layer is not None and layer not in adata.layers:
+    names = layer_names(adata)
+    if layer is not None and layer not in names:
         if not registered:
-            names = ", ".join(name for name in adata.layers if name is not None)  # anndata 0.13 lists X under None
-            raise KeyError(f"layer {layer!r} is not in adata.layers, which has {names or 'none'}.")
+            raise KeyError(f"layer {layer!r} is not in adata.layers, which has {', '.join(names) or 'none'}.")
         layer = None
-    if layer is None and input in ("counts", None) and "counts" in adata.layers:
+    if layer is None and input in ("counts", None) and "counts" in names:
         layer = "counts"
     return layer
 
 
 def layer_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
-    """The matrix in this layer, or ``X``, as it lies there, and its name for messages."""
-    if layer is not None:
-        return adata.layers[layer], f"layers[{layer!r}]"
-    if (matrix := adata.X) is None:
+    """The matrix in this layer, or ``X``, in memory or a :class:`Source`, and its name for messages."""
+    name = "X" if layer is None else f"layers[{layer!r}]"
+    if (matrix := stored_matrix(adata, layer)) is None:
         raise ValueError("adata.X is empty; name the layer of raw counts with layer=.")
-    return matrix, "X"
+    return as_source(matrix, name), name
 
 
 def describe_matrix(matrix: Any) -> Kind:
@@ -181,7 +202,8 @@ def describe_matrix(matrix: Any) -> Kind:
     ``"counts"``: non-negative integers. ``"scaled"``: some negative values. ``"log1p"``: non-negative fractions. Values
     that are no numbers are left out here; :func:`read_counts` refuses them.
     """
-    values = take_rows(matrix, evenly_spread(matrix.shape[0], N_SAMPLED_ROWS)).data
+    block = SAMPLED_BLOCK if is_backed(matrix) else 1
+    values = take_rows(matrix, evenly_spread(matrix.shape[0], N_SAMPLED_ROWS, block=block)).data
     values = values[:: max(1, len(values) // N_SAMPLED_VALUES)]
     values = values[np.isfinite(values)]  # NaN is no kind of its own
     if (values < 0).any():
@@ -232,16 +254,17 @@ def _check_kind(found: Kind, wanted: Kind | None, name: str, *, chosen: bool) ->
     return found
 
 
-def _library_sizes(matrix: Any, name: str, adata: AnnData, kind: Kind) -> np.ndarray:
-    """Sum of each cell, (n,) float64; an error at the first value that is NaN, infinite or of the wrong sign."""
-    totals, lowest = [], -np.inf if kind == "scaled" else 0.0
+def _totals(matrix: Any, name: str, adata: AnnData, kind: Kind) -> tuple[np.ndarray, int]:
+    """Sum of each cell, (n,) float64, and the number of stored values; an error at the first value that is NaN, infinite or of the wrong sign."""
+    totals, n_values, lowest = [], 0, -np.inf if kind == "scaled" else 0.0
     for rows, chunk in iter_chunks(matrix):
         values = chunk.data
         # two reductions without a mask in memory; comparisons with NaN are false
         if len(values) and not (-np.inf < values.min() >= lowest and values.max() < np.inf):
             _refuse_value(chunk, rows, name, adata, lowest)
         totals.append(np.asarray(chunk.sum(axis=1, dtype=np.float64)).ravel())
-    return np.concatenate(totals)
+        n_values += len(values)
+    return np.concatenate(totals), n_values
 
 
 def _refuse_value(chunk: sparse.csr_matrix, rows: slice, name: str, adata: AnnData, lowest: float) -> None:

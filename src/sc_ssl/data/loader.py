@@ -1,11 +1,15 @@
 """Minibatches drawn by index from cells that lie on the device, sparse until the minibatch is made."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import cached_property, partial
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from scipy import sparse
 from torch import Tensor
 
 from .cells import Cells
@@ -16,6 +20,8 @@ from .rows import CHUNK, is_backed
 MAX_NORMALIZED_BYTES = 2**29
 #: a count matrix up to this size is kept on an accelerator, a larger one in the host's memory
 MAX_RESIDENT_BYTES = 8 * 2**30
+#: cells from disk: so many neighbours stay together, and so many cells are mixed in memory (scDataset's block and fetch)
+BLOCK, BUFFER = 64, 2**14
 
 
 class CellLoader:
@@ -26,7 +32,9 @@ class CellLoader:
     a module that reads neither, an embedding beside the cells for example, never has them made.
 
     The CSR arrays lie on the device as three tensors; a minibatch is densified there. No workers, no collation: for a
-    million cells in memory this is faster than either. Backed cells are read from disk a minibatch at a time.
+    million cells in memory this is faster than either. Cells on disk are read thousands at a time, while those read before
+    are computed on: in their order, or shuffled, blocks of neighbouring cells in random order, mixed among the blocks that
+    are read together.
 
     Parameters
     ----------
@@ -67,7 +75,7 @@ class CellLoader:
         self._measured = None if cells.measured.all() else torch.as_tensor(cells.measured).to(self.device)
         self._extra = {name: torch.as_tensor(array).to(self.device) for name, array in cells.extra.items()}
         small = 4 * cells.n_cells * cells.n_genes <= MAX_NORMALIZED_BYTES
-        self._normalize = normalize if small else None
+        self._normalize = normalize if small and not is_backed(cells.matrix) else None
 
     def __len__(self) -> int:
         """Number of minibatches."""
@@ -77,6 +85,9 @@ class CellLoader:
     def __iter__(self) -> Iterator[Minibatch]:
         """One time round."""
         index = self._drawn() if self.shuffle else self._index
+        if is_backed(self.cells.matrix):
+            yield from self._from_disk(index.numpy())
+            return
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield self._minibatch(index[start : start + self.batch_size])
 
@@ -90,6 +101,33 @@ class CellLoader:
         point = (torch.arange(len(index), dtype=torch.float64) + torch.rand(())) / len(index) * weight[-1]
         drawn = index[torch.searchsorted(weight, point).clamp(max=len(index) - 1)]
         return drawn[torch.randperm(len(drawn))]
+
+    def _from_disk(self, index: np.ndarray) -> Iterator[Minibatch]:
+        """Minibatches of cells that are read a buffer ahead, by a thread of its own."""
+        buffers = self._mixed(index) if self.shuffle else np.split(index, range(BUFFER, len(index), BUFFER))
+        n_left, rest = len(self), (index[:0], sparse.csr_matrix((0, self.cells.n_genes), dtype=np.float32))
+        with closing(_read_ahead(self.cells.rows, buffers)) as parts:
+            for part in parts:
+                index, rows = np.concatenate([rest[0], part[0]]), sparse.vstack([rest[1], part[1]], format="csr")
+                n_full = min(len(index) // self.batch_size, n_left)
+                for start in range(0, n_full * self.batch_size, self.batch_size):
+                    yield self._read(index, rows, slice(start, start + self.batch_size))
+                n_left -= n_full
+                rest = index[n_full * self.batch_size :], rows[n_full * self.batch_size :]
+        if n_left:
+            yield self._read(*rest, slice(None))
+
+    def _mixed(self, index: np.ndarray) -> list[np.ndarray]:
+        """Cells in the order in which they are read and trained on: blocks of neighbours, mixed among those of a buffer."""
+        blocks = np.split(np.sort(index), range(BLOCK, len(index), BLOCK))
+        order = torch.randperm(len(blocks)).split(BUFFER // BLOCK)
+        buffers = [np.concatenate([blocks[i] for i in group]) for group in order]
+        return [buffer[torch.randperm(len(buffer)).numpy()] for buffer in buffers]
+
+    def _read(self, index: np.ndarray, rows: sparse.csr_matrix, part: slice) -> Minibatch:
+        """A minibatch of cells that were read."""
+        minibatch = self._minibatch(torch.from_numpy(index[part]))
+        return minibatch | {"X": torch.from_numpy(rows[part].toarray()).to(self.device)}
 
     def _minibatch(self, index: Tensor, *, with_normalized: bool = True) -> Minibatch:
         on_device = index.to(self.device)
@@ -106,8 +144,6 @@ class CellLoader:
         return Minibatch(tensors, makers)
 
     def _counts(self, index: Tensor) -> Tensor:
-        if is_backed(self.cells.matrix):
-            return torch.from_numpy(self.cells.rows(index.numpy()).toarray()).to(self.device)
         return self._densify(*self._csr, index)
 
     @cached_property
@@ -143,6 +179,18 @@ class CellLoader:
         x = torch.zeros(len(index) * self.cells.n_genes, device=self.device)
         x[flat.to(self.device)] = data[position].to(self.device)
         return x.view(len(index), self.cells.n_genes)
+
+
+def _read_ahead(
+    read: Callable[[np.ndarray], sparse.csr_matrix], buffers: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, sparse.csr_matrix]]:
+    """Each buffer with its rows; the next one is read while this one is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        futures = deque([pool.submit(read, buffers[0])])
+        for number, buffer in enumerate(buffers):
+            if number + 1 < len(buffers):
+                futures.append(pool.submit(read, buffers[number + 1]))
+            yield buffer, futures.popleft().result()
 
 
 class CellDataModule(LightningDataModule):

@@ -6,7 +6,6 @@ import numpy as np
 from scipy import sparse
 
 from .cells import Cells
-from .rows import evenly_spread
 
 #: more cells than this do not change how much a gene varies; evenly spread ones are taken
 MAX_CELLS = 20_000
@@ -72,8 +71,9 @@ def gene_weights(cells: Cells) -> np.ndarray:
     own batch, so that a gene which differs between batches only gains nothing. The exponent lies between z-scores,
     where a gene of pure noise counts as much as a marker, and the residuals themselves, which a few genes dominate.
     """
-    index = evenly_spread(cells.n_cells, MAX_CELLS)
-    batch, clip = cells.batch[index], len(index) ** 0.5
+    cells = cells.spread(MAX_CELLS)
+    index = np.arange(cells.n_cells)
+    batch, clip = cells.batch, len(index) ** 0.5
     squares = np.zeros(cells.n_genes)
     for code in np.unique(batch):
         of_batch = index[batch == code]

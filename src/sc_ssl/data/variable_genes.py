@@ -13,7 +13,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from sc_ssl._threads import threads_kept
 
 from .cells import check_batches, obs_categories
-from .rows import is_backed, iter_chunks, take_rows
+from .rows import SAMPLED_BLOCK, is_backed, iter_chunks, representative, take_rows
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -36,7 +36,8 @@ def variable_genes(counts: Counts, n_top_genes: int | None = None, *, batch_key:
         raise ValueError(f"n_top_genes is at least 1, found {n_top_genes}.")
     if batch_key is not None:
         check_batches(counts, batch_key)
-    cells = np.arange(0, counts.n_obs, -(-counts.n_obs // MAX_CELLS))
+    batch = None if batch_key is None else obs_categories(counts, batch_key)
+    cells = _sampled(counts, batch)
     cells = cells[counts.library_size[cells] > 0]  # an empty cell has no part in which genes vary
     sample, expressed = _expressed(counts, cells)
     if not expressed.any():
@@ -44,13 +45,21 @@ def variable_genes(counts: Counts, n_top_genes: int | None = None, *, batch_key:
     log_cells = AnnData(sample, obs=pd.DataFrame(index=counts.obs_names[cells]))
     log_cells.var_names = counts.var_names[expressed]
     if batch_key is not None:
-        log_cells.obs["batch"] = pd.Categorical(obs_categories(counts, batch_key)[cells])
+        log_cells.obs["batch"] = pd.Categorical(batch[cells])
     with threads_kept():
         if counts.kind == "counts":
             sc.pp.normalize_total(log_cells)
             sc.pp.log1p(log_cells)
         _check_variation(log_cells, counts.name, batch_key)
         return _by_dispersion(log_cells, batched=batch_key is not None)[:n_top_genes]
+
+
+def _sampled(counts: Counts, batch: pd.Index | None) -> np.ndarray:
+    """Positions of the cells that are looked at, of all batches; from disk in blocks."""
+    if batch is None and not is_backed(counts.matrix):
+        return np.arange(0, counts.n_obs, -(-counts.n_obs // MAX_CELLS))
+    code_n = np.zeros(counts.n_obs, int) if batch is None else pd.factorize(batch)[0]
+    return representative(code_n, MAX_CELLS, block=SAMPLED_BLOCK if is_backed(counts.matrix) else 1)
 
 
 def _expressed(counts: Counts, cells: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:

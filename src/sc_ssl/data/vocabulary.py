@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .rows import to_csr
+from .rows import is_backed, to_csr
 
 NameKind = Literal["symbol", "ensembl"]
 ENSEMBL = {"human": re.compile(r"ENSG\d{11}"), "mouse": re.compile(r"ENSMUSG\d{11}")}
@@ -169,7 +169,7 @@ class GeneVocabulary:
             (np.ones(len(known_m), np.float32), (known_m, column_m[known_m])), shape=(len(column_m), len(self))
         )
         measured_g = np.isin(np.arange(len(self)), column_m)
-        return to_csr(to_csr(matrix) @ selector), measured_g
+        return to_csr(to_csr(matrix[:] if is_backed(matrix) else matrix) @ selector), measured_g
 
 
 def _only(by_species: Mapping[str | None, object]) -> str | None:

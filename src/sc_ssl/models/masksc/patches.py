@@ -10,7 +10,6 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor, nn
 
 from sc_ssl._checks import check_choice
-from sc_ssl.data import evenly_spread
 
 if TYPE_CHECKING:
     from sc_ssl.data import Cells
@@ -179,7 +178,7 @@ def cross_context(n_patches: int) -> Tensor:
 
 def _coexpression_order(cells: Cells) -> np.ndarray:
     """Leaves of average linkage on the correlation of genes (log1p of counts per median library), (g,)."""
-    index = evenly_spread(cells.n_cells, MAX_CELLS)
+    index = cells.sample(MAX_CELLS)
     per_library = np.median(cells.library_size) / cells.library_size[index]
     logged = np.log1p(cells.rows(index).toarray() * per_library[:, None])
     # 1 − Pearson's correlation as the distance of two genes, and its upper triangle for the linkage
