@@ -106,6 +106,7 @@ html_theme_options = {
     "logo": {"text": "sc_ssl", "alt_text": "sc_ssl, home"},
     "use_fullscreen_button": False,
     "use_download_button": False,
+    "navbar_persistent": [],  # the search box stands in the side bar
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
