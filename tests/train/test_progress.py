@@ -82,6 +82,17 @@ def test_a_long_training_is_estimated_after_its_first_epoch(model, monkeypatch, 
     assert estimates[0].startswith("contrastive_sc: 2 more epochs will take about ")
 
 
+def test_other_long_work_has_a_bar_too(monkeypatch, capsys, caplog):
+    assert list(progress.tracked(range(3), "clusters")) == [0, 1, 2]
+    assert not caplog.messages and not capsys.readouterr().err
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    assert list(progress.tracked("ab", "clusters")) == ["a", "b"]
+    assert caplog.messages == ["clusters: 1/2", "clusters: 2/2"]
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert list(progress.tracked(range(3), "clusters")) == [0, 1, 2]
+    assert "clusters: 3/3 |" in progress.sys.stderr.getvalue() and "100%" in progress.sys.stderr.getvalue()
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.83, "0.8 s"), (21.2, "21 s"), (240, "4 min"), (9000, "2.5 h")])
 def test_durations_are_short(seconds, text):
     assert progress.duration(seconds) == text

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+from sc_ssl.train import tracked
+
 from ._partitions import PARTITIONS, neighbor_graph
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def judge(space_nd: np.ndarray, method: str, n_clusters: Iterable[int], seed: in
     part = _parts(space_nd, method, seed)
     resampled = [_parts(space_nd[draw], method, seed) for draw in draws]
     rows = []
-    for k in n_clusters:
+    for k in tracked(list(n_clusters), "numbers of clusters"):
         label_n = part(k)
         if label_n is None or len(np.unique(label_n)) != k:
             rows.append((np.nan, np.nan, np.nan))

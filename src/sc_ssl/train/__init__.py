@@ -2,7 +2,7 @@
 
 from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end, joint_terms
 from .plan import SSLTrainingPlan, warmup_cosine
-from .progress import EpochProgress, duration
+from .progress import EpochProgress, duration, tracked
 from .seeds import seeded
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "end_to_end",
     "joint_terms",
     "seeded",
+    "tracked",
     "warmup_cosine",
 ]

@@ -6,15 +6,18 @@ import logging
 import sys
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning.pytorch import Callback
 
 from sc_ssl._logging import logger, wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from lightning.pytorch import LightningModule, Trainer
 
+T = TypeVar("T")
 #: shortest time in seconds between two lines of a log
 LINE_SECONDS = 30.0
 #: a training that takes longer, in seconds, has its length estimated after the first epoch
@@ -107,6 +110,28 @@ class EpochProgress(Callback):
         if now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             logger.info("%s", self._text(trainer, n_done))
+
+
+def tracked(items: Sequence[T], name: str) -> Iterator[T]:
+    """Go through items under a bar, ``name: 3/24``, in a terminal or a notebook; elsewhere a line at most every 30 seconds."""
+    shown = len(items) > 1 and wanted(logging.INFO)
+    bar = open_bar(total=len(items), desc=name) if shown and is_interactive() else None
+    last_line = time.monotonic()
+    try:
+        for i, item in enumerate(items):
+            if bar is not None:
+                bar.set_description_str(f"{name}: {i + 1}/{len(items)}")
+            elif shown and time.monotonic() - last_line >= LINE_SECONDS:
+                last_line = time.monotonic()
+                logger.info("%s: %d/%d", name, i + 1, len(items))
+            yield item
+            if bar is not None:
+                bar.update()
+        if bar is not None:
+            bar.colour = "green"
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def is_interactive() -> bool:
