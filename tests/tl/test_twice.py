@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sc_ssl.models import ContrastiveSC
 from sc_ssl.tl import annotate, cluster, embed, nmf_transfer, pca_cosine, predict_modality
 
 QUICK = {"max_epochs": 1, "accelerator": "cpu", "train_kwargs": {"enable_progress_bar": False, "batch_size": 40}}
@@ -68,6 +69,28 @@ def test_a_tool_refuses_what_others_wrote_before_any_work(tool, counts):
         run(counts)
     assert np.array_equal(getattr(counts, where)[key], theirs)
     assert not counts.uns
+
+
+def test_the_same_call_replaces_the_model_that_it_saved_and_another_call_does_not(build_counts, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    run = partial(embed, method="contrastive_sc", save_model=folder, n_latent=8, **QUICK)
+    for _ in range(2):
+        cells = build_counts()
+        run(cells)
+    again = build_counts()
+    embed(again, folder)
+    np.testing.assert_allclose(again.obsm["X_contrastive_sc"], cells.obsm["X_contrastive_sc"], atol=1e-5)
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+    with pytest.raises(FileExistsError, match="exists already; if a model is in it, method="):
+        run(cells, n_latent=4)
+    monkeypatch.setattr(ContrastiveSC, "train", raise_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(cells)  # the earlier model stays
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def raise_interrupt(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_a_result_of_scanpy_is_not_overwritten(counts):

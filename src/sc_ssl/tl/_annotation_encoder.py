@@ -78,7 +78,7 @@ def train_encoder(
         if not pretrain:
             encoder.is_trained_ = True  # as it was asked for
             return encoder
-        train(encoder, save_model, call, **options)
+        train(encoder, save_model, call, use="model", **options)
     if save_model is not None:
         logger.info("The encoder is in %s; with it as model= it is not trained again.", save_model)
     return encoder

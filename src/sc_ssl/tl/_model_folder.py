@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sc_ssl._logging import logger
 from sc_ssl.models import SSLModel
-from sc_ssl.models.base import UNFINISHED, has_unfinished
+from sc_ssl.models.base import UNFINISHED, add_to_config, has_model, has_unfinished, read_config
 
 from ._record import names_hash, storable
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: file with the arguments of the call
 CALL = "call.json"
+#: folder beside a finished model, for the checkpoints of the same call once more
+AGAIN = "again"
 #: of the arguments of ``train``, those that make it another training
 TRAINING = ("batch_size", "micro_batch_size", "validation_size", "early_stopping", "plan_kwargs")
 
@@ -30,16 +32,17 @@ def describe_call(model_kwargs: Mapping[str, Any], random_state: Any, options: M
 
 
 def check_folder(folder: str | Path | None, *, use: str, trains: bool = True) -> None:
-    """An error when anything but a training that was interrupted is there, which only a call that ``trains`` goes on with."""
-    if folder is not None and Path(folder).exists() and not (trains and has_unfinished(folder)):
-        raise FileExistsError(
-            f"{folder} exists already; if a model is in it, {use}={str(folder)!r} takes it as it is; or choose another "
-            "folder."
-        )
+    """An error when anything but an interrupted training, or the model of an earlier call, is there; only to train on."""
+    if folder is None or not Path(folder).exists() or (trains and (has_unfinished(folder) or _of_a_call(folder))):
+        return
+    raise FileExistsError(_taken(folder, use))
 
 
-def train(model: SSLModel, folder: str | Path | None, call: dict[str, Any], **options: Any) -> None:
-    """Train with checkpoints in the folder, from those of the same call on when it was interrupted; then save."""
+def train(model: SSLModel, folder: str | Path | None, call: dict[str, Any], *, use: str, **options: Any) -> None:
+    """Train with checkpoints in the folder, from those of the same call on when it was interrupted; then save.
+
+    The model of the same call is replaced, once the new one is trained; ``use`` is the argument that takes it as it is.
+    """
     if folder is None:
         try:
             model.train(**options)
@@ -47,37 +50,65 @@ def train(model: SSLModel, folder: str | Path | None, call: dict[str, Any], **op
             logger.warning("Nothing of the training is kept; with a folder (save_model) the same call would go on.")
             raise
         return
-    unfinished = Path(folder) / UNFINISHED
+    folder = Path(folder)
     genes = names_hash(model.var_names)
-    cells = {"the method": type(model).__name__, "the genes": genes, "the cells": model.n_cells}
-    _check_same(unfinished, call | cells)
+    call = call | {"the method": type(model).__name__, "the genes": genes, "the cells": model.n_cells}
+    if _of_a_call(folder) and _differing(read_config(folder)["call"], call):
+        raise FileExistsError(_taken(folder, use))
+    checkpoints = folder / AGAIN if has_model(folder) else folder
+    _check_same(checkpoints / UNFINISHED, call)
     try:
-        model.train(**options, checkpoint_dir=folder)
+        model.train(**options, checkpoint_dir=checkpoints)
     except BaseException as error:
-        if not _has_checkpoints(unfinished):  # nothing to go on from
-            shutil.rmtree(unfinished)
-            if not any(Path(folder).iterdir()):
-                Path(folder).rmdir()
+        if not _has_checkpoints(checkpoints / UNFINISHED):  # nothing to go on from
+            _remove(checkpoints)
         elif isinstance(error, KeyboardInterrupt):
             logger.warning("Checkpoints of the training are in %s; the same call goes on from them.", folder)
         raise
-    model.save(folder)
+    model.save(folder, overwrite=True)
+    add_to_config(folder, call=_plain(call))
+    shutil.rmtree(folder / AGAIN, ignore_errors=True)
+
+
+def _taken(folder: str | Path, use: str) -> str:
+    return f"{folder} exists already; if a model is in it, {use}={str(folder)!r} takes it as it is; or choose another folder."
+
+
+def _of_a_call(folder: str | Path) -> bool:
+    """Whether a finished model is there that a tool has trained and saved."""
+    return has_model(folder) and "call" in read_config(folder)
+
+
+def _differing(theirs: Mapping[str, Any], call: Mapping[str, Any]) -> list[str]:
+    """What differs between the call that is noted in a folder and this one."""
+    ours = _plain(call)
+    return [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+
+
+def _plain(call: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(call, default=str))
+    return plain
 
 
 def _check_same(unfinished: Path, call: dict[str, Any]) -> None:
     """Note the call beside its checkpoints; an error when those there are of another call."""
-    path, ours = unfinished / CALL, json.loads(json.dumps(call, default=str))
-    if _has_checkpoints(unfinished) and path.is_file():
-        theirs = json.loads(path.read_text())
-        other = [name for name in sorted(ours.keys() | theirs.keys()) if ours.get(name) != theirs.get(name)]
+    if _has_checkpoints(unfinished) and (unfinished / CALL).is_file():
+        other = _differing(json.loads((unfinished / CALL).read_text()), call)
         if other:
             raise ValueError(
                 f"{unfinished.parent} holds an unfinished training that differs in {', '.join(other)}; repeat the call that "
                 "was interrupted to finish it, or take another folder."
             )
     unfinished.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(ours))
+    (unfinished / CALL).write_text(json.dumps(_plain(call)))
 
 
 def _has_checkpoints(unfinished: Path) -> bool:
     return any(unfinished.glob("*.ckpt"))
+
+
+def _remove(checkpoints: Path) -> None:
+    """Remove the folder for checkpoints, and the one around it where nothing else is in it."""
+    shutil.rmtree(checkpoints / UNFINISHED)
+    if not any(checkpoints.iterdir()):
+        checkpoints.rmdir()

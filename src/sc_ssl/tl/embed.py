@@ -93,7 +93,8 @@ def embed(
         More arguments of the model's ``train``, for example ``{"enable_progress_bar": False}``.
     save_model
         Folder to save the trained model to, for later ``method=folder``. Until then it holds checkpoints: when training
-        was interrupted, by Ctrl-C, SIGTERM or ``kill -9``, the same call goes on from them.
+        was interrupted, by Ctrl-C, SIGTERM or ``kill -9``, the same call goes on from them. The same call once more replaces
+        the model that it saved.
     pretrained
         Take the encoder that comes with the package (for ``method="scpretrain"``) instead of training one: human symbols
         or Ensembl ids, or mouse symbols, in seconds. ``"human"`` or ``"mouse"`` names the species where the names of the
@@ -128,7 +129,7 @@ def embed(
     KeyError
         A layer or key that is not there.
     FileExistsError
-        ``save_model`` is there already, and no interrupted training in it.
+        ``save_model`` is there already, and neither an interrupted training nor the model of the same call in it.
 
     Examples
     --------
@@ -222,7 +223,7 @@ def _train(
     call = describe_call(model_kwargs, params["random_state"], options)
     with registered(model_class, cells, counts.kind, params["batch_key"]):
         model = model_class(cells, **model_kwargs)
-        train(model, params["save_model"], call, **options)
+        train(model, params["save_model"], call, use="method", **options)
         return model, model.get_latent_representation()
 
 

@@ -3,7 +3,16 @@
 from .fit import Phase, TrainingDefaults
 from .model import INFERENCE_BATCH_SIZE, SSLModel, class_named, rebuilt, restored
 from .module import ContrastModule, SSLModule
-from .storage import UNFINISHED, check_free, has_unfinished, read_config, read_tensors, write_model
+from .storage import (
+    UNFINISHED,
+    add_to_config,
+    check_free,
+    has_model,
+    has_unfinished,
+    read_config,
+    read_tensors,
+    write_model,
+)
 
 __all__ = [
     "UNFINISHED",
@@ -13,8 +22,10 @@ __all__ = [
     "SSLModel",
     "SSLModule",
     "TrainingDefaults",
+    "add_to_config",
     "check_free",
     "class_named",
+    "has_model",
     "has_unfinished",
     "read_config",
     "read_tensors",

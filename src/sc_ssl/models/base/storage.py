@@ -38,6 +38,14 @@ def write_model(folder: str | Path, config: dict[str, Any], tensors: Mapping[str
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
+def add_to_config(folder: str | Path, **entries: Any) -> None:
+    """Keep plain entries beside a saved model's own in ``model.json``."""
+    path = Path(folder) / CONFIG
+    beside = path.with_suffix(".json.tmp")
+    beside.write_text(json.dumps(json.loads(path.read_text()) | entries, indent=1))
+    os.replace(beside, path)
+
+
 def has_unfinished(folder: str | Path) -> bool:
     """Whether checkpoints of a training that was interrupted are there, and no finished model."""
     return (Path(folder) / UNFINISHED).is_dir() and not has_model(folder)
