@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """An error that names the argument, the choices and what was found instead."""
@@ -60,3 +62,17 @@ def with_defaults(name: str, given: Mapping[str, Any] | None, defaults: Mapping[
         if key not in defaults:
             raise ValueError(f"{name} has no setting {key!r}; it has {', '.join(map(repr, defaults))}.")
     return {**defaults, **given}
+
+
+def check_finite(values: np.ndarray, what: str) -> None:
+    """An error that names the first row with NaN or infinity, of numbers (n, …)."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    n_bad = int((~finite.reshape(len(values), -1).all(axis=1)).sum())
+    first = int(np.argwhere(~finite)[0][0])
+    raise ValueError(
+        f"{what} is not finite, found {values[first][~finite[first]].flat[0]} in {n_bad} of {len(values)} rows, the first "
+        f"row {first}: the training has diverged (take a smaller learning rate, plan_kwargs={{'lr': …}}), or the saved "
+        "weights are damaged."
+    )

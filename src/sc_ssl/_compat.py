@@ -21,15 +21,17 @@ from scvi.model.base import BaseModelClass
 from scvi.train import Trainer
 from scvi.train._callbacks import LoudEarlyStopping
 
+from sc_ssl._names import as_text
+
 
 def registered_names(registry: dict[str, Any]) -> list[str]:
     """Names of the genes that a model was set up with, in order."""
-    return [str(name) for name in registry["field_registries"]["X"]["state_registry"]["column_names"]]
+    return [as_text(name) for name in registry["field_registries"]["X"]["state_registry"]["column_names"]]
 
 
 def registered_batches(registry: dict[str, Any]) -> list[str]:
     """Batch categories that a model was set up with, in the order of their codes."""
-    return [str(name) for name in registry["field_registries"]["batch"]["state_registry"]["categorical_mapping"]]
+    return [as_text(name) for name in registry["field_registries"]["batch"]["state_registry"]["categorical_mapping"]]
 
 
 def setup_arguments(registry: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class _Stderr(logging.StreamHandler):
 logger = logging.getLogger("sc_ssl")
 if not logger.handlers:
     logger.addHandler(_Stderr())
-    logger.setLevel(logging.INFO)
+    if logger.level == logging.NOTSET:  # else the user has set it before
+        logger.setLevel(logging.INFO)
     logger.addFilter(lambda entry: _loud_enough(entry.levelno))
 
 

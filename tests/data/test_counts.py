@@ -23,7 +23,7 @@ def test_verdict_is_the_same_for_every_storage(counts):
 def test_a_few_fractions_among_many_counts_are_seen_every_time(build_counts):
     counts = build_counts(n_cells=600)
     counts.X.data[:: len(counts.X.data) // 500] += 0.5
-    assert {describe_matrix(counts.X) for _ in range(5)} == {"log1p"}
+    assert {describe_matrix(counts.X) for _ in range(5)} == {"corrected"}
 
 
 def test_verdict_draws_no_random_number(counts):
@@ -137,7 +137,7 @@ def test_library_sizes_are_over_all_genes_also_of_a_part(counts, tmp_path, backe
 def test_cells_of_our_own_are_not_looked_at_again(counts, monkeypatch):
     light = LightAnnData(read_counts(counts).take_genes(counts.var_names[:9]))
     light.obs["batch"] = "a"
-    monkeypatch.setattr("sc_ssl.data.counts.describe_matrix", lambda matrix: pytest.fail("it was looked at"))
+    monkeypatch.setattr("sc_ssl.data.counts.describe_values", lambda matrix: pytest.fail("it was looked at"))
     found = read_counts(light)
     assert found.matrix is light.X
     assert "batch" in found.obs and "batch" not in counts.obs

@@ -33,7 +33,7 @@ def by_scanpy(counts, batch_key=None):
         (lambda x: x.toarray(), "counts"),
         (lambda x: x * 0, "counts"),
         (lambda x: np.log1p(x), "log1p"),
-        (lambda x: x.toarray() / 3, "log1p"),
+        (lambda x: x.toarray() / 3, "normalized"),
         (lambda x: x.toarray() - 1, "scaled"),
         (lambda x: x.toarray() - 0.5, "scaled"),
     ],

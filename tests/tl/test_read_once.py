@@ -35,13 +35,13 @@ class Watched(ad.AnnData):
 @pytest.fixture
 def described(monkeypatch):
     """How many cells each matrix had that was described."""
-    found, describe = [], sc_ssl.data.counts.describe_matrix
+    found, describe = [], sc_ssl.data.counts.describe_values
 
     def listen(matrix):
         found.append(matrix.shape[0])
         return describe(matrix)
 
-    monkeypatch.setattr(sc_ssl.data.counts, "describe_matrix", listen)
+    monkeypatch.setattr(sc_ssl.data.counts, "describe_values", listen)
     return found
 
 

@@ -4,27 +4,28 @@ from .batch_statistics import batch_statistics
 from .cells import (
     MIN_COVERAGE,
     Cells,
-    as_names,
     check_batches,
     check_coverage,
     match_genes,
     obs_categories,
+    obs_column,
+    warn_like_missing,
 )
 from .counts import (
     MIN_CELLS,
     Counts,
-    Kind,
     LightAnnData,
     check_cells,
-    describe_matrix,
     find_layer,
     layer_matrix,
     read_counts,
+    warn_of_features,
 )
 from .harmony import harmonize
 from .lazy import opened
 from .loader import CellDataModule, CellLoader
 from .minibatch import Minibatch
+from .names import gene_names, locate_genes, without_version
 from .neighbors import nearest_cells
 from .obsm import obsm_values
 from .principal_components import gene_loadings, principal_components
@@ -32,8 +33,9 @@ from .programs import find_programs, program_members, read_programs, regulon_mem
 from .rows import evenly_spread, in_order, iter_chunks, positions, representative, to_csr
 from .sources import Source
 from .statistics import GeneStatistics, gene_statistics, gene_weights, log_expression
+from .values import Found, Kind, describe_matrix
 from .variable_genes import variable_genes
-from .vocabulary import GeneNames, GeneVocabulary, describe_names, without_version
+from .vocabulary import GeneNames, GeneVocabulary, describe_names
 
 __all__ = [
     "MIN_CELLS",
@@ -42,6 +44,7 @@ __all__ = [
     "CellLoader",
     "Cells",
     "Counts",
+    "Found",
     "GeneNames",
     "GeneStatistics",
     "GeneVocabulary",
@@ -49,7 +52,6 @@ __all__ = [
     "LightAnnData",
     "Minibatch",
     "Source",
-    "as_names",
     "batch_statistics",
     "check_batches",
     "check_cells",
@@ -60,16 +62,19 @@ __all__ = [
     "find_layer",
     "find_programs",
     "gene_loadings",
+    "gene_names",
     "gene_statistics",
     "gene_weights",
     "harmonize",
     "in_order",
     "iter_chunks",
     "layer_matrix",
+    "locate_genes",
     "log_expression",
     "match_genes",
     "nearest_cells",
     "obs_categories",
+    "obs_column",
     "obsm_values",
     "opened",
     "positions",
@@ -81,5 +86,7 @@ __all__ = [
     "representative",
     "to_csr",
     "variable_genes",
+    "warn_like_missing",
+    "warn_of_features",
     "without_version",
 ]

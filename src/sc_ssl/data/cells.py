@@ -11,15 +11,17 @@ import pandas as pd
 from scipy import sparse
 
 from sc_ssl._logging import logger
+from sc_ssl._names import as_names, like_missing
 
-from .counts import Counts, read_counts
+from .counts import Counts, LightAnnData, read_counts
+from .names import locate_genes
 from .rows import SAMPLED_BLOCK, is_backed, iter_chunks, representative, take_rows, to_csr
 from .vocabulary import describe_names
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .counts import Kind
+    from .values import Kind
 
 
 #: smallest share of a model's genes that cells must have to be embedded at all
@@ -72,7 +74,7 @@ class Cells:
         ``obs[library_size_key]``; when the key is not there, the sum over all genes of ``adata``; without a key, the sum
         over the model's genes.
         """
-        counts = read_counts(adata, layer, input, chosen=False, registered=True)
+        counts = read_counts(adata, layer, input, takes=(), registered=True)
         library_size = None if library_size_key is None else given_library_sizes(counts, library_size_key)
         cells = cls.from_counts(counts, genes, library_size=library_size, min_coverage=min_coverage)
         return cells if batch_key is None else replace(cells, batch=_batch_codes(counts, batch_key, batches))
@@ -112,6 +114,14 @@ class Cells:
     def measured(self) -> np.ndarray:
         """Which of the model's genes the data measured, (g,)."""
         return self.column_g >= 0
+
+    def apart_from(self, adata: AnnData) -> Self:
+        """The same cells with counts of their own, which stay as they are when those of the AnnData are changed."""
+        if is_backed(self.matrix) or isinstance(adata, LightAnnData):
+            return self
+        theirs = [matrix.data for matrix in (adata.X, *adata.layers.values()) if sparse.issparse(matrix)]
+        shared = any(np.may_share_memory(self.matrix.data, data) for data in theirs)
+        return replace(self, matrix=self.matrix.copy()) if shared else self
 
     def beside(self, **extra: np.ndarray) -> Self:
         """The same cells with arrays (n, …) beside them, under these names in every minibatch."""
@@ -156,7 +166,7 @@ def match_genes(names: pd.Index, genes: Sequence[str], *, min_coverage: float) -
         Under ``min_coverage`` of the genes are there.
     """
     check_coverage(names, genes, min_coverage)
-    column_g = names.get_indexer(pd.Index(genes))
+    column_g = locate_genes(names, genes, log=True)
     missing = np.flatnonzero(column_g < 0)
     if len(missing):
         examples = ", ".join(repr(genes[i]) for i in missing[:3])
@@ -168,7 +178,7 @@ def match_genes(names: pd.Index, genes: Sequence[str], *, min_coverage: float) -
 
 def check_coverage(names: pd.Index, genes: Sequence[str], min_coverage: float) -> None:
     """An error when too few of a model's genes are among the names, with how both are named."""
-    found_g = pd.Index(genes).isin(names)
+    found_g = locate_genes(names, genes) >= 0
     if found_g.mean() >= min_coverage:
         return
     examples = ", ".join(repr(genes[i]) for i in np.flatnonzero(~found_g)[:3])
@@ -210,24 +220,39 @@ def given_library_sizes(counts: Counts, key: str) -> np.ndarray:
     return library_size
 
 
-def as_names(values: Any) -> pd.Series:
-    """Values as strings, ``None`` where missing; numbers that a missing one made fractional are whole again."""
-    values = pd.Series(values)
-    named = values.astype(object).infer_objects().convert_dtypes().astype(object)
-    return named.map(str).where(named.notna().to_numpy(), None)
+def obs_column(adata: AnnData | Counts, key: str) -> pd.Series:
+    """``obs[key]``, (n,); an error when it is not there, or there more than once."""
+    if key not in adata.obs:
+        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(map(str, adata.obs)) or 'none'}.")
+    column = adata.obs[key]
+    if column.ndim != 1:
+        raise ValueError(f"obs has {column.shape[1]} columns {key!r}; rename all but one.")
+    return column
 
 
 def obs_categories(adata: AnnData | Counts, key: str) -> pd.Index:
-    """The values of ``obs[key]`` as strings, (n,); an error when the key is not there or values are missing."""
-    if key not in adata.obs:
-        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
-    missing = adata.obs[key].isna().to_numpy()
+    """The values of ``obs[key]`` as text, (n,): 1, 1.0 and "1" are one; an error when some are missing."""
+    names = as_names(obs_column(adata, key))
+    missing = names.isna().to_numpy()
     if missing.any():
         raise ValueError(
             f"obs[{key!r}] must have a value for every cell, found {missing.sum()} missing, the first in cell "
             f"{adata.obs_names[missing.argmax()]!r}; fill them, for example with 'unknown'."
         )
-    return pd.Index(adata.obs[key].astype(str))
+    warn_like_missing(names, key)
+    return pd.Index(names)
+
+
+def warn_like_missing(names: pd.Series, key: str) -> None:
+    """Log the values that read as missing ones but are text, as ``astype(str)`` makes of them."""
+    for text, n in like_missing(names).items():
+        logger.warning(
+            "obs[%r] is the text %r for %d cells, which is taken for a name as any other; where it stands for a missing "
+            "value, replace it.",
+            key,
+            text,
+            n,
+        )
 
 
 def check_batches(adata: AnnData | Counts, key: str) -> None:

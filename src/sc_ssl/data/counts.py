@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from sc_ssl._logging import logger
+from sc_ssl._names import as_text, like_missing
+
 from .lazy import layer_names, opened, stored_matrix
-from .rows import SAMPLED_BLOCK, evenly_spread, in_order, is_backed, iter_chunks, take_rows, to_csr
+from .names import gene_names, locate_genes
+from .rows import in_order, is_backed, iter_chunks, to_csr
 from .sources import Part, as_source
+from .values import MEANING, Kind, Values, describe_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Kind = Literal["counts", "log1p", "scaled"]
 #: no method here separates fewer cells than this
 MIN_CELLS = 10
-#: rows and values looked at to distinguish counts from normalised data
-N_SAMPLED_ROWS, N_SAMPLED_VALUES = 512, 100_000
 #: a matrix on disk up to this size in memory is loaded; a value takes four bytes, and its column four
 MAX_LOADED_BYTES, BYTES_PER_VALUE = 2**29, 8
+#: names of the spike-ins of the External RNA Controls Consortium, and what Cell Ranger calls genes in var["feature_types"]
+SPIKE_IN, FEATURE_TYPES, GENE_EXPRESSION = r"ERCC[-_.]\d{5}", "feature_types", "Gene Expression"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,13 @@ class Counts:
     def take_genes(self, genes: Sequence[str] | pd.Index) -> Counts:
         """These genes in this order, as CSR in memory where they fit; library sizes stay those over all genes."""
         names = pd.Index(genes)
-        return replace(self, matrix=self.take_columns(self.var_names.get_indexer(names)), var_names=names)
+        column_g = locate_genes(self.var_names, names)
+        if (column_g < 0).any():
+            missing = names[column_g < 0]
+            raise KeyError(
+                f"{len(missing)} of {len(names)} genes are not among the data's, for example {missing[0]!r}."
+            )
+        return replace(self, matrix=self.take_columns(column_g), var_names=names)
 
     def take_columns(self, column_g: np.ndarray) -> Any:
         """These columns in this order, −1 for an empty one: CSR in memory, or on disk a :class:`Source` that is too large."""
@@ -118,7 +128,7 @@ def read_counts(
     *,
     min_cells: int = 1,
     unique_genes: bool = True,
-    chosen: bool = True,
+    takes: Sequence[Kind] = ("counts", "log1p"),
     registered: bool = False,
 ) -> Counts:
     """Find the counts of an AnnData, describe and check them, in one pass over the values.
@@ -135,8 +145,8 @@ def read_counts(
         Fewest cells.
     unique_genes
         Refuse gene names that occur more than once.
-    chosen
-        The caller has an ``input`` argument, so that the remedy may name it.
+    takes
+        What the caller's ``input`` argument takes, so that the remedy may name it; empty where it has none.
     registered
         The layer is that of a model's training cells, see :func:`find_layer`.
 
@@ -151,17 +161,29 @@ def read_counts(
         negative ones unless scaled values are wanted.
     """
     adata = opened(adata)
-    check_cells(adata, min_cells=min_cells, unique_genes=unique_genes)
+    names = check_cells(adata, min_cells=min_cells, unique_genes=unique_genes)
     known = adata.checked() if isinstance(adata, LightAnnData) else None
     if known is not None and input in (known.kind, None):
         return known
     matrix, name = layer_matrix(adata, find_layer(adata, layer, input, registered=registered))
+    found = None
     if input != "scaled":  # any finite values are taken for scaled ones
-        input = _check_kind(describe_matrix(matrix), input, name, chosen=chosen)
+        found = describe_values(matrix)
+        input = _check_kind(found, input, name, adata, takes)
     if not is_backed(matrix):
         matrix = to_csr(matrix)  # once, for all that read it
+        if input == "counts" and not found.exact:  # whole but for the rounding of other packages
+            matrix = matrix.copy()
+            np.rint(matrix.data, out=matrix.data)
     library_size, n_values = _totals(matrix, name, adata, input)
-    return Counts(matrix, name, input, library_size, adata.obs, adata.var_names, n_values)
+    return Counts(matrix, name, input, library_size, _named(adata.obs), names, n_values)
+
+
+def _named(obs: pd.DataFrame) -> pd.DataFrame:
+    """The table of the cells, whose names are text."""
+    if obs.index.inferred_type in ("string", "empty"):
+        return obs
+    return obs.set_axis(pd.Index([as_text(name) for name in obs.index], dtype=object), axis=0)
 
 
 def find_layer(
@@ -196,23 +218,8 @@ def layer_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     return as_source(matrix, name), name
 
 
-def describe_matrix(matrix: Any) -> Kind:
-    """What the matrix holds, from up to 100,000 stored values, evenly spread and always the same ones.
-
-    ``"counts"``: non-negative integers. ``"scaled"``: some negative values. ``"log1p"``: non-negative fractions. Values
-    that are no numbers are left out here; :func:`read_counts` refuses them.
-    """
-    block = SAMPLED_BLOCK if is_backed(matrix) else 1
-    values = take_rows(matrix, evenly_spread(matrix.shape[0], N_SAMPLED_ROWS, block=block)).data
-    values = values[:: max(1, len(values) // N_SAMPLED_VALUES)]
-    values = values[np.isfinite(values)]  # NaN is no kind of its own
-    if (values < 0).any():
-        return "scaled"
-    return "counts" if np.array_equal(values, np.round(values)) else "log1p"
-
-
-def check_cells(adata: AnnData, *, min_cells: int = 2, unique_genes: bool = True) -> None:
-    """Refuse what is no AnnData, too few cells, no genes, and duplicated gene names."""
+def check_cells(adata: AnnData, *, min_cells: int = 2, unique_genes: bool = True) -> pd.Index:
+    """Names of the genes as text; an error for what is no AnnData, too few cells, no genes, and duplicated names."""
     if not isinstance(adata, AnnData):
         remedy = "; pass one of its modalities, mdata['rna'] for example" if hasattr(adata, "mod") else ""
         raise TypeError(f"expected an AnnData, found {type(adata).__name__}{remedy}.")
@@ -220,38 +227,93 @@ def check_cells(adata: AnnData, *, min_cells: int = 2, unique_genes: bool = True
         raise ValueError(f"at least {min_cells} cells are needed, found {adata.n_obs}.")
     if adata.n_vars == 0:
         raise ValueError("at least one gene is needed, found none.")
-    if unique_genes and not adata.var_names.is_unique:
-        twice = adata.var_names[adata.var_names.duplicated()].unique()
+    names = gene_names(adata.var_names)
+    if unique_genes and not names.is_unique:
+        twice = names[names.duplicated()].unique()
         raise ValueError(
             f"gene names must be unique, found {len(twice)} more than once, for example {twice[0]!r}; call "
             "adata.var_names_make_unique() or sum the duplicates."
         )
+    return names
 
 
-_MEANING = {
-    "counts": "raw counts (non-negative integers)",
-    "log1p": "log-normalised values (fractions, no negatives)",
-    "scaled": "scaled values (with negatives)",
-}
+def warn_of_features(adata: AnnData, of: str = "adata") -> None:
+    """Log features that are no genes: other ``var["feature_types"]``, spike-ins, and names made of missing ones."""
+    names, var = gene_names(pd.Index(adata.var_names)), getattr(adata, "var", None)
+    if isinstance(var, pd.DataFrame) and FEATURE_TYPES in var:  # of cells that are read lazily it is not read
+        types = var[FEATURE_TYPES]
+        kinds = types.astype(str).to_numpy()
+        others = (types.notna() & (kinds != GENE_EXPRESSION)).to_numpy()
+        if others.any():
+            logger.warning(
+                "%d of %s's %d features are no genes by var[%r] (%s), for example %r, but are read as genes; leave them out: "
+                "%s[:, %s.var[%r] == %r].copy().",
+                *(others.sum(), of, len(names), FEATURE_TYPES, ", ".join(sorted(set(kinds[others]))), names[others][0]),
+                *(of, of, FEATURE_TYPES, GENE_EXPRESSION),
+            )
+    spiked = np.asarray(names.str.fullmatch(SPIKE_IN), dtype=bool)
+    if spiked.any():
+        logger.warning(
+            "%d of %s's features are spike-ins (ERCC), for example %r, but are read as genes; leave them out: "
+            "%s[:, ~%s.var_names.str.startswith('ERCC')].copy().",
+            *(spiked.sum(), of, names[spiked][0], of, of),
+        )
+    for text in like_missing(names):
+        logger.warning("A gene of %s is called %r, which may stand for a missing name.", of, text)
+
+
 _POINT = "put the raw counts in adata.layers['counts'] or name their layer with layer="
-_REMEDY = {
-    ("counts", "log1p"): _POINT,
-    ("counts", "scaled"): _POINT,
-    ("log1p", "counts"): "leave out input='log1p': counts are the better input",
-    ("log1p", "scaled"): "name the layer of log-normalised, unscaled values with layer=",
-}
+_ROUND = (
+    "round them to whole counts: adata.layers['counts'] = adata.X.copy(); adata.layers['counts'].data = "
+    "np.rint(adata.layers['counts'].data), or start from the uncorrected ones"
+)
+_LOG = "take their log first: sc.pp.log1p(adata), and pass input='log1p'"
 
 
-def _check_kind(found: Kind, wanted: Kind | None, name: str, *, chosen: bool) -> Kind:
-    """Refuse a matrix that does not hold what is wanted, with the remedy."""
+def _check_kind(found: Values, wanted: Kind | None, name: str, adata: AnnData, takes: Sequence[Kind]) -> Kind:
+    """Refuse a matrix that does not hold what is wanted, with a remedy that the caller takes."""
     if wanted not in ("counts", "log1p", None):
         raise ValueError(f"input is 'counts' or 'log1p', found {wanted!r}.")
-    if wanted not in (found, None):
-        remedy = _REMEDY[wanted, found]
-        if chosen and (wanted, found) == ("counts", "log1p"):
-            remedy += "; if log-normalised values are all there is, pass input='log1p'"
-        raise ValueError(f"{name} must hold {_MEANING[wanted]}, found {_MEANING[found]}; {remedy}.")
-    return found
+    if wanted in (found.kind, None):
+        return found.kind
+    remedy = _remedy(found.kind, wanted, takes, _counts_elsewhere(adata, name) if wanted == "counts" else None)
+    raise ValueError(
+        f"{name} must hold {MEANING[wanted]}, found {MEANING[found.kind]}, the largest {found.largest:.6g}; {remedy}."
+    )
+
+
+def _remedy(found: str, wanted: str, takes: Sequence[Kind], elsewhere: str | None) -> str:
+    if wanted == "log1p":
+        return {
+            "counts": "leave out input='log1p': counts are the better input",
+            "corrected": f"{_ROUND}, and leave out input='log1p'",
+            "normalized": "take their log first: sc.pp.log1p(adata)",
+            "scaled": "name the layer of log-normalised, unscaled values with layer=",
+        }[found]
+    if found == "corrected":
+        return elsewhere or _ROUND
+    remedy = elsewhere or _POINT
+    if found == "normalized" and "log1p" in takes:
+        return f"{remedy}; if these are all there is, {_LOG}"
+    if found in takes:
+        return f"{remedy}; if {MEANING[found].partition(' (')[0]} are all there is, pass input={found!r}"
+    return remedy
+
+
+def _counts_elsewhere(adata: AnnData, name: str) -> str | None:
+    """How to take counts that lie in another layer, in X or in raw; ``None`` where there are none."""
+    for layer in (None, *layer_names(adata)):
+        try:
+            matrix, other = layer_matrix(adata, layer)
+            if other != name and describe_values(matrix).kind == "counts":
+                what = "X" if layer is None else f"layers[{layer!r}]"
+                took = "" if layer is None else f"pass layer={layer!r}, or "
+                return f"{what} holds counts: {took}adata.layers['counts'] = adata.{what}"
+        except (TypeError, ValueError):  # no matrix that could be read
+            continue
+    if adata.raw is not None and not adata.isbacked and describe_values(adata.raw.X).kind == "counts":
+        return "adata.raw holds counts: pass adata.raw.to_adata(), or put them in adata.layers['counts']"
+    return None
 
 
 def _totals(matrix: Any, name: str, adata: AnnData, kind: Kind) -> tuple[np.ndarray, int]:

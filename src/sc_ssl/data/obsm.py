@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from sc_ssl._names import as_names
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,6 +44,7 @@ def obsm_values(adata: AnnData, key: str, names: Sequence[str] | None = None, *,
     if key not in adata.obsm:
         raise KeyError(f"{key!r} is not in adata.obsm, which has {', '.join(adata.obsm) or 'none'}.")
     values = _table(adata.obsm[key], key, adata.obs_names, names)
+    names = None if names is None else list(as_names(list(names)))
     if names is not None and list(values.columns) != list(names):
         missing = [name for name in names if name not in values]
         if missing:
@@ -65,7 +68,13 @@ def obsm_values(adata: AnnData, key: str, names: Sequence[str] | None = None, *,
 
 def _table(matrix: Any, key: str, cells: pd.Index, names: Sequence[str] | None) -> pd.DataFrame:
     """A data frame, or an array with these names, as a float32 table; an error unless each column has its own name."""
-    named = pd.Index(matrix.columns if isinstance(matrix, pd.DataFrame) else [] if names is None else names)
+    if isinstance(matrix, pd.DataFrame):
+        matrix = matrix.set_axis(pd.Index(as_names(list(matrix.columns))), axis=1)
+    named = pd.Index(
+        matrix.columns if isinstance(matrix, pd.DataFrame) else [] if names is None else as_names(list(names))
+    )
+    if named.hasnans:
+        raise ValueError(f"each column of {key!r} needs a name, found one that is missing.")
     if not named.is_unique:
         raise ValueError(
             f"each column of {key!r} needs a name of its own, found {named[named.duplicated()][0]!r} more than once."
@@ -76,7 +85,7 @@ def _table(matrix: Any, key: str, cells: pd.Index, names: Sequence[str] | None) 
             raise ValueError(f"obsm[{key!r}] must hold numbers, found {matrix[text[0]].dtype} in column {text[0]!r}.")
         return matrix.astype(np.float32)
     matrix = matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
-    columns = [f"{key}_{i}" for i in range(matrix.shape[1])] if names is None else list(names)
+    columns = [f"{key}_{i}" for i in range(matrix.shape[1])] if names is None else list(named)
     if len(columns) != matrix.shape[1]:
         raise ValueError(f"obsm[{key!r}] has {matrix.shape[1]} columns, found {len(columns)} names for them.")
     return pd.DataFrame(matrix.astype(np.float32), index=cells, columns=columns)

@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 
 from sc_ssl._logging import logger
+from sc_ssl._names import as_names, as_text
+
+from .names import locate_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,7 +37,7 @@ def read_programs(source: str | Path | pd.DataFrame) -> dict[str, list[str]]:
                 f"a table of programmes names a programme and a gene in each row; row {pairs.index[row]!r} lacks one. "
                 "Leave such rows out: table.dropna(subset=['source', 'target'])."
             )
-        pairs = pairs.astype(str).drop_duplicates()
+        pairs = pairs.apply(as_names).drop_duplicates()
         return {str(name): list(genes) for name, genes in pairs.groupby("source", sort=False)["target"]}
     path = Path(source).expanduser()
     if not path.is_file():
@@ -73,7 +76,7 @@ def find_programs(programs: Any, adata: AnnData | None) -> dict[str, list[str]]:
         for name, genes in programs.items():
             if isinstance(genes, str) or not isinstance(genes, Iterable):
                 raise TypeError(f"programme {str(name)!r} should be a list of genes, found {genes!r}.")
-        found = {str(name): [str(gene) for gene in genes] for name, genes in programs.items()}
+        found = {as_text(name): [as_text(gene) for gene in genes] for name, genes in programs.items()}
         if not found:
             raise ValueError("programs holds no programme, found an empty dictionary.")
         return found
@@ -95,8 +98,8 @@ def program_members(
     index = pd.Index(genes)
     names, rows = [], []
     for name, members in programs.items():
-        position = index.get_indexer(pd.Index(members).unique())
-        position = position[position >= 0]
+        position = locate_genes(index, pd.Index(members).unique())
+        position = np.unique(position[position >= 0])
         if len(position) == len(genes):
             raise ValueError(f"programme {name!r} holds all {len(genes)} genes: a mask by it hides all or nothing.")
         if len(position) >= min_genes:

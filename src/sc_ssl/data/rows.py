@@ -17,18 +17,54 @@ def is_backed(matrix: Any) -> bool:
 
 
 def to_csr(matrix: Any) -> sparse.csr_matrix:
-    """CSR, float32, sorted indices without duplicates; the same object when it already is."""
-    if sparse.issparse(matrix) or isinstance(matrix, np.ndarray):
-        csr = matrix if isinstance(matrix, sparse.csr_matrix) else sparse.csr_matrix(matrix)
-        csr = csr.astype(np.float32, copy=False)
-        if not csr.has_canonical_format:  # unsorted, or a value in parts
-            csr = csr.copy()
-            csr.sum_duplicates()
-        return csr
-    raise TypeError(
-        f"expected a NumPy array or a SciPy sparse matrix, in memory or backed, found {type(matrix).__name__}; convert "
-        "it, for example with scipy.sparse.csr_matrix."
+    """CSR, float32, sorted indices without duplicates; the same object when it already is.
+
+    Raises
+    ------
+    TypeError
+        Neither a NumPy array nor a SciPy matrix; masked or missing values; text, objects or complex numbers.
+    """
+    if isinstance(matrix, np.ndarray):
+        matrix = _numbers(matrix)
+    elif not sparse.issparse(matrix):
+        raise TypeError(
+            f"expected a NumPy array or a SciPy sparse matrix, in memory or backed, found {type(matrix).__name__}; "
+            f"{_remedy(matrix)}."
+        )
+    elif matrix.dtype.kind not in "biuf":
+        raise TypeError(
+            f"the matrix must hold real numbers, found dtype {matrix.dtype}; convert it: .astype('float32')."
+        )
+    csr = matrix if isinstance(matrix, sparse.csr_matrix) else sparse.csr_matrix(matrix)
+    csr = csr.astype(np.float32, copy=False)
+    if not csr.has_canonical_format:  # unsorted, or a value in parts
+        csr = csr.copy()
+        csr.sum_duplicates()
+    return csr
+
+
+def _remedy(matrix: Any) -> str:
+    if type(matrix).__module__.partition(".")[0] == "dask":
+        return "load it first: adata = adata.to_memory(), or adata.X = adata.X.compute() for the layer at hand"
+    return "convert it, for example with scipy.sparse.csr_matrix"
+
+
+def _numbers(matrix: np.ndarray) -> np.ndarray:
+    """A dense array in float32, of any type of number and byte order that NumPy has."""
+    if isinstance(matrix, np.ma.MaskedArray):
+        raise TypeError("the matrix is a masked array, whose hidden values are no zeros; fill them: adata.X.filled(0).")
+    if matrix.dtype.kind in "biuf":
+        return matrix.astype(np.float32, copy=False)
+    refused = TypeError(
+        f"the matrix must hold numbers, found dtype {matrix.dtype} with text, missing values or other objects; convert "
+        "it: adata.X = adata.X.astype('float32')."
     )
+    if matrix.dtype.kind != "O" or any(isinstance(value, str | bytes | complex) for value in matrix.flat):
+        raise refused
+    try:
+        return matrix.astype(np.float32)
+    except (TypeError, ValueError) as error:  # pandas' NA among others
+        raise refused from error
 
 
 def take_rows(matrix: Any, index: np.ndarray) -> sparse.csr_matrix:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .names import locate_genes
 from .rows import is_backed, to_csr
 
 NameKind = Literal["symbol", "ensembl"]
@@ -57,11 +58,6 @@ def describe_names(names: Sequence[str] | pd.Index) -> GeneNames:
     shares = {species: np.mean([p.fullmatch(text) is not None for text in texts]) for species, p in patterns.items()}
     best = max(shares, key=lambda species: shares[species])
     return GeneNames(kind, best if shares[best] >= CLEAR_SHARE else None)
-
-
-def without_version(names: pd.Index | pd.Series) -> pd.Index:
-    """Names of genes, Ensembl ids without their version: ``ENSG00000141510.18`` is ``ENSG00000141510``."""
-    return pd.Index(names).str.replace(r"^(ENS[A-Z]*G\d{11})\.\d+$", r"\1", regex=True)
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,7 @@ class GeneVocabulary:
         -------
         (n, g) CSR float32, and which of the genes were measured, (g,) bool: an absent gene is not a zero.
         """
-        column_m = self._index.get_indexer(pd.Index(names, dtype=object))
+        column_m = locate_genes(self._index, names, log=True)
         known_m = np.flatnonzero(column_m >= 0)
         selector = sparse.csr_matrix(
             (np.ones(len(known_m), np.float32), (known_m, column_m[known_m])), shape=(len(column_m), len(self))

@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from sc_ssl.data import as_names
+from sc_ssl._names import as_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

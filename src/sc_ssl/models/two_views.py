@@ -180,7 +180,7 @@ class CollapseWatch(Callback):
     def on_train_epoch_end(self, trainer: Trainer, plan: LightningModule) -> None:
         """Log ``embedding_spread`` and ``effective_rank`` of evenly spread cells."""
         n_cells = self.model._own_cells().n_cells
-        z_nd = self.model._map_cells(plan.module.embed, None, evenly_spread(n_cells, N_SAMPLED))
+        z_nd = self.model._map_cells(plan.module.embed, None, evenly_spread(n_cells, N_SAMPLED), finite=False)
         self._n_latent = z_nd.shape[1]
         self._spread, self._rank = embedding_spread(z_nd), effective_rank(z_nd)
         plan.log("embedding_spread", self._spread)

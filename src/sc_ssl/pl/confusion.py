@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from scipy.optimize import linear_sum_assignment
 
+from sc_ssl._names import as_names
 from sc_ssl.pl._figure import finish, in_order, panels
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _counts(adata: AnnData, truth: str, predicted: str) -> pd.DataFrame:
     if not known.any():
         raise ValueError(f"no cell has a value in both obs[{truth!r}] and obs[{predicted!r}].")
     # by position, as the two may be one column
-    rows, columns = (adata.obs.loc[known, key].astype(str).to_numpy() for key in (truth, predicted))
+    rows, columns = (as_names(adata.obs.loc[known, key]).to_numpy(str) for key in (truth, predicted))
     counts = pd.crosstab(rows, columns)
     counts = counts.loc[in_order(counts.index), in_order(counts.columns)]
     shared = [name for name in counts.index if name in counts.columns]

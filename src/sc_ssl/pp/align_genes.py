@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from anndata import AnnData
 
-from sc_ssl.data import GeneVocabulary, check_coverage, find_layer, layer_matrix
+from sc_ssl.data import GeneVocabulary, check_cells, check_coverage, find_layer, gene_names, layer_matrix
 
 
 def align_genes(
@@ -48,12 +48,15 @@ def align_genes(
     >>> aligned.var["measured"].tolist()
     [True, True, False]
     """
-    if not isinstance(adata, AnnData):
-        raise TypeError(f"expected an AnnData, found {type(adata).__name__}.")
-    vocabulary = genes if isinstance(genes, GeneVocabulary) else GeneVocabulary(tuple(genes))
-    check_coverage(adata.var_names, vocabulary.genes, min_coverage)
+    names = check_cells(adata, min_cells=0, unique_genes=False)
+    vocabulary = (
+        genes
+        if isinstance(genes, GeneVocabulary)
+        else GeneVocabulary(tuple(gene_names(pd.Index(list(genes)), "genes")))
+    )
+    check_coverage(names.unique(), vocabulary.genes, min_coverage)
     counts, _ = layer_matrix(adata, find_layer(adata, layer))
-    matrix, measured_g = vocabulary.align(counts, adata.var_names)
+    matrix, measured_g = vocabulary.align(counts, names)
     return AnnData(
         matrix.copy(), obs=adata.obs.copy(), var=pd.DataFrame({"measured": measured_g}, index=list(vocabulary.genes))
     )

@@ -2,11 +2,11 @@
 
 from anndata import AnnData
 
-from sc_ssl.data import Kind, read_counts
+from sc_ssl.data import Found, read_counts
 
 
-def check_counts(adata: AnnData, *, layer: str | None = None) -> Kind:
-    """Report whether a matrix holds raw counts, log-normalised or scaled values.
+def check_counts(adata: AnnData, *, layer: str | None = None) -> Found:
+    """Report whether a matrix holds raw, corrected, normalised, log-normalised or scaled counts.
 
     Looks at the layer that :func:`sc_ssl.tl.embed` would take: ``layer``, else ``layers["counts"]``, else ``X``. The
     verdict rests on up to 100,000 stored values of evenly spread cells and is always the same for the same data.
@@ -20,7 +20,8 @@ def check_counts(adata: AnnData, *, layer: str | None = None) -> Kind:
 
     Returns
     -------
-    ``"counts"`` (non-negative integers), ``"log1p"`` (non-negative fractions) or ``"scaled"`` (some negative values).
+    ``"counts"`` (non-negative whole numbers, to 0.001), ``"corrected"`` (fractional counts, as SoupX and CellBender leave),
+    ``"normalized"`` (CP10k, CPM, TPM: not logged), ``"log1p"`` (log-normalised) or ``"scaled"`` (some negative values).
 
     Raises
     ------

@@ -21,6 +21,7 @@ from sc_ssl.data import (
     describe_names,
     read_counts,
     variable_genes,
+    without_version,
 )
 
 from .map_orthologs import map_orthologs
@@ -109,7 +110,7 @@ def join_studies(
     names = pd.Index(map(str, adatas))
     if not names.is_unique:
         raise ValueError(f"every data set needs a name of its own, found {names[names.duplicated()][0]!r} twice.")
-    options = {"min_cells": MIN_CELLS, "unique_genes": False, "chosen": False}
+    options = {"min_cells": MIN_CELLS, "unique_genes": False, "takes": ()}
     counts = {
         str(name): _of_data_set(str(name), read_counts, cells, layer, **options) for name, cells in adatas.items()
     }
@@ -150,7 +151,7 @@ def _join(
         raise ValueError("at least one data set is needed, found none.")
     if n_top_genes is not None and n_top_genes < 2:
         raise ValueError(f"n_top_genes is at least 2, found {n_top_genes}.")
-    counts = {name: _summed(cells) for name, cells in counts.items()}
+    counts = {name: _summed(cells) for name, cells in _versions_matched(counts).items()}
     species_of, common = one_nomenclature(counts, species, orthologs)
     vocabulary = GeneVocabulary.of(
         {name: cells.var_names for name, cells in counts.items()},
@@ -220,6 +221,21 @@ def _of_data_set(name: str, function: Callable[..., T], *arguments: Any, **optio
         return function(*arguments, **options)
     except (TypeError, ValueError, KeyError) as error:
         raise type(error)(f"data set {name!r}: {error.args[0]}") from error
+
+
+def _versions_matched(counts: Mapping[str, Counts]) -> dict[str, Counts]:
+    """Ensembl ids without their versions where these are not the same in all data sets."""
+    plain = {name: without_version(cells.var_names) for name, cells in counts.items()}
+    versions: dict[str, str] = {}
+    same = all(
+        versions.setdefault(gene, name) == name
+        for dataset, genes in plain.items()
+        for gene, name in zip(genes, counts[dataset].var_names, strict=True)
+    )
+    if same:
+        return dict(counts)
+    logger.info("Ensembl ids are compared without their version, as those of the data sets differ.")
+    return {name: replace(cells, var_names=plain[name]) for name, cells in counts.items()}
 
 
 def _summed(counts: Counts) -> Counts:

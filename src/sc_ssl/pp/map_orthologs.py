@@ -11,7 +11,7 @@ from anndata import AnnData
 from pandas.api.types import is_numeric_dtype
 
 from sc_ssl._logging import logger
-from sc_ssl.data import GeneVocabulary, find_layer, layer_matrix, without_version
+from sc_ssl.data import GeneVocabulary, check_cells, find_layer, layer_matrix, without_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,16 +77,17 @@ def map_orthologs(
     """
     if unmapped not in ("drop", "keep"):
         raise ValueError(f"unmapped is 'drop' or 'keep', found {unmapped!r}.")
+    var_names = check_cells(adata, min_cells=0, unique_genes=False)
     table = orthologs if isinstance(orthologs, pd.DataFrame) else pd.read_csv(orthologs)
-    mapped = _mapped_names(adata.var_names, table, source, target, aliases)
+    mapped = _mapped_names(var_names, table, source, target, aliases)
     if unmapped == "keep":
-        names = without_version(pd.Index(adata.var_names.astype(str)))
+        names = without_version(var_names)
         mapped = mapped.fillna(pd.Series(names, index=mapped.index, dtype=object))
     kept = mapped.notna().to_numpy()
     wanted = pd.Index(mapped[kept].drop_duplicates())
     counts, _ = layer_matrix(adata, find_layer(adata, layer))
     matrix, _ = GeneVocabulary(tuple(wanted)).align(counts, mapped.where(kept, "").to_numpy())
-    original = pd.Series(adata.var_names[kept], index=mapped[kept].to_numpy()).groupby(level=0, sort=False)
+    original = pd.Series(var_names[kept], index=mapped[kept].to_numpy()).groupby(level=0, sort=False)
     var = pd.DataFrame({"original_name": original.agg(",".join).reindex(wanted).to_numpy()}, index=wanted.astype(str))
     return AnnData(matrix, obs=adata.obs.copy(), var=var)
 
@@ -102,7 +103,7 @@ def _mapped_names(
     for column in (source, target):
         if isinstance(column, str) and column not in table:
             raise KeyError(f"{column!r} is no column of the orthologs, which have {', '.join(map(str, table))}.")
-    names = without_version(pd.Index(var_names.astype(str)))
+    names = without_version(var_names)
     source = source or _columns(table, names)[0]
     if target is None:
         target = _partner(table, source)

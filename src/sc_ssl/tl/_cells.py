@@ -13,7 +13,16 @@ import pandas as pd
 from sc_ssl import _compat
 from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl._logging import logger
-from sc_ssl.data import MIN_CELLS, MIN_COVERAGE, LightAnnData, check_coverage, obs_categories, read_counts
+from sc_ssl.data import (
+    MIN_CELLS,
+    MIN_COVERAGE,
+    LightAnnData,
+    check_coverage,
+    locate_genes,
+    obs_categories,
+    read_counts,
+    warn_of_features,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
     from sc_ssl.data import Counts, Kind
     from sc_ssl.models import SSLModel
 
+#: what ``input=`` takes, but where more is said
+INPUTS: tuple[Kind, ...] = ("counts", "log1p")
 _KIND = {"counts": "raw counts", "log1p": "log-normalised values", "scaled": "scaled values"}
 
 
@@ -33,13 +44,14 @@ def find(
     *,
     of: str = "adata",
     min_cells: int = MIN_CELLS,
-    chosen: bool = False,
+    takes: Sequence[Kind] = (),
 ) -> Counts:
     """Read the counts of a user's cells and log where they lie; see :func:`~sc_ssl.data.read_counts`."""
     try:
-        counts = read_counts(adata, layer, input, min_cells=min_cells, chosen=chosen)
-    except (KeyError, ValueError) as error:
+        counts = read_counts(adata, layer, input, min_cells=min_cells, takes=takes)
+    except (KeyError, TypeError, ValueError) as error:
         raise error if of == "adata" else type(error)(f"{of}: {error.args[0]}") from None
+    warn_of_features(adata, of)
     logger.info("Taking %s from %s.%s.", _KIND[counts.kind], of, counts.name)
     n_empty = 0 if counts.kind == "scaled" else int((counts.library_size <= 0).sum())
     if n_empty:
@@ -95,7 +107,8 @@ def cells_of_encoder(counts: Counts, encoder: SSLModel) -> LightAnnData:
 def known_genes(counts: Counts, model: SSLModel) -> list[str]:
     """The genes of a trained model that are there; an error when under half are."""
     check_coverage(counts.var_names, model.var_names, MIN_COVERAGE)
-    return [gene for gene in model.var_names if gene in counts.var_names]
+    there = locate_genes(counts.var_names, model.var_names, log=True) >= 0
+    return [gene for gene, found in zip(model.var_names, there, strict=True) if found]
 
 
 def named_fields(

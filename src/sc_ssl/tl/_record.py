@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from sc_ssl._checks import check_finite
 from sc_ssl._keys import cluster_keys
 from sc_ssl._logging import logger
 from sc_ssl.models import SSLModel
@@ -86,6 +87,9 @@ def write(
 
     The record lists the fields, and a line of the log too, with their shapes and the time that it took.
     """
+    for (where, key), value in values.items():
+        if where == "obsm":
+            check_finite(np.asarray(value), f"{where}[{key!r}]")
     adata = destination(adata, copy=copy)
     for (where, key), value in values.items():
         getattr(adata, where)[key] = value

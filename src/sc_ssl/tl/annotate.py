@@ -14,14 +14,14 @@ from anndata import AnnData
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
 from sc_ssl._logging import logger
-from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_coverage, describe_names
+from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_cells, check_coverage, describe_names
 from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.pp import map_orthologs
 from sc_ssl.pp.join_studies import join_counts
 from sc_ssl.train import seeded
 
 from ._annotation_encoder import BOTH, given_encoder, knows_both, to_train, train_encoder
-from ._cells import MIN_CELLS, find
+from ._cells import INPUTS, MIN_CELLS, find
 from ._model_folder import describe_call
 from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 from ._record import Field, check_free, record, write
@@ -155,8 +155,8 @@ def annotate(
     name = to_train(model, method)
     _check_options(method, name, refuse=refuse, save_model=save_model, classifier_kwargs=classifier_kwargs)
     _check_labels(reference, labels_key, unlabeled_category)
-    query_counts = find(adata, layer, input, min_cells=1 if name is None else MIN_CELLS, chosen=True)
-    known_counts = find(reference, layer, input, of="reference", chosen=True)
+    query_counts = find(adata, layer, input, min_cells=1 if name is None else MIN_CELLS, takes=INPUTS)
+    known_counts = find(reference, layer, input, of="reference", takes=INPUTS)
     check_free(adata, _fields(keys), keys[0])
     options = {"max_epochs": max_epochs, "accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state) as seed:
@@ -218,6 +218,7 @@ def _check_options(
 
 def _check_labels(reference: AnnData, labels_key: str, unlabeled_category: str) -> None:
     """An error for types that a classifier cannot learn, before an encoder is trained."""
+    check_cells(reference, unique_genes=False)
     if labels_key not in reference.obs:
         raise KeyError(f"{labels_key!r} is not in reference.obs, which has {', '.join(reference.obs) or 'none'}.")
     CellClassifier.check_labels(reference, labels_key, unlabeled_category)

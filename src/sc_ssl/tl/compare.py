@@ -12,6 +12,7 @@ from anndata import AnnData
 
 from sc_ssl._keys import COMPARED, embedding_keys
 from sc_ssl._logging import logger
+from sc_ssl._names import as_names
 from sc_ssl.data import evenly_spread, obs_categories
 from sc_ssl.metrics import batch_mixing, clustering
 from sc_ssl.metrics.clustering import check_space
@@ -160,7 +161,7 @@ class _Scored:
                 raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
         known = np.arange(adata.n_obs) if labels is None else np.flatnonzero(adata.obs[labels].notna())
         self.rows = known[evenly_spread(len(known), MAX_SCORED)]
-        self.labels = None if labels is None else adata.obs[labels].iloc[self.rows].astype(str).to_numpy()
+        self.labels = None if labels is None else as_names(adata.obs[labels].iloc[self.rows]).to_numpy(str)
         self.batches = None if batch_key is None else np.asarray(obs_categories(adata, batch_key))[self.rows]
         if self.labels is not None and len(np.unique(self.labels)) < 2:
             raise ValueError(

@@ -15,6 +15,7 @@ from sc_ssl import models
 from sc_ssl._checks import check_share
 from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logged_once
+from sc_ssl._names import as_names
 from sc_ssl.data import check_cells
 from sc_ssl.models import DrugResponse, SSLModel
 from sc_ssl.train import seeded
@@ -127,7 +128,7 @@ def drug_response(
         raise ValueError(f"at least {MIN_CELLS} cells with a response are needed, found {measured.sum()}.")
     key = prediction_key(name, key_added)
     check_free(adata, [("obsm", key)], key)
-    counts = find(adata, layer, input, chosen=True)
+    counts = find(adata, layer, input, takes=DrugResponse.inputs)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     with seeded(random_state), logged_once():
         trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder
@@ -195,7 +196,11 @@ def _wide(response: pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> p
     missing = [column for column in LONG if column not in response]
     if missing:
         raise KeyError(f"response has no column {missing[0]!r}; it needs {', '.join(LONG)} and has {list(response)}.")
-    for column, known, where in (("cell", adata.obs_names, "adata.obs_names"), ("drug", pd.Index(drugs), "drugs")):
+    response = response.assign(cell=as_names(response["cell"]), drug=as_names(response["drug"]))
+    for column, known, where in (
+        ("cell", pd.Index(as_names(adata.obs_names)), "adata.obs_names"),
+        ("drug", pd.Index(drugs), "drugs"),
+    ):
         unknown = response[column][~response[column].isin(known)].unique()
         if len(unknown):
             raise ValueError(
@@ -210,4 +215,4 @@ def _wide(response: pd.DataFrame, adata: AnnData, drugs: Mapping[str, Any]) -> p
         raise ValueError(f"response has more than one row of cell {cell!r} and drug {drug!r}; average them first.")
     columns = [drug for drug in drugs if drug in set(response["drug"])]
     wide = response.pivot(index="cell", columns="drug", values="response")
-    return wide.reindex(index=adata.obs_names, columns=columns).astype(np.float32)
+    return wide.reindex(index=as_names(adata.obs_names), columns=columns).set_axis(adata.obs_names).astype(np.float32)

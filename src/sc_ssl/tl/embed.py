@@ -19,7 +19,7 @@ from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.models.clustering import ClusteringModel
 from sc_ssl.train import seeded
 
-from ._cells import find, known_genes, named_fields, private_cells, registered, take_fields
+from ._cells import INPUTS, find, known_genes, named_fields, private_cells, registered, take_fields
 from ._model_folder import check_folder, describe_call, train
 from ._record import Field, check_free, clusters, curves, record, write
 from .nmf_transfer import nmf_transfer
@@ -158,7 +158,9 @@ def embed(
         trains = model is None
         params["input"] = input if trains else model.setup_arguments["input"]
         name = _name_of(how if trains else type(model))
-        counts = find(adata, layer, params["input"], min_cells=MIN_CELLS if trains else 1, chosen=trains)
+        counts = find(
+            adata, layer, params["input"], min_cells=MIN_CELLS if trains else 1, takes=INPUTS if trains else ()
+        )
         obsm_key, uns_key = _check_free(adata, name, how if trains else type(model), key_added)
         check_folder(save_model, use="method", trains=trains)
         if trains:

@@ -12,10 +12,10 @@ from anndata import AnnData
 from scipy import sparse
 
 from sc_ssl._keys import embedding_keys
-from sc_ssl.data import Cells, Counts, evenly_spread, obs_categories, variable_genes
+from sc_ssl.data import Cells, Counts, evenly_spread, locate_genes, obs_categories, variable_genes
 from sc_ssl.train import seeded
 
-from ._cells import find
+from ._cells import INPUTS, find
 from ._nmf import Scale, coefficients, mixed_programs, programs, relative_error, unit_rows
 from ._record import check_free, record, write
 from ._transfer import MAX_JUDGED, THETAS, alignments, transferability
@@ -147,7 +147,7 @@ def nmf_transfer(
         )
     obsm_key, uns_key = embedding_keys("nmf", key_added)
     with seeded(random_state) as seed:
-        counts = find(adata, layer, input, chosen=True)
+        counts = find(adata, layer, input, takes=INPUTS)
         check_free(adata, [("obsm", obsm_key)], uns_key)
         if source is None:
             genes = variable_genes(counts, n_top_genes, batch_key=batch_key)
@@ -198,7 +198,7 @@ def _in_common(
     target: Counts, source: Counts, n_components: int, n_top_genes: int | None
 ) -> tuple[pd.Index, Cells, Cells]:
     """The genes that both measured and that vary most in both, and the cells of each over them."""
-    shared = target.var_names[target.var_names.isin(source.var_names)]
+    shared = target.var_names[locate_genes(source.var_names, target.var_names, log=True) >= 0]
     if len(shared) < n_components:
         raise ValueError(
             f"target and source need at least n_components={n_components} genes in common, found {len(shared)}; the "

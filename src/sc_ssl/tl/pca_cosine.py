@@ -11,7 +11,7 @@ from sc_ssl._keys import embedding_keys
 from sc_ssl.data import Cells, batch_statistics, obs_categories, principal_components, variable_genes
 from sc_ssl.train import seeded
 
-from ._cells import find
+from ._cells import INPUTS, find
 from ._record import check_free, record, write
 
 
@@ -95,7 +95,7 @@ def pca_cosine(
         raise ValueError(f"n_comps is at least 1, found {n_comps}.")
     obsm_key, uns_key = embedding_keys("pca_cosine", key_added)
     with seeded(random_state) as seed:
-        counts = find(adata, layer, input, chosen=True)
+        counts = find(adata, layer, input, takes=INPUTS)
         check_free(adata, [("obsm", obsm_key)], uns_key)
         genes = variable_genes(counts, n_top_genes, batch_key=batch_key)
         batch = None if batch_key is None else pd.Categorical(obs_categories(counts, batch_key))

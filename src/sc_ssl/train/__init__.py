@@ -3,7 +3,7 @@
 from .chunked_contrast import ChunkedContrastPlan, View, divide, divided_backward, end_to_end, joint_terms
 from .plan import SSLTrainingPlan, warmup_cosine
 from .progress import EpochProgress, duration, tracked
-from .seeds import seeded
+from .seeds import isolated, seeded
 
 __all__ = [
     "ChunkedContrastPlan",
@@ -14,6 +14,7 @@ __all__ = [
     "divided_backward",
     "duration",
     "end_to_end",
+    "isolated",
     "joint_terms",
     "seeded",
     "tracked",

@@ -122,7 +122,8 @@ class SSLTrainingPlan(LightningModule):
             [{"params": p, "weight_decay": decay, "lr": self.lr * f} for (decay, f), p in groups.items()],
             lr=self.lr,
             betas=self.betas,
-            fused=self.device.type in ("cpu", "cuda"),
+            # Lightning cannot clip gradients of mixed precision that a fused optimiser scales back by itself
+            fused=self.device.type in ("cpu", "cuda") and not str(self.trainer.precision).endswith("mixed"),
         )
         schedule = _constant
         if self.schedule == "cosine":

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: shortest time in seconds between two checkpoints
 CHECKPOINT_SECONDS = 30.0
+#: Lightning's names of precisions in which models train
+PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,11 @@ def fit(
     if checkpoint is not None:
         checkpoint.attach(trainer, history, datamodule.val_idx)
     error = _compat.run(trainer, plan, datamodule, ckpt_path=None if saved is None else checkpoint.path)
+    if error is None and (name := _not_finite(phase.module)) is not None:
+        error = ValueError(
+            f"training has diverged: the weights {name!r} are not finite; take a smaller learning rate, "
+            "plan_kwargs={'lr': …}, or precision='32-true'."
+        )
     fitted = Fitted(
         history=join(history, curves(trainer)),
         n_epochs=int(trainer.current_epoch),
@@ -234,6 +241,11 @@ def _with_progress(options: dict[str, Any], phase: Phase, name: str) -> dict[str
     return options | {"enable_progress_bar": bar, "simple_progress_bar": False}
 
 
+def _not_finite(module: SSLModule) -> str | None:
+    """The first weights that hold NaN or infinity."""
+    return next((name for name, weight in module.named_parameters() if not torch.isfinite(weight).all()), None)
+
+
 def _end(module: SSLModule, datamodule: CellDataModule, fitted: Fitted) -> None:
     """Lightning has moved the module to the CPU; unless there was an error it is brought to what embeds best."""
     module.to(fitted.device)
@@ -267,6 +279,12 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
             f"micro_batch_size is 'auto' or a whole number between 1 and batch_size, found {micro_batch_size!r} and "
             f"{batch_size}."
         )
+
+
+def check_precision(precision: object) -> None:
+    """An error for a precision in which the weights are not single, as the cells and the statistics of the genes are."""
+    if precision is not None and str(precision) not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(map(repr, PRECISIONS))}, found {precision!r}.")
 
 
 def check_options(devices: int | list[int] | str, max_epochs: int | None, batch_size: int | None) -> None:

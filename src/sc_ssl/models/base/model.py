@@ -16,12 +16,14 @@ from scvi.data.fields import CategoricalObsField, LayerField, NumericalObsField
 from scvi.model.base import BaseModelClass
 
 from sc_ssl import _compat
+from sc_ssl._checks import check_finite
 from sc_ssl._logging import logger
 from sc_ssl._threads import own_threads
 from sc_ssl.data import (
     MIN_COVERAGE,
     CellLoader,
     Cells,
+    LightAnnData,
     batch_statistics,
     check_batches,
     check_cells,
@@ -30,10 +32,12 @@ from sc_ssl.data import (
     gene_weights,
     positions,
     read_counts,
+    warn_of_features,
 )
 from sc_ssl.nn import LogNormalize
+from sc_ssl.train import isolated
 
-from .fit import CHECKPOINT_SECONDS, Fitted, Phase, TrainingDefaults, check_options, fit
+from .fit import CHECKPOINT_SECONDS, Fitted, Phase, TrainingDefaults, check_options, check_precision, fit
 from .storage import has_model, read_config, read_tensors, to_history, to_lists, write_model
 
 if TYPE_CHECKING:
@@ -87,7 +91,13 @@ class SSLModel(BaseModelClass):
 
     def __init__(self, adata: AnnData | None = None, registry: dict[str, Any] | None = None) -> None:
         super().__init__(adata, registry)
-        self._cells = None if adata is None else self._read(adata)
+        self._cells = None if adata is None else self._read(adata).apart_from(adata)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Constructors build modules in single precision, and one at a time."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = isolated()(cls.__init__)
 
     def __repr__(self) -> str:
         """What the model is, of how many cells and genes, with which arguments, and how far it is trained."""
@@ -165,7 +175,9 @@ class SSLModel(BaseModelClass):
             raise ValueError(
                 f"input of a {cls.__name__} is one of {', '.join(map(repr, cls.inputs))}, found {input!r}."
             )
-        read_counts(adata, layer, input, min_cells=2)
+        read_counts(adata, layer, input, min_cells=2, takes=cls.inputs)
+        if not isinstance(adata, LightAnnData):
+            warn_of_features(adata)
         if batch_key is not None:
             check_batches(adata, batch_key)
         manager = AnnDataManager(
@@ -194,6 +206,7 @@ class SSLModel(BaseModelClass):
         """The layer and keys under which the model's cells were registered."""
         return _compat.setup_arguments(self.registry_)
 
+    @isolated()
     @own_threads()
     def train(
         self,
@@ -246,7 +259,8 @@ class SSLModel(BaseModelClass):
             Shortest time between two checkpoints, which are written where an epoch ends, ≥ 0: what an interruption loses
             is at most this or one epoch, whichever is longer.
         **trainer_kwargs
-            For scvi-tools' ``Trainer``: ``enable_progress_bar``, ``early_stopping_patience``, ``precision``, ….
+            For scvi-tools' ``Trainer``: ``enable_progress_bar``, ``early_stopping_patience``, ``precision`` (``"32-true"``,
+            ``"bf16-mixed"`` or, on a GPU, ``"16-mixed"``: weights stay in single precision), ….
 
         Raises
         ------
@@ -256,6 +270,7 @@ class SSLModel(BaseModelClass):
             Settings out of range; checkpoints of another training in ``checkpoint_dir``.
         """
         check_options(devices, max_epochs, batch_size)
+        check_precision(trainer_kwargs.get("precision"))
         if checkpoint_dir is not None and has_model(checkpoint_dir):
             raise FileExistsError(f"{checkpoint_dir} holds a finished model; take another folder for checkpoints.")
         everywhere: dict[str, Any] = {
@@ -432,7 +447,7 @@ class SSLModel(BaseModelClass):
         return replace(cells, batch=np.full(cells.n_cells, -1)) if unnamed else cells
 
     def _attach(self, adata: AnnData, *, min_coverage: float) -> None:
-        self._cells = self._read(adata, min_coverage)
+        self._cells = self._read(adata, min_coverage).apart_from(adata)
         self._adata = adata
 
     def _own_cells(self) -> Cells:
@@ -459,6 +474,7 @@ class SSLModel(BaseModelClass):
             normalize.set_statistics(target_sum, torch.as_tensor(mean_bg), torch.as_tensor(sd_bg), weight_g)
         return normalize
 
+    @isolated()
     @own_threads()
     @torch.inference_mode()
     def _map_cells(
@@ -467,8 +483,10 @@ class SSLModel(BaseModelClass):
         adata: AnnData | None,
         indices: Sequence[int] | np.ndarray | None,
         batch_size: int | None = None,
+        *,
+        finite: bool = True,
     ) -> np.ndarray:
-        """Apply a function of a minibatch to cells in order; float32."""
+        """Apply a function of a minibatch to cells in order; float32, an error unless finite (in training: as it is)."""
         cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
         index = positions(cells.n_cells, indices)
         # of no cells one is taken and left out again, for the shape
@@ -479,7 +497,10 @@ class SSLModel(BaseModelClass):
             results = [function(minibatch).float().cpu() for minibatch in loader]
         finally:
             self.module.train(training)
-        return torch.cat(results)[: len(index)].numpy()
+        found = torch.cat(results)[: len(index)].numpy()
+        if finite:
+            check_finite(found, f"what the {type(self).__name__} computes of cells")
+        return found
 
     def _loader(self, cells: Cells, index: np.ndarray | None = None, batch_size: int | None = None) -> CellLoader:
         """Minibatches in order, on the model's device."""

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sc_ssl._logging import logger
-from sc_ssl.data import gene_loadings
+from sc_ssl._names import as_names
+from sc_ssl.data import gene_loadings, locate_genes
 
 from .tokens import Tokens, Values, log2_bins, quantile_bins
 
@@ -182,7 +183,9 @@ def given_genes(gene_embeddings: str | pd.DataFrame, adata: AnnData, genes: Sequ
             raise KeyError(f"{gene_embeddings!r} is not in adata.varm, which has {', '.join(adata.varm) or 'none'}.")
         gene_embeddings = pd.DataFrame(np.asarray(adata.varm[gene_embeddings]), index=adata.var_names)
     _check_table(gene_embeddings)
-    table = gene_embeddings.reindex(genes).to_numpy(dtype=np.float32, copy=True)
+    position_g = locate_genes(pd.Index(as_names(gene_embeddings.index), dtype=object), genes, log=True)
+    table = gene_embeddings.to_numpy(dtype=np.float32)[position_g]
+    table[position_g < 0] = np.nan
     lacking = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(lacking) == len(table):
         raise ValueError(

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sc_ssl._logging import logger
+from sc_ssl._names import as_names, as_text
+from sc_ssl.data import obs_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,12 +39,10 @@ def malignancy_labels(adata: AnnData, key: str, category: str | None = None) -> 
     ValueError
         Neither booleans nor a category that is there; only one class.
     """
-    if key not in adata.obs:
-        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
-    column = adata.obs[key]
+    column = obs_column(adata, key)
     known = column.notna().to_numpy()
     if category is not None:
-        positive = (column.astype(str) == str(category)).to_numpy()
+        positive = (as_names(column) == as_text(category)).to_numpy()
     elif pd.api.types.is_bool_dtype(column) or set(column[known].unique()) <= {True, False}:
         positive = column.eq(True).fillna(False).to_numpy(dtype=bool)
     else:

@@ -69,7 +69,9 @@ class ClusterWatch(Callback):
         resumed = bool(self._labels)
         if not resumed:
             self._sample = torch.randperm(self.model.n_cells)[:N_SAMPLED].sort().values.numpy()
-        self._distance_mm = _cosine_distances(self.model._map_cells(self.model.module.normalize, None, self._sample))
+        self._distance_mm = _cosine_distances(
+            self.model._map_cells(self.model.module.normalize, None, self._sample, finite=False)
+        )
         if not resumed:
             self._labels = [self._look()]
             self._best = self._silhouette(), self._state()
@@ -94,7 +96,7 @@ class ClusterWatch(Callback):
     def _look(self) -> np.ndarray:
         """The cluster of each cell, (n,), after empty clusters have found cells and the module has been refreshed."""
         module = self.model.module
-        z_nd = torch.as_tensor(self.model._map_cells(module.embed, None, None)).to(self.model.device)
+        z_nd = torch.as_tensor(self.model._map_cells(module.embed, None, None, finite=False)).to(self.model.device)
         label_n = module.assign(z_nd).argmax(dim=1)
         empty_k = (torch.bincount(label_n, minlength=len(module.center_kd)) == 0).nonzero().flatten()
         if len(empty_k):  # each takes one of the cells that are farthest from their own centre

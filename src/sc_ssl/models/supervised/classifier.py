@@ -13,8 +13,9 @@ from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._logging import logger
 from sc_ssl._threads import own_threads
-from sc_ssl.data import find_layer, positions
+from sc_ssl.data import find_layer, gene_names, locate_genes, positions
 from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults, class_named, read_config
+from sc_ssl.train import isolated
 
 from .encoder import OnEncoder, latent_width, warn_untrained
 from .fine_tune import MIN_TO_CHOOSE, Adapt, BestMacroF1, Recipe, adapted, validation_cells
@@ -171,7 +172,7 @@ class CellClassifier(OnEncoder):
         if lone := lone_types(read_types(adata, labels_key, unlabeled_category)):
             logger.warning("Types of one cell are learnt from that cell alone: %s.", ", ".join(lone))
         known = source.var_names
-        genes = known + [g for g in adata.var_names if g not in set(known)] if extra_genes == "append" else known
+        genes = known + _others(adata, known) if extra_genes == "append" else known
         layer = find_layer(adata, layer)
         registry = _compat.registry_for(source.registry_, genes, layer=layer)
         classifier = cls(
@@ -274,6 +275,7 @@ class CellClassifier(OnEncoder):
         found = pd.DataFrame(proba_nk, index=index, columns=self.classes) if soft else name_n
         return (found, 1 - top_n) if return_uncertainty else found
 
+    @isolated()
     @own_threads()
     def train(
         self,
@@ -447,3 +449,9 @@ class CellClassifier(OnEncoder):
         super()._attach(adata, min_coverage=min_coverage)
         self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
         self._split = None
+
+
+def _others(adata: AnnData, known: list[str]) -> list[str]:
+    """Genes of the cells that are not among these."""
+    names = gene_names(adata.var_names)
+    return list(names[locate_genes(pd.Index(known), names) < 0])

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sc_ssl._checks import check_choice, check_share
+from sc_ssl._names import as_names
 from sc_ssl.data import evenly_spread, obsm_values, positions
 from sc_ssl.models.base import Phase, TrainingDefaults
 from sc_ssl.nn import MLP
@@ -191,7 +192,7 @@ class DrugResponse(OnEncoder):
         ValueError
             An array without names; a drug that is not among the drugs; values that are infinite or too few.
         """
-        drugs = list(drugs)
+        drugs = list(as_names(list(drugs)))
         table = adata.obsm.get(response_key)
         if table is not None and not isinstance(table, pd.DataFrame):
             raise ValueError(
@@ -199,7 +200,7 @@ class DrugResponse(OnEncoder):
                 f"adata.obsm[{response_key!r}] = pd.DataFrame(adata.obsm[{response_key!r}], index=adata.obs_names, "
                 "columns=names)."
             )
-        named = drugs if table is None else list(table)
+        named = drugs if table is None else list(as_names(list(table)))
         unknown = [name for name in named if name not in set(drugs)]
         if unknown:
             raise ValueError(

@@ -120,7 +120,7 @@ class OnEncoder(SSLModel):
         for parameter in copied.parameters():  # a decoder or a projector is not on the way to the prediction
             parameter.requires_grad_(parameter in on_the_way)
         if self._adata is not None:
-            self._cells = self._read(self._adata, self.own_coverage)
+            self._cells = self._read(self._adata, self.own_coverage).apart_from(self._adata)
         if isinstance(encoder, SSLModel):
             warn_untrained(encoder)
         return copied

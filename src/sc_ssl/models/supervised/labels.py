@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sc_ssl.data import as_names
+from sc_ssl._names import as_names, as_text
+from sc_ssl.data import obs_column, warn_like_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +22,13 @@ MANY_ALONE = 20
 
 def read_types(adata: AnnData, key: str, unlabeled_category: str) -> pd.Series:
     """Types as strings, missing where there is none."""
-    if key not in adata.obs:
-        raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(adata.obs) or 'none'}.")
-    label = as_names(adata.obs[key])
-    return label.where((label != unlabeled_category).to_numpy(), None)
+    label = as_names(obs_column(adata, key))
+    return label.where((label != as_text(unlabeled_category)).to_numpy(), None)
 
 
 def type_names(label: pd.Series, key: str) -> list[str]:
     """The types that are there, at least two, in order."""
+    warn_like_missing(label, key)
     names = sorted(label.dropna().unique())
     if len(names) < 2:
         raise ValueError(

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from sc_ssl._names import as_names
 from sc_ssl.nn import MLP
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ def plain_drugs(drugs: Drugs) -> dict[str, str] | dict[str, list[float]]:
     """Drugs as plain data: name → SMILES, or name → features."""
     if not isinstance(drugs, Mapping | pd.DataFrame | pd.Series):
         raise TypeError(f"drugs are SMILES or features by name, {{name: SMILES, …}}, found a {type(drugs).__name__}.")
-    names = drugs.index if isinstance(drugs, pd.DataFrame | pd.Series) else pd.Index(list(drugs))
+    names = as_names(list(drugs.index if isinstance(drugs, pd.DataFrame | pd.Series) else drugs))
     if not len(names):
         raise ValueError("at least one drug is needed, found none.")
+    if names.isna().any() or (names == "").any():
+        raise ValueError("each drug needs a name, found one that is missing or empty; leave it out.")
+    names = pd.Index(names)
     if not names.is_unique:
         raise ValueError(f"drugs must have unique names, found {names[names.duplicated()][0]!r} more than once.")
     if isinstance(drugs, pd.DataFrame):
@@ -39,13 +43,16 @@ def plain_drugs(drugs: Drugs) -> dict[str, str] | dict[str, list[float]]:
                 f"a table of drugs holds features, numbers, found text in the column {texts[0]!r}; if it holds SMILES, pass "
                 f"that column alone: drugs[{texts[0]!r}]."
             )
-        drugs = dict(zip(names, drugs.to_numpy(float), strict=True))
+        drugs = drugs.to_numpy(float)
+    else:
+        drugs = list(drugs.values()) if isinstance(drugs, Mapping) else list(drugs)
+    drugs = dict(zip(names, drugs, strict=True))
     missing = [name for name, value in drugs.items() if not isinstance(value, str) and np.ndim(value) == 0]
     if missing:
         raise ValueError(
             f"each drug has a SMILES or a vector of features, found {drugs[missing[0]]!r} for {missing[0]!r}."
         )
-    return {str(name): value if isinstance(value, str) else list(map(float, value)) for name, value in drugs.items()}
+    return {name: value if isinstance(value, str) else list(map(float, value)) for name, value in drugs.items()}
 
 
 def drug_features(drugs: Mapping[str, str] | Mapping[str, Sequence[float]]) -> np.ndarray:
