@@ -18,8 +18,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
-from scvi.train import Trainer
-from scvi.train._callbacks import LoudEarlyStopping
+from scvi.train import LoudEarlyStopping, Trainer
 
 from sc_ssl._names import as_text
 
