@@ -284,7 +284,7 @@ class MaskedAutoencoder(SSLModel):
             Cells of a batch that the decoder was not trained on.
         """
         decode = partial(self.module.reconstruct, masked=masked)
-        return self._map_decoded(decode, adata, indices, batch_size, random_state)
+        return self._map_decoded(decode, adata, indices, batch_size, random_state, finite=not masked)
 
     def get_explained_variance(
         self,
@@ -319,7 +319,7 @@ class MaskedAutoencoder(SSLModel):
             measured_ng = self.module.normalize.log_expression(cells)
             return torch.stack([measured_ng, self.module.reconstruct(cells, masked=masked)], dim=1)
 
-        both_n2g = self._map_decoded(measured_and_decoded, adata, indices, batch_size, random_state)
+        both_n2g = self._map_decoded(measured_and_decoded, adata, indices, batch_size, random_state, finite=not masked)
         return explained_variance(both_n2g[:, 0], both_n2g[:, 1], weighted=weighted)
 
     def _map_decoded(
@@ -329,12 +329,17 @@ class MaskedAutoencoder(SSLModel):
         indices: Sequence[int] | np.ndarray | None,
         batch_size: int | None,
         random_state: int | np.random.Generator | None,
+        *,
+        finite: bool,
     ) -> np.ndarray:
-        """Apply what decodes to cells of batches that the decoder knows, masks drawn by the seed."""
+        """Apply what decodes to cells of batches that the decoder knows, masks drawn by the seed.
+
+        With a mask, entries that it does not score are NaN.
+        """
         self._check_if_trained(warn=False)
         self._check_batches(self._adata if adata is None else adata, "it can only embed", indices)
         with seeded(random_state):
-            return self._map_cells(function, adata, indices, batch_size)
+            return self._map_cells(function, adata, indices, batch_size, finite=finite)
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, on cells of batches that the decoder knows."""
