@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -218,11 +219,20 @@ def layer_matrix(adata: AnnData, layer: str | None) -> tuple[Any, str]:
     return as_source(matrix, name), name
 
 
+def check_anndata(adata: object) -> None:
+    """Refuse what is no AnnData."""
+    if not isinstance(adata, AnnData):
+        remedy = (
+            "; pass one of its modalities, mdata['rna'] for example"
+            if isinstance(getattr(adata, "mod", None), Mapping)
+            else ""
+        )
+        raise TypeError(f"expected an AnnData, found {type(adata).__name__}{remedy}.")
+
+
 def check_cells(adata: AnnData, *, min_cells: int = 2, unique_genes: bool = True) -> pd.Index:
     """Names of the genes as text; an error for what is no AnnData, too few cells, no genes, and duplicated names."""
-    if not isinstance(adata, AnnData):
-        remedy = "; pass one of its modalities, mdata['rna'] for example" if hasattr(adata, "mod") else ""
-        raise TypeError(f"expected an AnnData, found {type(adata).__name__}{remedy}.")
+    check_anndata(adata)
     if adata.n_obs < min_cells:
         raise ValueError(f"at least {min_cells} cells are needed, found {adata.n_obs}.")
     if adata.n_vars == 0:

@@ -54,6 +54,8 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
 
 
 def _check_counts(counts: NDArray[Any] | spmatrix) -> None:
+    if not hasattr(counts, "shape"):
+        raise TypeError(f"counts is an array or a sparse matrix (n_cells, n_genes), found a {type(counts).__name__}.")
     if len(counts.shape) != 2 or min(counts.shape) < 2:
         raise ValueError(f"counts should have shape (n_cells, n_genes), at least 2 x 2, but has {counts.shape}.")
     value = np.asarray(counts.data if issparse(counts) else counts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from sc_ssl.data import check_anndata
 from sc_ssl.pl._figure import finish, in_order, panels
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def cluster_choice(
     >>> sc_ssl.tl.cluster(adata, "X_pca_cosine", k_range=[6, 8, 10])
     >>> ax = sc_ssl.pl.cluster_choice(adata, "pca_cosine_cluster", show=False)
     """
+    check_anndata(adata)
     found = _read(adata, key)
     curve, chosen = found["curve"], int(found["n_clusters"])
     one_number = len(curve["n_clusters"]) == 1 and key in adata.obs

@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from scipy.optimize import linear_sum_assignment
 
 from sc_ssl._names import as_names
+from sc_ssl.data import check_anndata
 from sc_ssl.pl._figure import finish, in_order, panels
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def confusion(
     >>> sc_ssl.tl.cluster(adata, "X_pca_cosine", n_clusters=8)
     >>> figure = sc_ssl.pl.confusion(adata, "cell_type", "pca_cosine_cluster", return_fig=True)
     """
+    check_anndata(adata)
     counts = _counts(adata, truth, predicted)
     if normalize not in ("truth", "predicted", None):
         raise ValueError(f"normalize should be 'truth', 'predicted' or None, but is {normalize!r}.")

@@ -19,6 +19,7 @@ from matplotlib.patheffects import withStroke
 from sklearn.manifold import TSNE
 
 from sc_ssl._threads import threads_kept
+from sc_ssl.data import check_anndata, find_layer
 from sc_ssl.pl._figure import finish, given_axes, in_order
 
 if TYPE_CHECKING:
@@ -120,9 +121,11 @@ def embedding_compare(
     >>> keys = ["X_pca_cosine", "X_nmf"]
     >>> figure = sc_ssl.pl.embedding_compare(adata, keys, color=["cell_type", "CD3D"], return_fig=True)
     """
+    check_anndata(adata)
     keys = [keys] if isinstance(keys, str) else list(keys)
     colors = [color] if isinstance(color, str) else list(color)
     titles = keys if title is None else [title] if isinstance(title, str) else list(title)
+    find_layer(adata, layer)
     _check(adata, keys, colors, layout, titles)
     options: dict[str, Any] = {"layer": layer, "groups": groups, "palette": palette, "cmap": cmap, "seed": random_state}
     shades = [_shade(adata, name, **options) for name in colors]

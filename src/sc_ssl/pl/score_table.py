@@ -73,6 +73,8 @@ def score_table(
     >>> scores = pd.DataFrame({"ARI": [0.68, 0.74], "NMI": [0.75, 0.75]}, index=["masksc", "contrastive_sc"])
     >>> ax = sc_ssl.pl.score_table(scores, show=False)
     """
+    if not isinstance(scores, pd.DataFrame):
+        raise TypeError(f"scores is a table, a pandas DataFrame, found a {type(scores).__name__}.")
     _check(scores, sd=sd, published=published)
     sd, published = (_aligned(table, scores) for table in (sd, published))
     filled = (scores.notna() | published.notna()).any()  # a column without any number is left out

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
 
 from sc_ssl.pl._figure import finish, panels
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -68,6 +68,8 @@ def sweep(
     >>> scores = pd.DataFrame([[0.5, 0.6], [0.6, 0.7]], index=[36, 64], columns=[50, 75])
     >>> ax = sc_ssl.pl.sweep(scores.rename_axis(index="edge", columns="hidden (%)"), measure="ARI", show=False)
     """
+    if not isinstance(scores, pd.DataFrame):
+        raise TypeError(f"scores is a table, a pandas DataFrame, found a {type(scores).__name__}.")
     _check(scores, sd, kind)
     panel = panels(1, n_cols=1, size=(4.6, 3.4))[0] if ax is None else ax
     draw = _lines if kind == "lines" else _heatmap

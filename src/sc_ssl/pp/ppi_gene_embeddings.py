@@ -16,6 +16,7 @@ from scipy.sparse.linalg import svds
 
 from sc_ssl._keys import PPI
 from sc_ssl._logging import logger
+from sc_ssl.data import check_anndata
 from sc_ssl.train import seeded
 
 from ._graph_mae import N_HEADS, train_graph_mae
@@ -88,6 +89,7 @@ def ppi_gene_embeddings(
     >>> sc_ssl.pp.ppi_gene_embeddings(["A", "B", "C", "D", "E"], edges, 8, n_features=2, max_epochs=2).shape
     (5, 8)
     """
+    check_anndata(adata)
     if n_dims < N_HEADS or n_dims % N_HEADS or not 0 < mask_rate < 1 or n_features < 1 or max_epochs < 1:
         raise ValueError(
             f"n_dims is a multiple of {N_HEADS}, mask_rate lies in (0, 1), n_features and max_epochs are at least 1; found "

@@ -17,6 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import cluster_key
 from sc_ssl._logging import logger
+from sc_ssl.data import check_anndata
 from sc_ssl.metrics.clustering import check_space
 from sc_ssl.train import seeded
 
@@ -120,6 +121,7 @@ def cluster(
     8
     """
     start = time.perf_counter()
+    check_anndata(adata)
     if k_range is not None and not isinstance(k_range, Iterable):
         raise TypeError(
             f"k_range takes numbers of clusters, such as range(2, 11), found {k_range!r}; or give n_clusters."

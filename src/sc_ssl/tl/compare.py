@@ -13,7 +13,7 @@ from anndata import AnnData
 from sc_ssl._keys import COMPARED, embedding_keys
 from sc_ssl._logging import logger
 from sc_ssl._names import as_names
-from sc_ssl.data import evenly_spread, obs_categories
+from sc_ssl.data import check_anndata, evenly_spread, obs_categories
 from sc_ssl.metrics import batch_mixing, clustering
 from sc_ssl.metrics.clustering import check_space
 
@@ -103,6 +103,7 @@ def compare(
     >>> figure = sc_ssl.pl.compare(table, return_fig=True)
     """
     start = time.perf_counter()
+    check_anndata(adata)
     seeds = list(random_state) if isinstance(random_state, Iterable) else [random_state]
     calls = _calls(adata, methods)
     scored = _Scored(adata, labels, batch_key)

@@ -176,7 +176,7 @@ def _train_encoder(
 
 def _modalities(adata: Any, protein_key: str, rna_key: str) -> tuple[AnnData, pd.DataFrame]:
     """The RNA and the proteins of the same cells in the same order."""
-    if not hasattr(adata, "mod"):
+    if not isinstance(getattr(adata, "mod", None), Mapping):
         check_cells(adata)
         return adata, obsm_values(adata, protein_key)
     for key in (rna_key, protein_key):

@@ -25,11 +25,13 @@ from sc_ssl.data import (
     Cells,
     LightAnnData,
     batch_statistics,
+    check_anndata,
     check_batches,
     check_cells,
     find_layer,
     gene_statistics,
     gene_weights,
+    opened,
     positions,
     read_counts,
     warn_of_features,
@@ -433,6 +435,8 @@ class SSLModel(BaseModelClass):
         """Read cells for this model, matching genes and batches by name."""
         setup, named = self.setup_arguments, _compat.setup_arguments(self._names_registry)
         batch_key = named["batch_key"]
+        adata = opened(adata)
+        check_anndata(adata)
         unnamed = self.takes_new_batches and batch_key not in (None, *adata.obs)
         cells = Cells.from_anndata(
             adata,
