@@ -7,6 +7,7 @@ What is shown follows what the user has set: the level of Python's logger ``sc_s
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,10 +49,12 @@ if not logger.handlers:
 
 @contextmanager
 def logged_once() -> Iterator[None]:
-    """Inside the block a message is logged once, however many steps of the work have reason for it."""
-    logged: set[str] = set()
+    """Inside the block a message of this thread is logged once, however many steps of the work have reason for it."""
+    logged, thread = set[str](), threading.get_ident()
 
     def is_new(entry: logging.LogRecord) -> bool:
+        if entry.thread != thread:
+            return True
         message = entry.getMessage()
         new = message not in logged
         logged.add(message)

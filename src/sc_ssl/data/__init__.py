@@ -4,6 +4,7 @@ from .batch_statistics import batch_statistics
 from .cells import (
     MIN_COVERAGE,
     Cells,
+    check_alike,
     check_batches,
     check_coverage,
     match_genes,
@@ -20,6 +21,7 @@ from .counts import (
     find_layer,
     layer_matrix,
     read_counts,
+    warn_of_empty,
     warn_of_features,
 )
 from .harmony import harmonize
@@ -54,6 +56,7 @@ __all__ = [
     "Minibatch",
     "Source",
     "batch_statistics",
+    "check_alike",
     "check_anndata",
     "check_batches",
     "check_cells",
@@ -89,6 +92,7 @@ __all__ = [
     "to_csr",
     "variable_genes",
     "warn_like_missing",
+    "warn_of_empty",
     "warn_of_features",
     "without_version",
 ]

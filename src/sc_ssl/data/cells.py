@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from sc_ssl._keys import LIBRARY_SIZE
 from sc_ssl._logging import logger
 from sc_ssl._names import as_names, like_missing
 
-from .counts import Counts, LightAnnData, read_counts
+from .counts import Counts, LightAnnData, read_counts, warn_of_empty
 from .names import locate_genes
 from .rows import SAMPLED_BLOCK, is_backed, iter_chunks, representative, take_rows, to_csr
 from .vocabulary import describe_names
@@ -75,6 +76,8 @@ class Cells:
         over the model's genes.
         """
         counts = read_counts(adata, layer, input, takes=(), registered=True)
+        if not isinstance(adata, LightAnnData):  # which are made of cells of which it was logged before
+            warn_of_empty(counts)
         library_size = None if library_size_key is None else given_library_sizes(counts, library_size_key)
         cells = cls.from_counts(counts, genes, library_size=library_size, min_coverage=min_coverage)
         return cells if batch_key is None else replace(cells, batch=_batch_codes(counts, batch_key, batches))
@@ -256,7 +259,12 @@ def warn_like_missing(names: pd.Series, key: str) -> None:
 
 
 def check_batches(adata: AnnData | Counts, key: str) -> None:
-    """An error when a batch has one cell, which would be its own mean."""
+    """An error when a batch has one cell, which would be its own mean, and for a column that models write themselves."""
+    if key == LIBRARY_SIZE or key.startswith("_scvi"):
+        raise ValueError(
+            f"obs[{key!r}] is a column that models write themselves; copy it under another name: "
+            f"adata.obs['batch'] = adata.obs[{key!r}]."
+        )
     n_of_batch = obs_categories(adata, key).value_counts()
     alone = n_of_batch.index[n_of_batch == 1]
     if len(alone):
@@ -264,6 +272,19 @@ def check_batches(adata: AnnData | Counts, key: str) -> None:
             f"each batch in obs[{key!r}] must have two cells at least, found one cell in {', '.join(map(repr, alone[:5]))}; "
             "leave such cells out, or give them the name of another batch."
         )
+
+
+def check_alike(adata: AnnData, key: str) -> None:
+    """An error when values that differ, such as 1 and "1", are one name, as scvi-tools would count them as two."""
+    names, values = as_names(adata.obs[key]), adata.obs[key].astype(object)
+    if names.nunique() == values.nunique():
+        return
+    twice = names[~values.duplicated().to_numpy()]
+    twice = twice[twice.duplicated().to_numpy()].iloc[0]
+    raise ValueError(
+        f"obs[{key!r}] has the name {twice!r} as a number and as text; make all text: adata.obs[{key!r}] = "
+        f"adata.obs[{key!r}].astype(str)."
+    )
 
 
 def _batch_codes(counts: Counts, key: str, batches: Sequence[str]) -> np.ndarray:

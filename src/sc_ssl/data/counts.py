@@ -247,6 +247,17 @@ def check_cells(adata: AnnData, *, min_cells: int = 2, unique_genes: bool = True
     return names
 
 
+def warn_of_empty(counts: Counts) -> None:
+    """Log how many cells have no counts."""
+    empty = np.flatnonzero(counts.library_size <= 0) if counts.kind != "scaled" else ()
+    if len(empty):
+        logger.warning(
+            "%d cells have no counts, %r for example; they are embedded but carry no information.",
+            len(empty),
+            counts.obs_names[empty[0]],
+        )
+
+
 def warn_of_features(adata: AnnData, of: str = "adata") -> None:
     """Log features that are no genes: other ``var["feature_types"]``, spike-ins, and names made of missing ones."""
     names, var = gene_names(pd.Index(adata.var_names)), getattr(adata, "var", None)

@@ -35,6 +35,8 @@ def to_csr(matrix: Any) -> sparse.csr_matrix:
         raise TypeError(
             f"the matrix must hold real numbers, found dtype {matrix.dtype}; convert it: .astype('float32')."
         )
+    if not matrix.dtype.isnative:  # SciPy computes with the machine's byte order alone
+        matrix = matrix.astype(np.float32)
     csr = matrix if isinstance(matrix, sparse.csr_matrix) else sparse.csr_matrix(matrix)
     csr = csr.astype(np.float32, copy=False)
     if not csr.has_canonical_format:  # unsorted, or a value in parts

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
-from .rows import SAMPLED_BLOCK, evenly_spread, is_backed, take_rows
+from .rows import SAMPLED_BLOCK, evenly_spread, is_backed, take_rows, to_csr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scipy import sparse
 
 #: what functions and models can be given
 Kind = Literal["counts", "log1p", "scaled"]
@@ -64,6 +64,8 @@ def describe_matrix(matrix: Any) -> Found:
 def describe_values(matrix: Any) -> Values:
     """The same, and what else was seen."""
     block = SAMPLED_BLOCK if is_backed(matrix) else 1
+    if sparse.issparse(matrix) and not matrix.dtype.isnative:
+        matrix = to_csr(matrix)
     rows = take_rows(matrix, evenly_spread(matrix.shape[0], N_SAMPLED_ROWS, block=block))
     values = rows.data[np.isfinite(rows.data) & (rows.data != 0)]  # NaN is no kind of its own
     sample = values[:: max(1, len(values) // N_SAMPLED_VALUES)].astype(np.float64)
@@ -109,7 +111,7 @@ def _cells(rows: sparse.csr_matrix) -> list[np.ndarray]:
 
 def _multiples(cells: list[np.ndarray], undo: Callable[[np.ndarray], np.ndarray]) -> float:
     """Share of the values, taken back by ``undo``, that are multiples of their cell's least, as of a count of one."""
-    with np.errstate(over="ignore"):  # of what is no logarithm
+    with np.errstate(over="ignore", invalid="ignore"):  # of what is no logarithm
         ratios = [undo(v) / undo(v.min()) for v in cells]
     ratio = np.concatenate(ratios) if ratios else np.array([])
     ratio = ratio[np.isfinite(ratio) & (ratio > 1 + WHOLE_RATIO) & (ratio < MAX_RATIO)]

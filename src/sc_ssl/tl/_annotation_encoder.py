@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sc_ssl import _compat, models
 from sc_ssl._keys import DATASET, SPECIES
 from sc_ssl._logging import logger
-from sc_ssl.models import METHODS, ScPretrain, SSLModel
+from sc_ssl.models import METHODS, SSLModel
 
 from ._cells import registered
 from ._model_folder import check_folder, train
@@ -52,10 +52,10 @@ def given_encoder(model: SSLModel | str | Path, input: Kind) -> SSLModel:
 
 
 def knows_both(encoder: SSLModel) -> bool:
-    """Whether it was trained on both data sets as its batches; ScPretrain embeds without batches and needs no names of them."""
+    """Whether it was trained on both data sets as its batches."""
     registry = encoder.registry_
     of_both = _compat.setup_arguments(registry)["batch_key"] == DATASET
-    return of_both and set(_compat.registered_batches(registry)) == set(BOTH) and not isinstance(encoder, ScPretrain)
+    return of_both and set(_compat.registered_batches(registry)) == set(BOTH)
 
 
 def train_encoder(

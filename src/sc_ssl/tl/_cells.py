@@ -21,6 +21,7 @@ from sc_ssl.data import (
     locate_genes,
     obs_categories,
     read_counts,
+    warn_of_empty,
     warn_of_features,
 )
 
@@ -53,9 +54,7 @@ def find(
         raise error if of == "adata" else type(error)(f"{of}: {error.args[0]}") from None
     warn_of_features(adata, of)
     logger.info("Taking %s from %s.%s.", _KIND[counts.kind], of, counts.name)
-    n_empty = 0 if counts.kind == "scaled" else int((counts.library_size <= 0).sum())
-    if n_empty:
-        logger.warning("%d cells have no counts; they are embedded but carry no information.", n_empty)
+    warn_of_empty(counts)
     return counts
 
 

@@ -13,9 +13,9 @@ from anndata import AnnData
 
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
-from sc_ssl._logging import logger
+from sc_ssl._logging import logged_once, logger
 from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_cells, check_coverage, describe_names
-from sc_ssl.models import CellClassifier, SSLModel
+from sc_ssl.models import CellClassifier, ScPretrain, SSLModel
 from sc_ssl.pp import map_orthologs
 from sc_ssl.pp.join_studies import join_counts
 from sc_ssl.train import seeded
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 ANNOTATORS = ("finetune", "supervised", *OFF_THE_SHELF)
 #: of the network without pretraining, all of it from the first epoch on
 LR_SUPERVISED = 1e-3
+#: column with the types in our own cells, where the user's has the name of another of ours
+TYPES = "sc_ssl_type"
 #: the mean of fewer cells is that of their types
 MIN_TO_CENTER = 20
 
 
+@logged_once()
 def annotate(
     adata: AnnData,
     reference: AnnData,
@@ -122,7 +125,7 @@ def annotate(
     ``None``, or the copy. Sets the following fields, ``<key>`` being ``labels_key`` or ``key_added``:
 
     ``adata.obs['<key>']`` : categorical of str
-        The most probable type, or with ``refuse`` ``unlabeled_category`` for unknown cells.
+        The most probable type; ``unlabeled_category`` for cells without counts, and with ``refuse`` for unknown ones.
     ``adata.obs['<key>_score']`` : float32
         Its probability.
     ``adata.obsm['<key>_proba']`` : float32 (n, k)
@@ -168,7 +171,10 @@ def annotate(
             call = describe_call({"model": name}, random_state, options)
             encoder = train_encoder(name, cells, save_model, call, options, pretrain=method != "supervised")
         known, query = _as_read_by(encoder, known_counts, query_counts, orthologs)
-        types = {"labels_key": labels_key, "unlabeled_category": unlabeled_category}
+        ours = {LIBRARY_SIZE, DATASET, encoder.setup_arguments["batch_key"]}
+        types_key = TYPES if labels_key in ours else labels_key
+        known.obs[types_key] = reference.obs[labels_key].to_numpy()
+        types = {"labels_key": types_key, "unlabeled_category": unlabeled_category}
         classifier = CellClassifier.from_pretrained(encoder, known, **types)
         center = _differ(adata, reference) and adata.n_obs >= MIN_TO_CENTER if center is None else center
         if method in OFF_THE_SHELF:
@@ -193,6 +199,7 @@ def annotate(
     threshold = {"threshold": float(classifier.module.threshold)} if refuse else {}
     done = record(encoder.var_names, params, classes=classes, **threshold, seconds=time.perf_counter() - start)
     proba_nk = proba.reindex(columns=classes, fill_value=0).to_numpy(np.float32)
+    proba_nk[query_counts.library_size <= 0] = 1 / len(classes)
     found = _types_and_scores(proba_nk, done, unlabeled_category)
     return write(adata, dict(zip(_fields(keys), (*found, proba_nk), strict=True)), keys[0], done, copy=copy)
 
@@ -232,20 +239,27 @@ def _fields(keys: tuple[str, str, str]) -> list[Field]:
 def _types_and_scores(
     proba_nk: np.ndarray, done: dict[str, Any], unlabeled_category: str
 ) -> tuple[pd.Categorical, np.ndarray]:
-    """The most probable types and their probabilities; cells below the threshold, if there is one, are unknown."""
+    """The most probable types and their probabilities.
+
+    Cells below the threshold, if there is one, are unknown, and cells without counts, which no type fits better.
+    """
     top = proba_nk.max(axis=1)
     type_n = done["classes"][proba_nk.argmax(axis=1)]
     if "threshold" in done:
         unknown = top < done["threshold"]
         type_n[unknown] = unlabeled_category
         logger.info("%d of %d cells are unknown: less probable than %.2f.", sum(unknown), len(top), done["threshold"])
+    alike = (proba_nk == proba_nk[:, :1]).all(axis=1)
+    if alike.any():
+        type_n[alike] = unlabeled_category
+        logger.warning("%d cells in which none of the genes is expressed are %r.", alike.sum(), unlabeled_category)
     return pd.Categorical(type_n), top
 
 
 def _as_read_by(encoder: SSLModel, known: Counts, query: Counts, orthologs: Any) -> tuple[LightAnnData, LightAnnData]:
     """Reference and query with the encoder's names of genes and data sets; an error when the query lacks its genes."""
     of_known, of_query = (_in_names_of(encoder, counts, orthologs) for counts in (known, query))
-    if knows_both(encoder):
+    if knows_both(encoder) and not isinstance(encoder, ScPretrain):  # which embeds without batches
         of_known.obs[DATASET], of_query.obs[DATASET] = BOTH
     check_coverage(of_query.var_names, encoder.var_names, MIN_COVERAGE)
     return of_known, of_query
@@ -264,9 +278,14 @@ def _in_names_of(encoder: SSLModel, counts: Counts, orthologs: Any) -> LightAnnD
     else:
         mapped = map_orthologs(LightAnnData(counts), orthologs, target=encoder.var_names)
         counts = replace(counts, matrix=mapped.X, var_names=mapped.var_names)
-    named = LightAnnData(counts)
-    named.obs[LIBRARY_SIZE] = counts.library_size
-    return named
+    # no column of the user's but the batch of an encoder that was trained before
+    obs, batch_key = (
+        pd.DataFrame({LIBRARY_SIZE: counts.library_size}, counts.obs_names),
+        encoder.setup_arguments["batch_key"],
+    )
+    if batch_key in counts.obs and not knows_both(encoder):
+        obs[batch_key] = counts.obs[batch_key].to_numpy()
+    return LightAnnData(replace(counts, obs=obs))
 
 
 def _differ(adata: AnnData, reference: AnnData) -> bool:

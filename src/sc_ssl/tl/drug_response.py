@@ -27,6 +27,7 @@ from ._record import check_free, curves, record, write
 LONG = ("cell", "drug", "response")
 
 
+@logged_once()
 def drug_response(
     adata: AnnData,
     response: str | pd.DataFrame,
@@ -130,7 +131,7 @@ def drug_response(
     check_free(adata, [("obsm", key)], key)
     counts = find(adata, layer, input, takes=DrugResponse.inputs)
     options = {"accelerator": accelerator, **(train_kwargs or {})}
-    with seeded(random_state), logged_once():
+    with seeded(random_state):
         trained = models.load(encoder) if isinstance(encoder, str | Path) else encoder
         if trained is None:
             cells = private_cells(counts, adata.var_names)

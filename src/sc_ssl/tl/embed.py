@@ -14,6 +14,7 @@ from anndata import AnnData
 
 from sc_ssl import models
 from sc_ssl._keys import LIBRARY_SIZE, cluster_keys, embedding_keys
+from sc_ssl._logging import logged_once
 from sc_ssl.data import MIN_CELLS, Counts, variable_genes
 from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.models.clustering import ClusteringModel
@@ -37,6 +38,7 @@ TRAINING = ("max_epochs", "train_kwargs", "accelerator")
 N_TOP_GENES = 4096
 
 
+@logged_once()
 def embed(
     adata: AnnData,
     method: str | Path | SSLModel = "masksc",

@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from sc_ssl._keys import embedding_keys
+from sc_ssl._logging import logged_once
 from sc_ssl.data import Cells, Counts, evenly_spread, locate_genes, obs_categories, variable_genes
 from sc_ssl.train import seeded
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_LEARNED = 20_000
 
 
+@logged_once()
 def nmf_transfer(
     adata: AnnData,
     source: AnnData | None = None,

@@ -8,6 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from sc_ssl._keys import embedding_keys
+from sc_ssl._logging import logged_once
 from sc_ssl.data import Cells, batch_statistics, obs_categories, principal_components, variable_genes
 from sc_ssl.train import seeded
 
@@ -15,6 +16,7 @@ from ._cells import INPUTS, find
 from ._record import check_free, record, write
 
 
+@logged_once()
 def pca_cosine(
     adata: AnnData,
     *,

@@ -25,6 +25,7 @@ from ._record import check_free, curves, destination, record, write
 from .embed import N_TOP_GENES
 
 
+@logged_once()
 def predict_modality(
     adata: AnnData,
     protein_key: str = "protein",
@@ -122,7 +123,7 @@ def predict_modality(
     options = {"accelerator": accelerator, **(train_kwargs or {})}
     if max_epochs is not None:
         check_count("max_epochs", max_epochs)
-    with seeded(random_state), logged_once():
+    with seeded(random_state):
         trained = _find_encoder(encoder, encoder_kwargs)
         if trained is None:
             cells = private_cells(counts, variable_genes(counts, n_top_genes))

@@ -25,6 +25,7 @@ from sc_ssl.data import (
     Cells,
     LightAnnData,
     batch_statistics,
+    check_alike,
     check_anndata,
     check_batches,
     check_cells,
@@ -182,6 +183,7 @@ class SSLModel(BaseModelClass):
             warn_of_features(adata)
         if batch_key is not None:
             check_batches(adata, batch_key)
+            check_alike(adata, batch_key)
         manager = AnnDataManager(
             fields=[
                 LayerField("X", layer, is_count_data=False, correct_data_format=False),

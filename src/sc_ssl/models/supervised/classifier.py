@@ -24,7 +24,7 @@ from .labels import labelled_cells, lone_types, read_types, type_codes, type_nam
 from .new_genes import with_new_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -249,8 +249,8 @@ class CellClassifier(OnEncoder):
         return_uncertainty
             Also 1 − the probability of the most probable type.
         unknown
-            What a cell is called whose most probable type is less probable than the threshold that training chose, with
-            ``True`` the ``unlabeled_category``; ``None`` or ``False`` name a type for every cell.
+            What a cell is called that has no counts, or whose most probable type is less probable than the threshold that
+            training chose, with ``True`` the ``unlabeled_category``; ``None`` or ``False`` name a type for every cell.
         center
             Move the cells' mean embedding to that of the cells trained with first, which removes what sets all of one
             apart from all of the other, such as platform or species; of harm where the types differ, or cells are few.
@@ -262,14 +262,19 @@ class CellClassifier(OnEncoder):
         """
         self._check_if_trained(warn=False)
         if center:
-            z_nd = torch.as_tensor(self._map_cells(self.module.embed, adata, indices)).to(self.device)
+            found = torch.as_tensor(self._map_cells(_and_whether_empty(self.module.embed), adata, indices))
+            z_nd, empty_n = found[:, :-1].to(self.device), found[:, -1].numpy() > 0
             proba_nk = self.module.proba_at(z_nd - z_nd.mean(dim=0) + self.module.center_d).numpy(force=True)
         else:
-            proba_nk = self._map_cells(self.module.proba, adata, indices)
+            found = self._map_cells(_and_whether_empty(self.module.proba), adata, indices)
+            proba_nk, empty_n = found[:, :-1], found[:, -1] > 0
+        proba_nk[empty_n] = 1 / len(self.classes)  # a cell of which nothing is known
         top_n = proba_nk.max(axis=1)
         name_n = np.asarray(self.classes, dtype=object)[proba_nk.argmax(axis=1)]
         if unknown:
-            name_n[top_n < float(self.module.threshold)] = self.unlabeled_category if unknown is True else unknown
+            name_n[empty_n | (top_n < float(self.module.threshold))] = (
+                self.unlabeled_category if unknown is True else unknown
+            )
         names = (self._adata if adata is None else adata).obs_names
         index = names[positions(len(names), indices)]
         found = pd.DataFrame(proba_nk, index=index, columns=self.classes) if soft else name_n
@@ -449,6 +454,11 @@ class CellClassifier(OnEncoder):
         super()._attach(adata, min_coverage=min_coverage)
         self._label_n = type_codes(adata, self.labels_key, self.unlabeled_category, self.classes)
         self._split = None
+
+
+def _and_whether_empty(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The function with a column beside it, 1 for cells in which none of the genes is expressed."""
+    return lambda cells: torch.cat([function(cells), 1 - (cells["X"] != 0).any(dim=1, keepdim=True).float()], dim=1)
 
 
 def _others(adata: AnnData, known: list[str]) -> list[str]:
