@@ -11,7 +11,7 @@ from scipy import sparse
 
 from sc_ssl._names import as_names, as_text
 from sc_ssl.data import Cells, describe_matrix, gene_names, locate_genes, read_counts, warn_of_features
-from sc_ssl.pp import align_genes, check_counts
+from sc_ssl.pp import align_genes, check_counts, select_genes
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LAYOUTS = {
@@ -159,8 +159,11 @@ def test_counts_may_be_whole_but_for_rounding(counts):
     np.testing.assert_array_equal(read_counts(counts).matrix.toarray(), expected)
 
 
-def test_one_count_a_cell_is_counts():
-    assert describe_matrix(sparse.eye(20, format="csr")) == "counts"
+def test_one_count_a_cell_is_counts_and_genes_can_be_chosen():
+    matrix = sparse.eye(20, format="csr", dtype=np.float32)
+    assert describe_matrix(matrix) == "counts"
+    adata = ad.AnnData(matrix, var=pd.DataFrame(index=[f"g{i}" for i in range(20)]))
+    assert list(select_genes(adata, 5)) == [f"g{i}" for i in range(5)]
 
 
 @pytest.mark.parametrize("where", ["layer", "x", "raw"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,13 +89,14 @@ def _check_variation(log_cells: AnnData, name: str, batch_key: str | None) -> No
 
 def _by_dispersion(log_cells: AnnData, *, batched: bool) -> pd.Index:
     """All genes by scanpy's normalised dispersion, ties in the order of ``var``."""
-    table = sc.pp.highly_variable_genes(
-        log_cells,
-        flavor="seurat",
-        n_top_genes=log_cells.n_vars,
-        batch_key="batch" if batched else None,
-        inplace=False,
-    )
+    options = {"flavor": "seurat", "n_top_genes": log_cells.n_vars, "batch_key": "batch" if batched else None}
+    try:
+        with warnings.catch_warnings():
+            # all are asked for, also those whose dispersion is not defined
+            warnings.filterwarnings("ignore", message="`n_top_genes` > number of normalized dispersions")
+            table = sc.pp.highly_variable_genes(log_cells, inplace=False, **options)
+    except IndexError:  # scanpy's, when no gene varies more than another, as with one count a cell
+        return log_cells.var_names
     by = ["highly_variable_nbatches", "dispersions_norm"] if batched else ["dispersions_norm"]
     table = table.set_index(log_cells.var_names) if not table.index.equals(log_cells.var_names) else table
     return table.sort_values(by, ascending=False, kind="stable", na_position="last").index

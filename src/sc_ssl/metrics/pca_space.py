@@ -48,7 +48,7 @@ def pca_space(counts: NDArray[Any] | spmatrix, *, n_top_genes: int = 2000, n_com
     (700, 20)
     """
     _check_counts(counts)
-    found = read_counts(AnnData(csr_matrix(counts, dtype=np.float32)))
+    found = read_counts(AnnData(csr_matrix(counts, dtype=np.float32)), takes=())
     cells = Cells.from_counts(found, variable_genes(found, n_top_genes), library_size=found.library_size)
     return principal_components(cells, n_comps=n_comps)
 

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, MEASURED, SPECIES
 from sc_ssl._logging import logger
+from sc_ssl._names import as_text
 from sc_ssl.data import (
     MIN_CELLS,
     Counts,
@@ -107,12 +108,13 @@ def join_studies(
     """
     if not isinstance(adatas, Mapping):
         raise TypeError(f"data sets are given by name, {{name: AnnData, …}}, found a {type(adatas).__name__}.")
-    names = pd.Index(map(str, adatas))
+    names = pd.Index(map(as_text, adatas))
     if not names.is_unique:
         raise ValueError(f"every data set needs a name of its own, found {names[names.duplicated()][0]!r} twice.")
     options = {"min_cells": MIN_CELLS, "unique_genes": False, "takes": ()}
     counts = {
-        str(name): _of_data_set(str(name), read_counts, cells, layer, **options) for name, cells in adatas.items()
+        as_text(name): _of_data_set(as_text(name), read_counts, cells, layer, **options)
+        for name, cells in adatas.items()
     }
     joined, measured, common = _join(counts, species, orthologs, across, min_datasets, n_top_genes)
     cells = AnnData(joined.matrix, obs=joined.obs, var=pd.DataFrame(index=joined.var_names))
@@ -184,7 +186,7 @@ def one_nomenclature(
 
     Returns the species of each data set, and the one whose names all have now.
     """
-    given = {str(name): s for name, s in (species or {}).items()}
+    given = {as_text(name): s for name, s in (species or {}).items()}
     if unknown := set(given) - set(counts):
         raise ValueError(f"species= names {min(unknown)!r}, which is none of the data sets, {', '.join(counts)}.")
     described = {name: _of_data_set(name, describe_names, cells.var_names) for name, cells in counts.items()}
