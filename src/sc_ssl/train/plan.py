@@ -48,6 +48,8 @@ class SSLTrainingPlan(LightningModule):
         What the rate is multiplied by for parameters whose name starts so, for example ``{"encoder.": 0.1}``.
     prefix
         Put before every name in the history, for a model that trains in phases.
+    fused
+        One kernel for a step where torch has one; not with mixed precision, whose gradients Lightning could not clip.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class SSLTrainingPlan(LightningModule):
         warmup_rate: float = 0.0,
         lr_factor: Mapping[str, float] | None = None,
         prefix: str = "",
+        fused: bool = True,
     ) -> None:
         super().__init__()
         if schedule not in ("cosine", "constant"):
@@ -73,6 +76,7 @@ class SSLTrainingPlan(LightningModule):
         self.warmup_rate = warmup_rate
         self.lr_factor = dict(lr_factor or {})
         self.prefix = prefix
+        self.fused = fused
         self._totals: dict[str, dict[str, Tensor]] = {"train": {}, "validation": {}}
         self._n_cells = {"train": 0, "validation": 0}
 
@@ -122,8 +126,7 @@ class SSLTrainingPlan(LightningModule):
             [{"params": p, "weight_decay": decay, "lr": self.lr * f} for (decay, f), p in groups.items()],
             lr=self.lr,
             betas=self.betas,
-            # Lightning cannot clip gradients of mixed precision that a fused optimiser scales back by itself
-            fused=self.device.type in ("cpu", "cuda") and not str(self.trainer.precision).endswith("mixed"),
+            fused=self.fused and self.device.type in ("cpu", "cuda"),
         )
         schedule = _constant
         if self.schedule == "cosine":

@@ -208,13 +208,14 @@ def _plan_and_trainer(
 ) -> tuple[SSLTrainingPlan, Trainer]:
     """The training plan, and scvi-tools' trainer; ``options`` are the trainer's."""
     clip = options.pop("gradient_clip_val", phase.defaults.gradient_clip_val)
+    fused = not str(options.get("precision", "")).endswith("mixed")
     plan: SSLTrainingPlan
     if settings["micro_batch_size"] is None:
-        plan = SSLTrainingPlan(phase.module, prefix=phase.prefix, **settings["plan"])
+        plan = SSLTrainingPlan(phase.module, prefix=phase.prefix, fused=fused, **settings["plan"])
         options["gradient_clip_val"] = clip
     else:  # it optimises by itself, so that the trainer must not clip
         divided = {"micro_batch_size": settings["micro_batch_size"], "gradient_clip_val": clip}
-        plan = ChunkedContrastPlan(phase.module, prefix=phase.prefix, **divided, **settings["plan"])
+        plan = ChunkedContrastPlan(phase.module, prefix=phase.prefix, fused=fused, **divided, **settings["plan"])
     if settings["early_stopping"]:
         options = {"early_stopping_monitor": f"{phase.prefix}validation_loss"} | options
     if datamodule.n_val:
@@ -281,9 +282,10 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
         )
 
 
-def check_precision(precision: object) -> None:
-    """An error for a precision in which the weights are not single, as the cells and the statistics of the genes are."""
-    if precision is not None and str(precision) not in PRECISIONS:
+def check_precision(precision: object, module: SSLModule) -> None:
+    """An error for a precision other than that of the weights, which is single unless the module was made double."""
+    double = str(precision) in ("64", "64-true") and next(module.parameters()).dtype == torch.float64
+    if precision is not None and not double and str(precision) not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(map(repr, PRECISIONS))}, found {precision!r}.")
 
 

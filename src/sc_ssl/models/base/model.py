@@ -274,7 +274,7 @@ class SSLModel(BaseModelClass):
             Settings out of range; checkpoints of another training in ``checkpoint_dir``.
         """
         check_options(devices, max_epochs, batch_size)
-        check_precision(trainer_kwargs.get("precision"))
+        check_precision(trainer_kwargs.get("precision"), self.module)
         if checkpoint_dir is not None and has_model(checkpoint_dir):
             raise FileExistsError(f"{checkpoint_dir} holds a finished model; take another folder for checkpoints.")
         everywhere: dict[str, Any] = {
