@@ -1,5 +1,4 @@
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,7 +54,6 @@ def test_weight_decay_spares_biases_norms_tokens_and_positions():
     module.linear, module.norm = torch.nn.Linear(3, 3), torch.nn.LayerNorm(3)
     module.position = torch.nn.Parameter(torch.zeros(4, 3))
     plan = SSLTrainingPlan(module, schedule="constant", weight_decay=0.1)
-    plan.trainer = SimpleNamespace(precision="32-true")
     decayed, spared = plan.configure_optimizers()["optimizer"].param_groups
     assert decayed["weight_decay"] == 0.1 and [p is module.linear.weight for p in decayed["params"]] == [True]
     assert spared["weight_decay"] == 0 and len(spared["params"]) == 4
@@ -70,7 +68,6 @@ def test_an_unknown_schedule_is_refused():
 def test_parameters_can_have_rates_of_their_own():
     module = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
     plan = SSLTrainingPlan(module, lr=0.1, weight_decay=0.5, schedule="constant", lr_factor={"encoder.": 0.01})
-    plan.trainer = SimpleNamespace(precision="32-true")
     optimizer = plan.configure_optimizers()["optimizer"]
     settings = {
         id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]
