@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from anndata import AnnData
 
+from sc_ssl._logging import logger
 from sc_ssl.data import GeneVocabulary, check_cells, check_coverage, find_layer, gene_names, layer_matrix
 
 
@@ -57,6 +58,14 @@ def align_genes(
     check_coverage(names.unique(), vocabulary.genes, min_coverage)
     counts, _ = layer_matrix(adata, find_layer(adata, layer))
     matrix, measured_g = vocabulary.align(counts, names)
+    if not measured_g.all():
+        missing = [gene for gene, there in zip(vocabulary.genes, measured_g, strict=True) if not there]
+        logger.warning(
+            "%d of %d genes are missing, %r for example: their columns are empty, and var['measured'] is False there.",
+            len(missing),
+            len(measured_g),
+            missing[0],
+        )
     return AnnData(
         matrix.copy(), obs=adata.obs.copy(), var=pd.DataFrame({"measured": measured_g}, index=list(vocabulary.genes))
     )

@@ -16,7 +16,7 @@ from scipy.sparse.linalg import svds
 
 from sc_ssl._keys import PPI
 from sc_ssl._logging import logger
-from sc_ssl.data import check_anndata
+from sc_ssl.data import gene_names
 from sc_ssl.train import seeded
 
 from ._graph_mae import N_HEADS, train_graph_mae
@@ -89,13 +89,14 @@ def ppi_gene_embeddings(
     >>> sc_ssl.pp.ppi_gene_embeddings(["A", "B", "C", "D", "E"], edges, 8, n_features=2, max_epochs=2).shape
     (5, 8)
     """
-    check_anndata(adata)
+    if not isinstance(adata, AnnData | pd.Index | np.ndarray | list | tuple):
+        raise TypeError(f"expected an AnnData or a list of names of genes, found a {type(adata).__name__}.")
     if n_dims < N_HEADS or n_dims % N_HEADS or not 0 < mask_rate < 1 or n_features < 1 or max_epochs < 1:
         raise ValueError(
             f"n_dims is a multiple of {N_HEADS}, mask_rate lies in (0, 1), n_features and max_epochs are at least 1; found "
             f"{n_dims}, {mask_rate}, {n_features}, {max_epochs}."
         )
-    genes = pd.Index(adata.var_names if isinstance(adata, AnnData) else list(adata))
+    genes = gene_names(pd.Index(adata.var_names if isinstance(adata, AnnData) else list(adata)), "the names of genes")
     nodes, edge_2e = read_graph(edges)
     known = genes.isin(nodes)
     if not known.any():
