@@ -22,6 +22,7 @@ CLEAR = (ValueError, TypeError, KeyError, FileNotFoundError)
 GIVEN = {
     "reference": lambda cells: make_counts(seed=1),
     "labels_key": lambda cells: "cell_type",
+    "model": lambda cells: trained("MaskedAutoencoder"),
     "methods": lambda cells: ["nmf"],
     "response": lambda cells: "ln_ic50",
     "drugs": lambda cells: pd.DataFrame(np.eye(3), index=list("abc")),
@@ -52,6 +53,13 @@ LOOK_AT_NAMES, REPORT = {"align_genes", "map_orthologs"}, {"check_counts"}
 SUM_GENES = {"align_genes", "map_orthologs", "join_studies"}
 
 
+def trained(name):
+    """An untrained model of a class that takes itself for a trained one."""
+    model = build(CLASSES[name], make_counts())
+    model.is_trained_ = True
+    return model
+
+
 def functions(*modules):
     found = {name: getattr(module, name) for module in modules for name in module.__all__}
     return {name: function for name, function in found.items() if inspect.isfunction(function)}
@@ -79,8 +87,7 @@ def built():
 
     def model(name):
         if name not in known:
-            known[name] = build(CLASSES[name], make_counts())
-            known[name].is_trained_ = True
+            known[name] = trained(name)
         return known[name]
 
     return model

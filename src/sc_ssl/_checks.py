@@ -19,6 +19,12 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name} is a share in [0, 1], found {value!r}.")
 
 
+def check_inside(name: str, value: float) -> None:
+    """An error that names the argument and what was found, unless it is in (0, 1)."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} lies in (0, 1), found {value!r}.")
+
+
 def check_rate(name: str, value: float) -> None:
     """An error that names the argument and what was found, unless it is in [0, 1)."""
     if not 0 <= value < 1:

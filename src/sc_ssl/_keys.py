@@ -37,6 +37,21 @@ def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str,
     return key, f"{key}_score", f"{key}_proba"
 
 
+def query_keys(method: str, labels_key: str | None, key_added: str | None = None) -> dict[str, tuple[str, str]]:
+    """Of cells that are mapped into a reference, result → (``"obs"`` or ``"obsm"``, key).
+
+    ``X_<method>``, ``X_umap``, ``novelty``, and of the labels ``<key>``, ``<key>_score``, ``<key>_proba``, ``<key>_set``; with
+    ``key_added`` that, and ``_``, before each.
+    """
+    prefix = "" if key_added is None else f"{key_added}_"
+    keys = {"embedding": ("obsm", f"X_{method}"), "umap": ("obsm", "X_umap"), "novelty": ("obs", "novelty")}
+    if labels_key is not None:
+        types, score, proba = annotation_keys(labels_key)
+        keys |= {"types": ("obs", types), "score": ("obs", score), "proba": ("obsm", proba)}
+        keys |= {"set": ("obsm", f"{labels_key}_set")}
+    return {result: (where, prefix + key) for result, (where, key) in keys.items()}
+
+
 def prediction_key(measured_key: str, key_added: str | None = None) -> str:
     """The key in ``obsm`` and ``uns``: ``<measured_key>_predicted``, or exactly ``key_added``."""
     return f"{measured_key}_predicted" if key_added is None else key_added

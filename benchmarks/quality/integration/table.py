@@ -41,6 +41,7 @@ DATASETS = (
     "celllines_mixology",
     "pancreas_baron_mouse",
     "pancreas_baron_hs_mm_cider",
+    "gut_mca_mouse",
 )
 
 

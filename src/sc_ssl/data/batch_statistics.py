@@ -19,7 +19,7 @@ N_COMPONENTS = 30
 RIDGE = 1.0
 
 
-def batch_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> GeneStatistics:
+def batch_statistics(cells: Cells, *, n_batch: int, log_input: bool, target_sum: float | None = None) -> GeneStatistics:
     """Target library size, and each gene's mean and sd of log-expression, in all cells and in each batch.
 
     A batch's mean is that of all cells plus the difference that the batch makes to like cells: Harmony's clusters, each of
@@ -29,10 +29,10 @@ def batch_statistics(cells: Cells, *, n_batch: int, log_input: bool) -> GeneStat
 
     Returns
     -------
-    The target, the median library size (counts); mean and sd (1 + n_batch, g), first over all cells, then of each batch. The
-    sd of a gene that does not vary is 1.
+    The target, ``target_sum`` or the median library size (counts); mean and sd (1 + n_batch, g), first over all cells, then
+    of each batch. The sd of a gene that does not vary is 1.
     """
-    plain = gene_statistics(cells, n_batch=n_batch, log_input=log_input)
+    plain = gene_statistics(cells, n_batch=n_batch, log_input=log_input, target_sum=target_sum)
     if n_batch < 2:
         return plain
     target_sum, mean_bg, sd_bg = plain

@@ -141,6 +141,10 @@ class Cells:
             weight=None if self.weight is None else self.weight[index],
         )
 
+    def of_one_batch(self) -> Self:
+        """The same cells as if all were of one batch."""
+        return replace(self, batch=np.zeros_like(self.batch))
+
     def spread(self, max_cells: int) -> Self:
         """All cells, or a :meth:`sample` of them in memory when there are more than this."""
         if self.n_cells <= max_cells:

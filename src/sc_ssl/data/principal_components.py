@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +81,7 @@ def _singular(
     """Singular vectors and values of the centred z-scores, by falling value, signs fixed."""
     # weights multiply both parts of the z-scores: S, which stays sparse, and that of the zeros
     if statistics is None:
-        cells = replace(cells, batch=np.zeros_like(cells.batch))
+        cells = cells.of_one_batch()
         statistics = gene_statistics(cells, n_batch=1, log_input=log_input)
     shift_ng, zero_bg = _z_scores(cells, statistics, log_input=log_input, clip=clip)
     if weight_g is not None:

@@ -18,12 +18,14 @@ from sc_ssl.data import (
     MIN_COVERAGE,
     LightAnnData,
     check_coverage,
+    describe_names,
     locate_genes,
     obs_categories,
     read_counts,
     warn_of_empty,
     warn_of_features,
 )
+from sc_ssl.pp import map_orthologs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -108,6 +110,36 @@ def known_genes(counts: Counts, model: SSLModel) -> list[str]:
     check_coverage(counts.var_names, model.var_names, MIN_COVERAGE)
     there = locate_genes(counts.var_names, model.var_names, log=True) >= 0
     return [gene for gene, found in zip(model.var_names, there, strict=True) if found]
+
+
+def named_as(model: SSLModel, counts: Counts, orthologs: Any) -> Counts:
+    """The same cells, in memory, with genes named as the model's, through the orthologs where need be."""
+    wanted, found = describe_names(model.var_names).species, describe_names(counts.var_names).species
+    if None in (wanted, found) or wanted == found:
+        return counts.take_genes(counts.var_names)
+    if orthologs is None:
+        raise ValueError(
+            f"the encoder's genes are named as {wanted}, those of the cells as {found} ({counts.var_names[0]!r}); pass "
+            "orthologs=, a table of one-to-one orthologs."
+        )
+    mapped = map_orthologs(LightAnnData(counts), orthologs, target=model.var_names)
+    return replace(counts, matrix=mapped.X, var_names=mapped.var_names)
+
+
+def read_by(model: SSLModel, counts: Counts, batch_key: str | None) -> LightAnnData:
+    """Private cells under the names of genes, batches and library sizes that a trained model knows.
+
+    ``batch_key`` is the cells' column of the batch, by default the one that the model was trained with.
+    """
+    setup = model.setup_arguments
+    if batch_key is not None and setup["batch_key"] is None:
+        raise ValueError("the model was trained without batches; leave out batch_key, or train one with it.")
+    named = None if model.takes_new_batches and setup["batch_key"] not in counts.obs else setup["batch_key"]
+    genes = known_genes(counts, model)
+    cells = private_cells(counts, genes, batch_key=batch_key or named, batch_name=setup["batch_key"])
+    if setup["library_size_key"] is not None:
+        cells.obs[setup["library_size_key"]] = cells.obs[LIBRARY_SIZE]
+    return cells
 
 
 def named_fields(

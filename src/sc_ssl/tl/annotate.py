@@ -16,12 +16,11 @@ from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
 from sc_ssl._logging import logged_once, logger
 from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_cells, check_coverage, describe_names
 from sc_ssl.models import CellClassifier, ScPretrain, SSLModel
-from sc_ssl.pp import map_orthologs
 from sc_ssl.pp.join_studies import join_counts
 from sc_ssl.train import seeded
 
 from ._annotation_encoder import BOTH, given_encoder, knows_both, to_train, train_encoder
-from ._cells import INPUTS, MIN_CELLS, find
+from ._cells import INPUTS, MIN_CELLS, find, named_as
 from ._model_folder import describe_call
 from ._off_the_shelf import OFF_THE_SHELF, predict_off_the_shelf
 from ._record import Field, check_free, record, write
@@ -267,17 +266,7 @@ def _as_read_by(encoder: SSLModel, known: Counts, query: Counts, orthologs: Any)
 
 def _in_names_of(encoder: SSLModel, counts: Counts, orthologs: Any) -> LightAnnData:
     """The cells, in memory, with genes named as the encoder's, through the orthologs where need be."""
-    wanted, found = describe_names(encoder.var_names).species, describe_names(counts.var_names).species
-    if None in (wanted, found) or wanted == found:
-        counts = counts.take_genes(counts.var_names)
-    elif orthologs is None:
-        raise ValueError(
-            f"the encoder's genes are named as {wanted}, those of the cells as {found} ({counts.var_names[0]!r}); pass "
-            "orthologs=, a table of one-to-one orthologs."
-        )
-    else:
-        mapped = map_orthologs(LightAnnData(counts), orthologs, target=encoder.var_names)
-        counts = replace(counts, matrix=mapped.X, var_names=mapped.var_names)
+    counts = named_as(encoder, counts, orthologs)
     # no column of the user's but the batch of an encoder that was trained before
     obs, batch_key = (
         pd.DataFrame({LIBRARY_SIZE: counts.library_size}, counts.obs_names),

@@ -13,14 +13,14 @@ import numpy as np
 from anndata import AnnData
 
 from sc_ssl import models
-from sc_ssl._keys import LIBRARY_SIZE, cluster_keys, embedding_keys
+from sc_ssl._keys import cluster_keys, embedding_keys
 from sc_ssl._logging import logged_once
 from sc_ssl.data import MIN_CELLS, Counts, variable_genes
 from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.models.clustering import ClusteringModel
 from sc_ssl.train import seeded
 
-from ._cells import INPUTS, find, known_genes, named_fields, private_cells, registered, take_fields
+from ._cells import INPUTS, find, named_fields, private_cells, read_by, registered, take_fields
 from ._model_folder import check_folder, describe_call, train
 from ._record import Field, check_free, clusters, curves, record, write
 from .nmf_transfer import nmf_transfer
@@ -168,7 +168,7 @@ def embed(
         if trains:
             model, embedding = _train(how, adata, counts, params)
         else:
-            embedding = _embed_new(model, counts, batch_key)
+            embedding = model.get_latent_representation(read_by(model, counts, batch_key))
             for unused in ("n_top_genes", "max_epochs", "train_kwargs"):  # what only a training looks at
                 del params[unused]
     params |= {"method": name, "counts_from": counts.name, "random_state": seed}
@@ -255,16 +255,3 @@ def _trained_model(
         species = pretrained if isinstance(pretrained, str) else None
         return models.pretrained(adata.var_names, method, species=species)
     return method if isinstance(method, SSLModel) else models.load(method)
-
-
-def _embed_new(model: SSLModel, counts: Counts, batch_key: str | None) -> np.ndarray:
-    """Embed new cells by a trained model, whatever the names under which it knew its batches and library sizes."""
-    setup = model.setup_arguments
-    if batch_key is not None and setup["batch_key"] is None:
-        raise ValueError("the model was trained without batches; leave out batch_key, or train one with it.")
-    named = None if model.takes_new_batches and setup["batch_key"] not in counts.obs else setup["batch_key"]
-    genes = known_genes(counts, model)
-    cells = private_cells(counts, genes, batch_key=batch_key or named, batch_name=setup["batch_key"])
-    if setup["library_size_key"] is not None:
-        cells.obs[setup["library_size_key"]] = cells.obs[LIBRARY_SIZE]
-    return model.get_latent_representation(cells)
