@@ -12,6 +12,7 @@ BENCHMARKS = {
     "clustering": "clustering.table",
     "encoder": "scpretrain.encoder",
     "integration": "integration.table",
+    "map_query": "integration.query",
     "mapping": "integration.mapping",
     "masksc": "masksc.paper",
     "n_clusters": "clustering.n_clusters",

@@ -10,7 +10,7 @@ from small_models import QUICK, SMALL, assert_unchanged
 
 from sc_ssl import models, tl
 from sc_ssl.models import MaskedAutoencoder
-from sc_ssl.tl._conformal import conformal_threshold, fit_classifier
+from sc_ssl.tl._conformal import TypeClassifier, conformal_sets
 from sc_ssl.tl._nearest import novelty, place
 
 TYPES = ["a", "b", "c", "d"]
@@ -76,11 +76,9 @@ def test_types_sets_novelty_and_coordinates_are_written(mapped, reference):
     }
     np.testing.assert_allclose(mapped.obsm["cell_type_proba"].sum(axis=1), 1, atol=1e-5)
     assert mapped.obsm["cell_type_set"].dtype == bool
-    threshold = mapped.uns["map_query"]["threshold"]
-    np.testing.assert_array_equal(mapped.obsm["cell_type_set"], mapped.obsm["cell_type_proba"] >= threshold)
     np.testing.assert_allclose(mapped.obs["cell_type_score"], mapped.obsm["cell_type_proba"].max(axis=1))
     assert mapped.obs["novelty"].between(0, 1).all()
-    assert "threshold" in mapped.uns["map_query"] and mapped.uns["map_query"]["n_calibration"] == reference.n_obs
+    assert mapped.uns["map_query"]["n_calibration"] == reference.n_obs
 
 
 def test_known_types_are_named_and_an_unknown_type_is_novel(mapped):
@@ -156,7 +154,7 @@ def test_without_labels_no_types_and_without_coverage_no_sets(reference, folder)
     tl.map_query(query, reference, folder, key_added="mapped")
     assert set(query.obsm) == {"mapped_X_mae", "mapped_X_umap"}
     tl.map_query(query, reference, folder, labels_key="cell_type", coverage=None)
-    assert "cell_type_set" not in query.obsm and "threshold" not in query.uns["map_query"]
+    assert "cell_type_set" not in query.obsm and "n_calibration" not in query.uns["map_query"]
 
 
 def test_genes_of_another_species_come_through_orthologs(reference, folder):
@@ -210,7 +208,7 @@ def test_a_model_that_is_not_trained_is_refused(reference):
 def test_a_reference_of_one_batch_warns_that_its_sets_foresee_no_others(reference, folder, warnings_logged):
     query, one = make_query({"four": 40}), reference[reference.obs["batch"] == "one"].copy()
     tl.map_query(query, one, folder, labels_key="cell_type")
-    assert any("has one batch" in text for text in warnings_logged())
+    assert any("are of one batch" in text for text in warnings_logged())
 
 
 # the parts
@@ -220,13 +218,21 @@ def test_sets_hold_the_true_type_as_often_as_is_asked_for():
     rng = np.random.default_rng(0)
     code_n, batch_n = rng.integers(3, size=900), rng.integers(6, size=900)
     z_nd = np.eye(3)[code_n] + rng.normal(0, 0.6, size=(900, 3))
-    covered = []
     for coverage in (0.7, 0.9):
-        threshold, n = conformal_threshold(z_nd[:600], z_nd[:600], code_n[:600], batch_n[:600], coverage)
+        known = z_nd[:600], z_nd[:600], code_n[:600], batch_n[:600]
+        sets_nk, n = conformal_sets(*known, z_nd[600:], coverage)
         assert n == 600
-        proba_nk = fit_classifier(z_nd[:600], code_n[:600]).predict_proba(z_nd[600:])
-        covered.append(np.mean(proba_nk[np.arange(300), code_n[600:]] >= threshold))
-    np.testing.assert_allclose(covered, [0.7, 0.9], atol=0.05)
+        assert sets_nk[np.arange(300), code_n[600:]].mean() == pytest.approx(coverage, abs=0.05)
+
+
+def test_a_type_of_one_batch_is_learned_and_calibrates_nothing():
+    code_n, batch_n = np.repeat([0, 1, 2], 40), np.tile([0, 1], 60)
+    batch_n[80:] = 1
+    z_nd = np.eye(3)[code_n] + np.random.default_rng(0).normal(0, 0.1, size=(120, 3))
+    sets_nk, n = conformal_sets(z_nd, z_nd, code_n, batch_n, z_nd, 0.9)
+    assert n == 80
+    assert sets_nk.shape == (120, 3)
+    assert TypeClassifier(z_nd, code_n)(z_nd, 3, (1, 1)).argmax(axis=1).tolist() == code_n.tolist()
 
 
 def test_novelty_is_a_half_among_cells_like_itself_whatever_the_sizes():

@@ -68,7 +68,8 @@ def peer(name: str) -> Embed:
     def embed(adata: AnnData, seed: int) -> np.ndarray:
         cells = logged(adata)
         log_ng = cells.X.toarray()
-        return peers.run(name, log_ng, components(cells), cells.obs[BATCH].to_numpy(), seed)
+        batch_n = cells.obs[BATCH].to_numpy(str)
+        return peers.run(name, seed, log=log_ng, components=components(cells), batch=batch_n)["z"]
 
     return embed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from sc_ssl._names import as_names
 from sc_ssl.data import gene_loadings, gene_statistics, gene_weights, obs_column, representative
 from sc_ssl.models import CellClassifier
 
-from ._conformal import conformal_threshold, fit_classifier
+from ._conformal import FOR_TYPES, TypeClassifier, conformal_sets
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,26 +48,26 @@ class Types:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Probabilities (m, k) of the types, and what is in the prediction sets: from ``threshold`` on, which ``n`` cells gave."""
+    """Of the query, probabilities (m, k) of the types and which are in the prediction sets, from ``n_calibration`` cells."""
 
     proba_mk: np.ndarray
-    threshold: float | None = None
+    set_mk: np.ndarray | None = None
     n_calibration: int | None = None
 
 
 def predict_types(pair: Pair, types: Types, coverage: float | None) -> Predicted:
-    """Learn the types of the annotated reference cells, calibrate prediction sets on them, and predict the query."""
-    space = _Components(pair)
+    """Learn the types of the annotated reference cells and predict those of the query, with sets where a coverage is asked for."""
+    space, n_types = _Components(pair), len(types.names)
     annotated = np.flatnonzero(types.code_n >= 0)
     annotated = annotated[representative(types.code_n[annotated], MAX_LEARNED)]
     cells, code_n = pair.known_cells.take(annotated), types.code_n[annotated]
-    known_nd, calibration = space(cells), {}
+    known_nd, query_nd = space(cells), space(pair.query_cells, pair.shift_bg)
+    sets: tuple[Any, Any] = (None, None)
     if coverage is not None:
         as_query_nd = space(cells, pair.shift_within_bg)
-        threshold, n = conformal_threshold(known_nd, as_query_nd, code_n, cells.batch, coverage)
-        calibration = {"threshold": threshold, "n_calibration": n}
-    classifier = fit_classifier(known_nd, code_n)  # knows all types: each has an annotated cell
-    return Predicted(classifier.predict_proba(space(pair.query_cells, pair.shift_bg)).astype(np.float32), **calibration)
+        sets = conformal_sets(known_nd, as_query_nd, code_n, cells.batch, query_nd, coverage)
+    proba_mk = TypeClassifier(known_nd, code_n)(query_nd, n_types, FOR_TYPES)
+    return Predicted(proba_mk.astype(np.float32), *sets)
 
 
 class _Components:

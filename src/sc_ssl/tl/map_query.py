@@ -94,8 +94,8 @@ def map_query(
         In [0, 1]: distance to the nearest reference cells, as a share of it and the spacing of cells there and in the
         query. Cells as among their like are near 0.5, of types that the reference lacks nearer to 1; 1 without counts.
     ``adata.uns['map_query']`` : dict
-        ``params``, ``versions``, ``genes``, ``seconds``; with types ``classes``, and with sets ``threshold``, the smallest
-        probability in a set, and ``n_calibration``, the number of cells that it comes from.
+        ``params``, ``versions``, ``genes``, ``seconds``; with types ``classes``, and with sets ``n_calibration``, the number
+        of cells that they are calibrated on.
 
     With ``labels_key``, ``<key>`` being its name:
 
@@ -122,13 +122,14 @@ def map_query(
     (:func:`~sc_ssl.data.batch_statistics`) and their difference is taken off before the model's z-scores. Batches of fewer than
     20 cells are taken as they are.
 
-    *Types* are the mean of a logistic regression and of near cells on 50 principal components of the reference's expression
-    over the model's genes, with the query aligned in the same way: on batches that were left out, types came out better from
-    these than from the embeddings.
+    *Types* are the mean of a logistic regression (weight 2) and of near cells (1) on 50 principal components of the reference's
+    expression over the model's genes, with the query aligned in the same way: on batches that were left out, types came out
+    better from these than from the embeddings.
 
-    *Prediction sets* are least ambiguous sets [1]_ whose threshold is calibrated by leaving each batch of the reference out in
-    turn, aligned with the others as the query is. They promise their coverage for batches that differ from the reference's as
-    those do from each other, and for cells of types that the reference has.
+    *Prediction sets* are least ambiguous sets [1]_ by cross-conformal prediction [2]_: each batch of the reference, aligned
+    with the others as a query is, is left out in turn, and predicted by the others (both votes weigh the same there). They promise
+    their coverage for batches that differ from the reference's as those do from each other, and for cells of types that the
+    reference has.
 
     *Novelty* is d / (d + s) with d the mean distance (of embeddings at length 1, not aligned) to the 15 nearest reference cells and s the
     mean of two spacings: among the reference there, and among the query around the cell, with as many neighbours as there are
@@ -137,6 +138,7 @@ def map_query(
     References
     ----------
     .. [1] Sadinle, Lei & Wasserman 2019. Least ambiguous set-valued classifiers with bounded error levels. JASA 114:223-234.
+    .. [2] Barber, Candès, Ramdas & Tibshirani 2021. Predictive inference with the jackknife+. Annals of Statistics 49:486-507.
 
     Examples
     --------
@@ -173,8 +175,8 @@ def map_query(
     if types is not None and predicted is not None:
         values |= _typed(types.names, predicted, query.library_size <= 0, unlabeled_category)
         more = {"classes": np.asarray(types.names, dtype=object)}
-        if predicted.threshold is not None:
-            more |= {"threshold": predicted.threshold, "n_calibration": predicted.n_calibration}
+        if predicted.n_calibration is not None:
+            more["n_calibration"] = predicted.n_calibration
     params = {"method": model.method, "labels_key": labels_key, "batch_key": batch_key, "layer": layer}
     params |= {"reference_batch_key": reference_batch_key, "coverage": coverage, "key_added": key_added}
     params |= {"unlabeled_category": unlabeled_category, "counts_from": query.name}
@@ -232,6 +234,6 @@ def _typed(names: list[str], predicted: Predicted, empty_n: np.ndarray, unlabele
     type_n = np.asarray(names, dtype=object)[proba_nk.argmax(axis=1)]
     type_n[empty_n] = unlabeled_category
     found = {"types": pd.Categorical(type_n), "score": proba_nk.max(axis=1), "proba": proba_nk}
-    if predicted.threshold is not None:
-        found["set"] = (proba_nk >= predicted.threshold) & ~empty_n[:, None]
+    if predicted.set_mk is not None:
+        found["set"] = predicted.set_mk & ~empty_n[:, None]
     return found
