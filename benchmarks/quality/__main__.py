@@ -9,6 +9,7 @@ from pathlib import Path
 #: name → the module whose ``benchmark`` takes the options of that name
 BENCHMARKS = {
     "celllm": "celllm.tasks",
+    "cluster_seeds": "clustering.seeds",
     "clustering": "clustering.table",
     "encoder": "scpretrain.encoder",
     "integration": "integration.table",

@@ -145,7 +145,9 @@ def _add_cluster(commands: Any) -> None:
     cluster = _add(commands, "cluster", "cluster the cells of an embedding")
     cluster.add_argument("--use-rep", default="X_masksc", help="embedding in obsm (default: %(default)s)")
     cluster.add_argument("--n-clusters", type=int, help="number of clusters (default: chosen without labels)")
-    cluster.add_argument("--method", default="kmeans", help="kmeans, leiden or gmm (default: %(default)s)")
+    cluster.add_argument(
+        "--method", default="consensus", help="consensus, kmeans, leiden or gmm (default: %(default)s)"
+    )
 
 
 if __name__ == "__main__":

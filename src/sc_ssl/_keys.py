@@ -31,6 +31,11 @@ def cluster_key(use_rep: str, key_added: str | None = None) -> str:
     return f"{use_rep.removeprefix('X_')}_cluster" if key_added is None else key_added
 
 
+def stability_key(key: str) -> str:
+    """Beside clusters in ``obs``: ``<key>_stability``."""
+    return f"{key}_stability"
+
+
 def annotation_keys(labels_key: str, key_added: str | None = None) -> tuple[str, str, str]:
     """After the reference's key or ``key_added``: ``<key>`` in ``obs`` and ``uns``, ``<key>_score``, ``<key>_proba``."""
     key = key_added or labels_key

@@ -12,11 +12,11 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from sc_ssl.metrics import kmeans
-from sc_ssl.tl import _n_clusters, cluster
+from sc_ssl.tl import _consensus, _n_clusters, cluster
 from sc_ssl.tl._partitions import neighbor_graph
 
 MODULE = sys.modules["sc_ssl.tl.cluster"]  # the function has the same name
-every_method = pytest.mark.parametrize("method", ["kmeans", "leiden", "gmm"])
+every_method = pytest.mark.parametrize("method", ["consensus", "kmeans", "leiden", "gmm"])
 
 
 def build_cells(n_cells: int = 150, n_groups: int = 3, *, spread: float = 0.5, seed: int = 0) -> AnnData:
@@ -103,14 +103,16 @@ def test_keys_follow_the_embedding_or_are_given(cells):
     cells.obsm["pca"] = cells.obsm["X_masksc"]
     cluster(cells, "pca", n_clusters=2)
     cluster(cells, n_clusters=2, key_added="own")
-    assert {"pca_cluster", "own"} <= set(cells.obs) and set(cells.uns) == {"pca_cluster", "own"}
+    assert {"pca_cluster", "own", "own_stability"} <= set(cells.obs) and set(cells.uns) == {"pca_cluster", "own"}
     assert cells.uns["own"]["params"]["use_rep"] == "X_masksc"
 
 
 def test_only_the_result_is_written_and_a_copy_is_returned(cells):
     copied = cluster(cells, n_clusters=3, copy=True)
     assert list(cells.obs) == ["group"] and not cells.uns
-    assert list(copied.obs) == ["group", "masksc_cluster"] and list(copied.uns) == ["masksc_cluster"]
+    assert list(copied.obs) == ["group", "masksc_cluster", "masksc_cluster_stability"] and list(copied.uns) == [
+        "masksc_cluster"
+    ]
     assert cluster(cells, n_clusters=3) is None
 
 
@@ -205,7 +207,12 @@ BAD = {
     "no integer": (None, {"n_clusters": 2.5}, TypeError, "n_clusters takes whole numbers of clusters, found 2.5"),
     "one number to choose from": (None, {"k_range": 5}, TypeError, r"such as range\(2, 11\), found 5"),
     "a truth value": (None, {"n_clusters": True}, TypeError, "whole numbers of clusters, found True"),
-    "unknown method": (None, {"method": "louvain"}, ValueError, "method is one of 'kmeans', 'leiden', 'gmm', found"),
+    "unknown method": (
+        None,
+        {"method": "louvain"},
+        ValueError,
+        "method is one of 'consensus', 'kmeans', 'leiden', 'gmm', found",
+    ),
     "more groups than asked for": (None, {"n_clusters": 2, "method": "leiden"}, ValueError, "nearest number .* is 3"),
 }
 
@@ -218,3 +225,32 @@ def test_bad_input_is_refused_and_nothing_is_written(cells, case):
     with pytest.raises(error, match=message):
         cluster(cells, **options)
     assert list(cells.obs) == ["group"] and not cells.uns
+
+
+def test_the_consensus_hardly_depends_on_the_seed_where_kmeans_does():
+    cells = build_cells(200, 6, spread=2.5)
+    found = {method: [] for method in ("consensus", "kmeans")}
+    for method, labels in found.items():
+        for seed in range(4):
+            cluster(cells, method=method, n_clusters=8, random_state=seed)
+            labels.append(cells.obs["masksc_cluster"].to_numpy())
+    agree = {
+        method: np.mean([adjusted_rand_score(labels[0], other) for other in labels[1:]])
+        for method, labels in found.items()
+    }
+    assert agree["consensus"] > max(agree["kmeans"], 0.85)
+
+
+def test_stability_is_the_share_of_runs_in_which_cells_are_together():
+    run_nr = np.array([[0, 0], [0, 0], [1, 0], [1, 1]])
+    np.testing.assert_allclose(_consensus._item_consensus(run_nr, np.array([0, 0, 1, 1])), [1, 1, 0.75, 0.75])
+
+
+def test_a_group_that_is_cut_by_chance_is_less_stable_than_one_that_lies_apart():
+    cells = build_cells(300, 2, spread=0.5)
+    cluster(cells, n_clusters=3)
+    stability, group = cells.obs["masksc_cluster_stability"], cells.obs["group"]
+    assert stability.between(0, 1).all()
+    assert stability[group == "0"].mean() < 0.9 < stability[group == "1"].mean()  # the larger one is cut in two
+    whole = cells.obs["masksc_cluster"][group == "1"].iloc[0]
+    assert cells.uns["masksc_cluster"]["cluster_stability"].argmax() == int(whole)

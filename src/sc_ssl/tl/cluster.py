@@ -12,22 +12,26 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy.sparse import issparse
-from sklearn.neighbors import KNeighborsClassifier
+from scipy.stats import mode
+from sklearn.neighbors import NearestNeighbors
 
 from sc_ssl._checks import check_choice
-from sc_ssl._keys import cluster_key
+from sc_ssl._keys import cluster_key, stability_key
 from sc_ssl._logging import logger
 from sc_ssl.data import check_anndata
 from sc_ssl.metrics.clustering import check_space
 from sc_ssl.train import seeded
 
+from ._consensus import consensus
 from ._n_clusters import CRITERION, Curve, judge, n_distinct
 from ._partitions import N_NEIGHBORS, PARTITIONS
-from ._record import check_free, record, write
+from ._record import Field, check_free, record, write
 
 #: cells on which numbers of clusters are compared; cells that are clustered, the others follow their neighbours
 MAX_JUDGED = 2_000
 MAX_CLUSTERED = 50_000
+#: method of :func:`consensus`
+CONSENSUS = "consensus"
 #: largest number of clusters that is tried, and cells there should be for each
 MAX_CLUSTERS = 25
 MIN_CELLS_PER_CLUSTER = 10
@@ -38,7 +42,7 @@ def cluster(
     use_rep: str = "X_masksc",
     *,
     n_clusters: int | None = None,
-    method: Literal["kmeans", "leiden", "gmm"] = "kmeans",
+    method: Literal["consensus", "kmeans", "leiden", "gmm"] = "consensus",
     key_added: str | None = None,
     k_range: Iterable[int] | None = None,
     random_state: int | np.random.Generator | None = 0,
@@ -61,6 +65,7 @@ def cluster(
     n_clusters
         Number of clusters, from 2 to the number of distinct cells; ``None`` chooses it.
     method
+        ``"consensus"``: what 200 K-means runs on halves of the cells agree on [3]_, hardly another with another seed.
         ``"kmeans"``: k-means++ seeds, the best of 10 runs. ``"leiden"``: modularity clusters of the graph of 15
         nearest neighbours, the resolution found by bisection for each number of clusters. ``"gmm"``: mixture of
         Gaussians with diagonal covariances, the best of 3 runs.
@@ -80,8 +85,10 @@ def cluster(
 
     ``adata.obs['<rep>_cluster' | key_added]`` : categorical
         ``"0"``, ``"1"``, …, the largest cluster first.
+    ``adata.obs['<rep>_cluster_stability' | '<key_added>_stability']`` : float32
+        Of ``"consensus"``: in [0, 1], the share of runs in which a cell is together with the cells of its cluster.
     ``adata.uns['<rep>_cluster' | key_added]`` : dict
-        ``n_clusters``; ``curve``: arrays ``n_clusters``, ``criterion``, ``stability`` (mean ARI over draws, 1 = the
+        ``n_clusters``; of ``"consensus"`` ``cluster_stability``, the mean of its cells' for each cluster; ``curve``: arrays ``n_clusters``, ``criterion``, ``stability`` (mean ARI over draws, 1 = the
         same clusters) and ``stability_sd``, one entry for each number of clusters tried, or for the one given;
         ``params``, ``versions``, ``seconds``.
 
@@ -101,6 +108,8 @@ def cluster(
     Numbers of clusters are compared on 2,000 cells drawn at random where there are more. Above 50,000 cells, that many
     are drawn and clustered, and each other cell joins the cluster that most of its 15 nearest among them belong to.
 
+    ``"consensus"`` compares numbers of clusters by ``"kmeans"``.
+
     The graph is scanpy's, 15 neighbours. The criterion was chosen among sixteen by the ARI of the clusters on labelled
     data sets (``docs/results/clustering.md``). Take the number as a suggestion: annotations follow questions that no embedding
     knows of, and half of the numbers that were chosen there are four or more away from the annotated ones.
@@ -110,6 +119,8 @@ def cluster(
     .. [1] P. J. Rousseeuw, Silhouettes: a graphical aid to the interpretation and validation of cluster analysis,
        J. Comput. Appl. Math. 20 (1987) 53-65.
     .. [2] M. E. J. Newman, Modularity and community structure in networks, PNAS 103 (2006) 8577-8582.
+    .. [3] A. Strehl and J. Ghosh, Cluster ensembles, J. Mach. Learn. Res. 3 (2002) 583-617; the stability is the item consensus
+       of S. Monti et al., Consensus clustering, Machine Learning 52 (2003) 91-118.
 
     Examples
     --------
@@ -129,9 +140,10 @@ def cluster(
     ks = None if k_range is None else sorted({_integer(k, "k_range") for k in k_range})
     n_clusters = None if n_clusters is None else _integer(n_clusters, "n_clusters")
     params = {"use_rep": use_rep, "n_clusters": n_clusters, "method": method, "k_range": ks, "key_added": key_added}
-    check_choice("method", method, PARTITIONS)
+    check_choice("method", method, (CONSENSUS, *PARTITIONS))
     key = cluster_key(use_rep, key_added)
-    check_free(adata, [("obs", key)], key)
+    fields: list[Field] = [("obs", key), ("obs", stability_key(key))][: 2 if method == CONSENSUS else 1]
+    check_free(adata, fields, key)
     space_nd = _space(adata, use_rep)
     with seeded(random_state) as seed:
         rng = np.random.default_rng(np.random.randint(2**31))  # follows the seed, or without one the caller's state
@@ -139,23 +151,41 @@ def cluster(
         drawn = draw(len(space_nd), MAX_CLUSTERED, rng)
         judged = drawn[draw(len(drawn), MAX_JUDGED, rng)]
         candidates = _candidates(n_clusters, ks, len(judged), n_distinct(space_nd[drawn]), use_rep)
-        curve = judge(space_nd[judged], method, candidates, own_seed)
+        single = "kmeans" if method == CONSENSUS else method
+        curve = judge(space_nd[judged], single, candidates, own_seed)
         chosen = _best(curve, method) if n_clusters is None else n_clusters
-        label_n = PARTITIONS[method](space_nd[drawn], own_seed)(chosen)
+        if method == CONSENSUS:
+            label_n, stability_n = consensus(space_nd[drawn], chosen, own_seed)
+        else:
+            label_n, stability_n = PARTITIONS[method](space_nd[drawn], own_seed)(chosen), None
         _check_found(label_n, n_clusters, method)
-        if len(drawn) < len(space_nd):
-            label_n = (
-                KNeighborsClassifier(N_NEIGHBORS, algorithm="brute").fit(space_nd[drawn], label_n).predict(space_nd)
-            )
+        near = _nearest(space_nd, drawn)
+    labels = _largest_first(_vote(label_n, near))
     if n_clusters is None:
         logger.info("%d clusters have the highest %s.", chosen, CRITERION)
-    labels = _largest_first(label_n)
     params |= {"criterion": CRITERION, "random_state": seed}
-    found = pd.Categorical(labels.astype(str), [str(i) for i in range(labels.max() + 1)])
-    done = record(
-        None, params, n_clusters=int(labels.max() + 1), curve=asdict(curve), seconds=time.perf_counter() - start
-    )
-    return write(adata, {("obs", key): found}, key, done, copy=copy)
+    values = [pd.Categorical(labels.astype(str), [str(i) for i in range(labels.max() + 1)])]
+    more: dict[str, Any] = {}
+    if stability_n is not None:
+        stability_n = stability_n if near is None else stability_n[near].mean(axis=1)
+        values.append(stability_n)
+        more = {"cluster_stability": np.bincount(labels, stability_n) / np.bincount(labels)}
+    more |= {"n_clusters": int(labels.max() + 1), "curve": asdict(curve)}
+    done = record(None, params, **more, seconds=time.perf_counter() - start)
+    return write(adata, dict(zip(fields, values, strict=True)), key, done, copy=copy)
+
+
+def _nearest(space_nd: np.ndarray, drawn: np.ndarray) -> np.ndarray | None:
+    """Positions among the drawn cells of the nearest of each cell, (n, neighbours); ``None`` where all were drawn."""
+    if len(drawn) == len(space_nd):
+        return None
+    found = NearestNeighbors(n_neighbors=N_NEIGHBORS, algorithm="brute").fit(space_nd[drawn])
+    return found.kneighbors(space_nd, return_distance=False)
+
+
+def _vote(label_n: np.ndarray, near: np.ndarray | None) -> np.ndarray:
+    """Labels of the drawn cells, or where not all were drawn, of all cells by most of their nearest."""
+    return label_n if near is None else mode(label_n[near], axis=1).mode
 
 
 def default_range(n_cells: int) -> range:
