@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: the record in ``uns``
 RECORD = "map_query"
+#: how much of the novelty is how unsure the type is
+UNSURE = 0.2
 
 
 @logged_once()
@@ -91,8 +93,9 @@ def map_query(
     ``adata.obsm['X_umap']`` : (n_obs, 2) float32
         Where ``reference.obsm`` has ``X_umap``: the median of the coordinates of the 15 nearest reference cells.
     ``adata.obs['novelty']`` : float32
-        In [0, 1]: distance to the nearest reference cells, as a share of it and the spacing of cells there and in the
-        query. Cells as among their like are near 0.5, of types that the reference lacks nearer to 1; 1 without counts.
+        In [0, 1], higher for cells of types that the reference lacks: distance to the nearest reference cells, as a share of it
+        and the spacing of cells there and in the query, near 0.5 among cells alike; with ``labels_key`` also how unsure the
+        type is. 1 for cells without counts.
     ``adata.uns['map_query']`` : dict
         ``params``, ``versions``, ``genes``, ``seconds``; with types ``classes``, and with sets ``n_calibration``, the number
         of cells that they are calibrated on.
@@ -133,7 +136,8 @@ def map_query(
 
     *Novelty* is d / (d + s) with d the mean distance (of embeddings at length 1, not aligned) to the 15 nearest reference cells and s the
     mean of two spacings: among the reference there, and among the query around the cell, with as many neighbours as there are
-    query cells to reference cells.
+    query cells to reference cells. With types it is 0.8 d / (d + s) + 0.2 (1 − p), p the probability of the most probable one:
+    either alone misses new types that the other finds.
 
     References
     ----------
@@ -174,12 +178,14 @@ def map_query(
     more: dict[str, Any] = {}
     if types is not None and predicted is not None:
         values |= _typed(types.names, predicted, query.library_size <= 0, unlabeled_category)
+        values["novelty"] = (1 - UNSURE) * values["novelty"] + UNSURE * (1 - values["score"])
         more = {"classes": np.asarray(types.names, dtype=object)}
         if predicted.n_calibration is not None:
             more["n_calibration"] = predicted.n_calibration
     params = {"method": model.method, "labels_key": labels_key, "batch_key": batch_key, "layer": layer}
     params |= {"reference_batch_key": reference_batch_key, "coverage": coverage, "key_added": key_added}
     params |= {"unlabeled_category": unlabeled_category, "counts_from": query.name}
+    values["novelty"] = np.where(query.library_size > 0, values["novelty"], np.float32(1))
     done = record(pair.genes, params, **more, seconds=time.perf_counter() - start)
     fields: dict[Field, Any] = {key: values[name] for name, key in keys.items()}
     return write(adata, fields, key_added or RECORD, done, copy=copy)
@@ -219,9 +225,7 @@ def _embedded(pair: Pair, reference: AnnData) -> dict[str, Any]:
     """Embedding, novelty and coordinates of the query."""
     known_nd, query_nd = pair.embed_known(), pair.embed_query(aligned=True)
     # batches are not aligned for the novelty: of a type that only the query has, alignment takes a part for a shift
-    novel_n = novelty(known_nd, pair.embed_query(aligned=False))
-    novel_n[pair.query.library_size <= 0] = 1
-    values = {"embedding": query_nd, "novelty": novel_n}
+    values = {"embedding": query_nd, "novelty": novelty(known_nd, pair.embed_query(aligned=False))}
     if "X_umap" in reference.obsm:
         values["umap"] = place(known_nd, query_nd, reference.obsm["X_umap"])
     return values
