@@ -22,6 +22,16 @@ def by_scanpy(counts, batch_key=None):
     return sc.pp.highly_variable_genes(logged, n_top_genes=logged.n_vars, batch_key=batch_key, inplace=False)
 
 
+def test_batches_of_few_cells_show_no_variation(build_counts):
+    counts = build_counts(200)
+    counts.obs["donor"] = np.repeat(["large", "other"], 100)
+    expected = select_genes(counts[:160], batch_key="donor")
+    counts.obs["donor"] = np.r_[counts.obs["donor"][:160], [f"donor {i // 2}" for i in range(40)]]
+    assert list(select_genes(counts, 20, batch_key="donor")) == list(expected[:20])
+    counts.obs["donor"] = [f"donor {i // 2}" for i in range(200)]
+    assert list(select_genes(counts, batch_key="donor")) == list(select_genes(counts))
+
+
 # check_counts
 
 

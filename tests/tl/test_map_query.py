@@ -211,6 +211,12 @@ def test_a_reference_of_one_batch_warns_that_its_sets_foresee_no_others(referenc
     assert any("are of one batch" in text for text in warnings_logged())
 
 
+def test_a_batch_column_that_is_the_type_is_warned_of_and_calibrates_nothing(reference, folder, warnings_logged):
+    with pytest.raises(ValueError, match="in types that several batches have, found 0"):
+        tl.map_query(make_query(), reference, folder, labels_key="cell_type", reference_batch_key="cell_type")
+    assert any("Each type is in one batch" in text for text in warnings_logged())
+
+
 # the parts
 
 

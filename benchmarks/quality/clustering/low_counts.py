@@ -84,6 +84,8 @@ class LowCounts(Table):
         for title, names in (("all of them", None), ("with scVI", "scVI")):
             those = runs if names is None else runs[runs["dataset"].isin(runs["dataset"][runs["method"] == names])]
             kept = those if names else those[those["method"] != "scVI"]
+            if kept.empty:
+                continue
             n_sets = kept.groupby("method")["dataset"].nunique()
             kept = kept[kept["method"].map(n_sets) == n_sets.max()]
             table = kept.pivot_table(index="method", columns="counts", values="f1").reindex(columns=list(COUNTS))

@@ -11,6 +11,7 @@ from .cells import (
     obs_categories,
     obs_column,
     warn_like_missing,
+    warn_of_confounded,
 )
 from .counts import (
     MIN_CELLS,
@@ -92,6 +93,7 @@ __all__ = [
     "to_csr",
     "variable_genes",
     "warn_like_missing",
+    "warn_of_confounded",
     "warn_of_empty",
     "warn_of_features",
     "without_version",

@@ -278,6 +278,17 @@ def check_batches(adata: AnnData | Counts, key: str) -> None:
         )
 
 
+def warn_of_confounded(batches: pd.Index, labels: pd.Series | pd.Index, batch_key: str) -> None:
+    """Log that each type is in one batch alone, so that nothing tells what sets types apart from what sets batches apart."""
+    pairs = pd.DataFrame({"type": np.asarray(labels), "batch": np.asarray(batches)}).dropna().drop_duplicates()
+    if pairs["batch"].nunique() > 1 and not pairs["type"].duplicated().any():
+        logger.warning(
+            "Each type is in one batch of obs[%r] alone: what sets types apart and what sets batches apart cannot be told from "
+            "each other; is it the right column?",
+            batch_key,
+        )
+
+
 def check_alike(adata: AnnData, key: str) -> None:
     """An error when values that differ, such as 1 and "1", are one name, as scvi-tools would count them as two."""
     names, values = as_names(adata.obs[key]), adata.obs[key].astype(object)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: more cells than this do not change which genes vary; evenly spread ones are taken
 MAX_CELLS = 100_000
+#: genes vary within each of at most so many batches, the largest, of at least so many cells
+MAX_BATCHES, MIN_BATCH = 100, 10
 
 
 def variable_genes(counts: Counts, n_top_genes: int | None = None, *, batch_key: str | None = None) -> pd.Index:
@@ -52,7 +54,16 @@ def variable_genes(counts: Counts, n_top_genes: int | None = None, *, batch_key:
             sc.pp.normalize_total(log_cells)
             sc.pp.log1p(log_cells)
         _check_variation(log_cells, counts.name, batch_key)
-        return _by_dispersion(log_cells, batched=batch_key is not None)[:n_top_genes]
+        large = _in_large_batches(log_cells) if batch_key is not None else None
+        if large is not None and large.any():
+            return _by_dispersion(log_cells if large.all() else log_cells[large].copy(), batched=True)[:n_top_genes]
+        return _by_dispersion(log_cells, batched=False)[:n_top_genes]
+
+
+def _in_large_batches(log_cells: AnnData) -> np.ndarray:
+    """Which cells are in the largest batches, of which each has enough cells to show which genes vary in it, (n,)."""
+    size = log_cells.obs["batch"].value_counts().iloc[:MAX_BATCHES]
+    return log_cells.obs["batch"].isin(size.index[size >= MIN_BATCH]).to_numpy()
 
 
 def _sampled(counts: Counts, batch: pd.Index | None) -> np.ndarray:

@@ -31,7 +31,7 @@ def select_genes(
     layer
         Layer of counts; ``None`` takes ``layers["counts"]`` if there, else ``X``.
     batch_key
-        Column of ``obs``: genes that vary within many batches come first.
+        Column of ``obs``: genes that vary within many batches come first; of at most the 100 largest, of ten cells and more.
     input
         ``"log1p"`` when the matrix is log-normalised already; ``None`` then takes ``X``.
 

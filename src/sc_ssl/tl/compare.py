@@ -13,7 +13,7 @@ from anndata import AnnData
 from sc_ssl._keys import COMPARED, embedding_keys
 from sc_ssl._logging import logger
 from sc_ssl._names import as_names
-from sc_ssl.data import check_anndata, evenly_spread, obs_categories
+from sc_ssl.data import check_anndata, evenly_spread, obs_categories, warn_of_confounded
 from sc_ssl.metrics import batch_mixing, clustering
 from sc_ssl.metrics.clustering import check_space
 
@@ -164,6 +164,8 @@ class _Scored:
         self.rows = known[evenly_spread(len(known), MAX_SCORED)]
         self.labels = None if labels is None else as_names(adata.obs[labels].iloc[self.rows]).to_numpy(str)
         self.batches = None if batch_key is None else np.asarray(obs_categories(adata, batch_key))[self.rows]
+        if self.labels is not None and self.batches is not None:
+            warn_of_confounded(self.batches, self.labels, batch_key)
         if self.labels is not None and len(np.unique(self.labels)) < 2:
             raise ValueError(
                 f"obs[{labels!r}] should name at least two cell types, found {len(np.unique(self.labels))}."

@@ -14,7 +14,8 @@ from sc_ssl import models
 from sc_ssl._checks import check_inside
 from sc_ssl._keys import query_keys
 from sc_ssl._logging import logged_once
-from sc_ssl.data import Counts, obs_categories
+from sc_ssl._names import as_names
+from sc_ssl.data import Counts, obs_categories, obs_column, warn_of_confounded
 from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.train import seeded
 
@@ -167,6 +168,9 @@ def map_query(
     if reference_batch_key is None and own_key in reference.obs:
         reference_batch_key = own_key
     types = None if labels_key is None else Types.read(reference, labels_key, unlabeled_category)
+    if labels_key is not None and reference_batch_key is not None:
+        labels = as_names(obs_column(reference, labels_key))
+        warn_of_confounded(obs_categories(known, reference_batch_key), labels, reference_batch_key)
     keys = query_keys(model.method, labels_key, key_added)
     keys = {name: key for name, key in keys.items() if name not in _left_out(reference, coverage)}
     check_free(adata, list(keys.values()), key_added or RECORD)
