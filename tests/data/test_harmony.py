@@ -5,6 +5,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from sc_ssl.data import Cells, batch_statistics, gene_statistics, harmonize
+from sc_ssl.tl import pca_cosine
 
 
 def make_batches(n_cells=600, n_batches=2, *, without=(), shift=1.0, seed=0):
@@ -132,3 +133,20 @@ def test_all_cells_keep_their_mean_and_genes_have_one_sd(uneven):
     np.testing.assert_allclose(rate_b @ found.mean_bg[1:], plain.mean_bg[0], rtol=1e-6)
     assert np.ptp(found.sd_bg, axis=0).max() == 0
     assert (found.sd_bg <= plain.sd_bg[0] * 1.2 + 1e-9).all()
+
+
+def test_a_batch_without_a_type_in_common_is_named_and_others_are_not(build_counts, warnings_logged):
+    cells = build_counts(600)
+    donor = np.random.default_rng(0).choice(["one", "two"], 600)
+    cells.obs["donor"] = np.where(cells.obs["cell_type"] == "type_2", "alone", donor)
+    pca_cosine(cells, batch_key="donor")
+    assert any("1 of 3 batches have hardly any cells like" in text and "'alone'" in text for text in warnings_logged())
+    within = (cells.obs["cell_type"] == "type_2").to_numpy()
+    z_nd = cells.obsm["X_pca_cosine"]
+    assert (z_nd[within] @ z_nd[~within].T).max() < (z_nd[within] @ z_nd[within].T).mean()  # not forced together
+
+
+def test_batches_with_types_in_common_are_not_named(build_counts, warnings_logged):
+    cells = build_counts(600, n_batches=3)
+    pca_cosine(cells, batch_key="donor")
+    assert not warnings_logged()

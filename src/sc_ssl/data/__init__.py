@@ -25,7 +25,7 @@ from .counts import (
     warn_of_empty,
     warn_of_features,
 )
-from .harmony import harmonize
+from .harmony import harmonize, warn_of_separate
 from .lazy import opened
 from .loader import CellDataModule, CellLoader
 from .minibatch import Minibatch

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import sparse
 
 from .cells import Cells
-from .harmony import harmonize
+from .harmony import harmonize, warn_of_separate
 from .principal_components import principal_components
 from .rows import one_hot
 from .statistics import GeneStatistics, gene_statistics, gene_weights, log_expression
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: more cells than this do not change the differences between batches; evenly spread ones are taken
 MAX_CELLS = 20_000
@@ -19,13 +24,16 @@ N_COMPONENTS = 30
 RIDGE = 1.0
 
 
-def batch_statistics(cells: Cells, *, n_batch: int, log_input: bool, target_sum: float | None = None) -> GeneStatistics:
+def batch_statistics(
+    cells: Cells, *, n_batch: int, log_input: bool, target_sum: float | None = None, names: Sequence[str] = ()
+) -> GeneStatistics:
     """Target library size, and each gene's mean and sd of log-expression, in all cells and in each batch.
 
     A batch's mean is that of all cells plus the difference that the batch makes to like cells: Harmony's clusters, each of
     cells of many batches, compare them, and the differences within clusters are averaged over the clusters of all cells.
     The plain mean of a batch would take a type that only one batch holds for a difference between batches, and z-scores
-    by it would push the other types apart. The sd of a gene is one for all batches, around these means.
+    by it would push the other types apart. The sd of a gene is one for all batches, around these means. With the batches'
+    ``names`` it is logged which have no like cells in others.
 
     Returns
     -------
@@ -40,6 +48,8 @@ def batch_statistics(cells: Cells, *, n_batch: int, log_input: bool, target_sum:
     weight_g = None if log_input else gene_weights(some)
     z_nd = principal_components(some, n_comps=N_COMPONENTS, log_input=log_input, weight_g=weight_g)
     share_nk = harmonize(z_nd, some.batch).share_nk
+    if names:
+        warn_of_separate(share_nk, some.batch, names)
     effect_bg = _batch_effects(some, share_nk, n_batch=n_batch, target_sum=target_sum, log_input=log_input)
     rate_b = np.bincount(cells.batch, minlength=n_batch) / cells.n_cells
     corrected_bg = mean_bg[0] + effect_bg - rate_b @ effect_bg

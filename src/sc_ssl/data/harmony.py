@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from sklearn.cluster import KMeans
 
+from sc_ssl._logging import logger
+
 from .rows import one_hot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scipy import sparse
 
 #: the defaults of the authors' package: rounds of clustering and correction, and where both stop
@@ -25,6 +29,8 @@ RIDGE = 1.0
 SEED = 0
 #: largest number of clusters, and cells a cluster below it
 MAX_CLUSTERS, CELLS_PER_CLUSTER = 100, 30
+#: of the cells that would be beside a batch's if all were mixed, the share below which it has none like those of others
+SEPARATE = 0.2
 
 
 class Harmonized(NamedTuple):
@@ -80,6 +86,26 @@ def harmonize(z_nd: np.ndarray, batch_n: np.ndarray) -> Harmonized:
             break
         last = objective
     return Harmonized(corrected_nd, share_nk)
+
+
+def warn_of_separate(share_nk: np.ndarray, batch_n: np.ndarray, names: Sequence[str]) -> None:
+    """Log the batches that have hardly any cells like those of others: nothing shows what sets these batches apart.
+
+    Beside its cells, in their clusters, hardly a fifth of the others are there that would be if all were mixed. Such a batch
+    keeps its place, as a type of its own does.
+    """
+    n_bk = np.asarray(one_hot(batch_n, len(names)).T @ share_nk)
+    n_k, n_b = n_bk.sum(axis=0), n_bk.sum(axis=1)
+    others_b = (n_bk * (1 - n_bk / np.maximum(n_k, 1e-12))).sum(axis=1) / np.maximum(n_b, 1e-12)
+    mixed_b = np.maximum(1 - n_b / n_b.sum(), 1e-12)
+    separate = [name for name, share, n in zip(names, others_b / mixed_b, n_b, strict=True) if n and share < SEPARATE]
+    if separate:
+        logger.warning(
+            "%d of %d batches have hardly any cells like those of other batches and keep their place: %s",
+            len(separate),
+            len(names),
+            ", ".join(map(repr, separate[:5])),
+        )
 
 
 def _cluster(

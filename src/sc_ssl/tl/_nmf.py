@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sc_ssl.data import batch_statistics, log_expression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sc_ssl.data import Cells
 
@@ -39,12 +39,13 @@ class Scale:
     log_input: bool = False
 
     @classmethod
-    def of(cls, cells: Cells, *, n_batch: int = 1, log_input: bool = False) -> Self:
+    def of(cls, cells: Cells, *, batches: Sequence[str] = (), log_input: bool = False) -> Self:
         """The median library size, the standard deviations of these cells, and what brings their batches to one mean.
 
         A factor, other than the difference of means that z-scores take, leaves zeros at zero and all else above.
         """
-        target_sum, mean_bg, sd_bg = batch_statistics(cells, n_batch=n_batch, log_input=log_input)
+        n_batch = max(len(batches), 1)
+        target_sum, mean_bg, sd_bg = batch_statistics(cells, n_batch=n_batch, log_input=log_input, names=batches)
         factor_bg = None
         if n_batch > 1:
             ratio_bg = (mean_bg[0] + SMALL_MEAN) / (np.maximum(mean_bg[1:], 0) + SMALL_MEAN)

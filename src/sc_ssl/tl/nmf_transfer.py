@@ -170,7 +170,7 @@ def _scaled(counts: Counts, genes: pd.Index, batch_key: str | None, *, log_input
     """Scaled log-expression of the cells, those of all batches brought to one mean."""
     batch = None if batch_key is None else pd.Categorical(obs_categories(counts, batch_key))
     cells = _read(counts, genes, None if batch is None else batch.codes.astype(np.int64))
-    scale = Scale.of(cells, n_batch=1 if batch is None else len(batch.categories), log_input=log_input)
+    scale = Scale.of(cells, batches=() if batch is None else tuple(batch.categories), log_input=log_input)
     return scale(cells.matrix, cells.library_size, cells.batch)
 
 

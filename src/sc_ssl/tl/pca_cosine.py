@@ -109,7 +109,8 @@ def pca_cosine(
         )
         n_batch = 1 if batch is None else len(batch.categories)
         log_input = input == "log1p"
-        statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input)
+        names = () if batch is None else tuple(batch.categories)
+        statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input, names=names)
         z_nd = principal_components(cells, n_comps=n_comps, statistics=statistics, log_input=log_input)
     z_nd /= np.maximum(np.linalg.norm(z_nd, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     params |= {"method": "pca_cosine", "counts_from": counts.name, "random_state": seed}

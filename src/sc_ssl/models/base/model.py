@@ -472,8 +472,12 @@ class SSLModel(BaseModelClass):
         n_batch = self.summary_stats.n_batch
         normalize = LogNormalize(len(self.var_names), n_batch, log_input=log_input)
         if self._cells is not None:
-            statistics = batch_statistics if by_batch else gene_statistics
-            target_sum, mean_bg, sd_bg = statistics(self._cells, n_batch=n_batch, log_input=log_input)
+            options = {"n_batch": n_batch, "log_input": log_input}
+            if by_batch:
+                batches = _compat.registered_batches(self._names_registry)
+                target_sum, mean_bg, sd_bg = batch_statistics(self._cells, names=batches, **options)
+            else:
+                target_sum, mean_bg, sd_bg = gene_statistics(self._cells, **options)
             if not by_batch:
                 mean_bg[1:], sd_bg[1:] = mean_bg[0], sd_bg[0]
             weight_g = torch.as_tensor(gene_weights(self._cells)) if weigh_genes and not log_input else None

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from sc_ssl import _compat
 from sc_ssl._checks import check_choice, check_rate, with_defaults
 from sc_ssl._logging import logger
-from sc_ssl.data import harmonize, positions
+from sc_ssl.data import harmonize, positions, warn_of_separate
 from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults
 from sc_ssl.models.contrastive_sc import ContrastiveSC
 from sc_ssl.nn import Transformer
@@ -334,7 +335,9 @@ class MaskSC(SSLModel):
         if self.summary_stats.n_batch > 1:
             # the encoder sees expression as it is and learns to predict places from which the batch has been taken off, so
             # that it needs no batch of the cells that it embeds
-            components = harmonize(components, cells.batch).z_nd.astype(np.float32)
+            found = harmonize(components, cells.batch)
+            warn_of_separate(found.share_nk, cells.batch, _compat.registered_batches(self.registry_))
+            components = found.z_nd.astype(np.float32)
         n_neighbors = self.n_neighbors or min(30, max(5, cells.n_cells // 50))
         return graph_position(components, n_neighbors, self._dimensions)
 
