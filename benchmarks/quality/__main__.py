@@ -13,6 +13,7 @@ BENCHMARKS = {
     "clustering": "clustering.table",
     "encoder": "scpretrain.encoder",
     "integration": "integration.table",
+    "leave_one_out": "clustering.leave_one_out",
     "low_counts": "clustering.low_counts",
     "map_query": "integration.query",
     "mapping": "integration.mapping",
