@@ -22,7 +22,7 @@ from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Table
 from sc_ssl.pp import select_genes
 
-from . import peers
+from . import negatives, peers
 from .batches import BATCH, COMPOSITIONS, prepare
 from .scores import score
 
@@ -97,7 +97,7 @@ ON_DEMAND: dict[str, Embed] = {
     f"{name}{'' if key is None else ', batch named'}": ours(name, batch_key=key)
     for name in ("barlow_twins", "vicreg", "simclr", "byol")
     for key in (None, BATCH)
-}
+} | negatives.ROWS
 
 
 class Integration(Table):
