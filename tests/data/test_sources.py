@@ -8,6 +8,7 @@ import zarr
 from anndata.experimental import AnnCollection
 from scipy import sparse
 
+from sc_ssl import models, pp, tl
 from sc_ssl.data import CellLoader, Cells, opened, read_counts, representative, variable_genes
 
 
@@ -146,3 +147,44 @@ def test_a_tiny_batch_is_represented():
     assert np.array_equal(representative(np.zeros(5000), 100), np.unique(np.linspace(0, 4999, 100).astype(int)))
     runs = representative(np.zeros(5000), 100, block=10)
     assert len(runs) == 100 and (np.diff(runs) == 1).sum() == 90 and runs[-1] == 4999
+
+
+QUICK = {"max_epochs": 2, "train_kwargs": {"batch_size": 40, "enable_progress_bar": False}, "accelerator": "cpu"}
+
+
+def test_tools_embed_cells_from_disk_and_write_a_store(counts, stored, tmp_path):
+    out = tmp_path / "embedding.zarr"
+    options = {"n_hidden": [16], "n_latent": 4, "key_added": "z", **QUICK}
+    tl.embed(stored, "mae", save_model=tmp_path / "model", out=out, **options)
+    found = ad.read_zarr(out)
+    assert list(found.obs_names) == list(stored.obs_names) and found.uns["z"]["params"]["method"] == "mae"
+    tl.embed(counts, tmp_path / "model", key_added="z")
+    np.testing.assert_allclose(found.obsm["z"], counts.obsm["z"], atol=1e-6)
+    cells = pp.open_cells(stored)
+    tl.embed(cells, tmp_path / "model", key_added="z")
+    np.testing.assert_allclose(cells.obsm["z"], counts.obsm["z"], atol=1e-6)
+    assert sorted(path.name for path in tmp_path.glob("*.unfinished")) == []
+
+
+def test_a_result_that_cannot_be_written_is_refused_before_any_work(counts, tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileExistsError, match="there' exists already"):
+        tl.embed(counts, "mae", out=tmp_path / "there")
+    with pytest.raises(PermissionError, match="nowhere is no folder that takes files"):
+        tl.embed(counts, "mae", out=tmp_path / "nowhere" / "z.zarr")
+    with pytest.raises(ValueError, match="AnnCollection takes no result: pass sc_ssl.pp.open_cells"):
+        tl.embed(AnnCollection([counts, counts.copy()], index_unique="-"), "mae")
+    with pytest.raises(ValueError, match="take a method that does not cluster"):
+        tl.embed(counts, "sczidesk", out=tmp_path / "z.zarr")
+
+
+def test_models_train_on_cells_from_disk(counts, stored):
+    if pp.open_cells(stored) is not stored:
+        with pytest.raises(TypeError, match="cannot be registered: pass adata = sc_ssl.pp.open_cells"):
+            models.MaskedAutoencoder.setup_anndata(stored)
+    cells = pp.open_cells(stored)
+    models.MaskedAutoencoder.setup_anndata(cells, batch_key="donor")
+    model = models.MaskedAutoencoder(cells, n_hidden=[16], n_latent=4)
+    model.train(2, batch_size=40, enable_progress_bar=False, accelerator="cpu", validation_size=0.2)
+    np.testing.assert_array_equal(model.get_latent_representation(), model.get_latent_representation(stored))
+    np.testing.assert_allclose(model.get_latent_representation(), model.get_latent_representation(counts), atol=1e-6)

@@ -32,6 +32,7 @@ from .minibatch import Minibatch
 from .names import gene_names, locate_genes, without_version
 from .neighbors import nearest_cells
 from .obsm import obsm_values
+from .output import check_writable, write_cells, write_rows
 from .principal_components import gene_loadings, principal_components
 from .programs import find_programs, program_members, read_programs, regulon_members
 from .rows import evenly_spread, in_order, iter_chunks, positions, representative, to_csr
@@ -62,6 +63,7 @@ __all__ = [
     "check_batches",
     "check_cells",
     "check_coverage",
+    "check_writable",
     "describe_matrix",
     "describe_names",
     "evenly_spread",
@@ -97,4 +99,6 @@ __all__ = [
     "warn_of_empty",
     "warn_of_features",
     "without_version",
+    "write_cells",
+    "write_rows",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from anndata.experimental import AnnCollection
+from scipy import sparse
 
 from sc_ssl import _compat
 from sc_ssl._logging import logger
@@ -33,7 +34,9 @@ class LazyCells(AnnData):
     """
 
     def __init__(self, obs: pd.DataFrame, var_names: pd.Index, stored: dict[str | None, Any]) -> None:
-        super().__init__(obs=obs, var=pd.DataFrame(index=var_names))
+        # an empty matrix stands in for X, 4 bytes a cell: scvi-tools looks at its shape
+        shape = (len(obs), len(var_names))
+        super().__init__(sparse.csr_matrix(shape, dtype="f4"), obs=obs, var=pd.DataFrame(index=var_names))
         self.stored = stored
 
 
@@ -50,6 +53,10 @@ def opened(adata: Any) -> Any:
         names: list[str | None] = [name for name in adata.layers if name is not None]
         stored = {name: as_source(stored_matrix(adata, name), "X") for name in [None, *names]}
         return LazyCells(adata.obs.to_memory(), pd.Index(adata.var_names), stored)
+    if isinstance(adata, AnnData) and adata.is_view and adata.isbacked:
+        names = layer_names(adata)
+        stored = {name: stored_matrix(adata, name) for name in [None, *names]}
+        return LazyCells(adata.obs.copy(), pd.Index(adata.var_names), stored)
     return adata
 
 
@@ -88,7 +95,7 @@ def _collected(collection: AnnCollection) -> LazyCells:
         for name in [None, *shared]
         if all(stored_matrix(a, name) is not None for a in adatas)
     }
-    return LazyCells(collection.obs, genes, stored)
+    return LazyCells(collection.obs.copy(), genes, stored)
 
 
 def _part(matrix: Any, name: str, column_g: np.ndarray) -> Source:

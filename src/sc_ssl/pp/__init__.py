@@ -4,6 +4,7 @@ from .align_genes import align_genes
 from .check_counts import check_counts
 from .join_studies import join_studies
 from .map_orthologs import map_orthologs
+from .open_cells import open_cells
 from .ppi_gene_embeddings import ppi_gene_embeddings
 from .read_gmt import read_gmt
 from .select_genes import select_genes
@@ -13,6 +14,7 @@ __all__ = [
     "check_counts",
     "join_studies",
     "map_orthologs",
+    "open_cells",
     "ppi_gene_embeddings",
     "read_gmt",
     "select_genes",

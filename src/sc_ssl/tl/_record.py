@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from anndata import AnnData
 from sc_ssl._checks import check_finite
 from sc_ssl._keys import cluster_keys
 from sc_ssl._logging import logger
+from sc_ssl.data import write_cells
 from sc_ssl.models import SSLModel
 from sc_ssl.train import duration
 
@@ -68,6 +71,12 @@ def check_free(adata: AnnData, fields: Sequence[Field], uns_key: str) -> None:
 
     What earlier calls wrote stands in their records, so that running a cell of a notebook twice works.
     """
+    if not isinstance(adata, AnnData) or (adata.is_view and adata.isbacked):
+        raise ValueError(
+            f"{'a view of a file' if isinstance(adata, AnnData) else type(adata).__name__} takes no result: pass "
+            "sc_ssl.pp.open_cells(adata), which does and leaves the counts where they are; tl.embed also writes to a store of "
+            "its own, out='embedding.zarr'."
+        )
     ours = {field for entry in adata.uns.values() if is_record(entry) for field in entry.get("fields", ())}
     taken = [(where, key) for where, key in fields if key in getattr(adata, where) and f"{where}/{key}" not in ours]
     if uns_key in adata.uns and not is_record(adata.uns[uns_key]):
@@ -97,6 +106,15 @@ def write(
     added = ", ".join(f"`{where}[{key!r}]` ({_extent(value)})" for (where, key), value in values.items())
     logger.info("added %s in %s", added, duration(done["seconds"]))
     return adata if copy else None
+
+
+def write_store(out: Path, obs_names: pd.Index, obsm_key: str, uns_key: str, done: dict[str, Any]) -> None:
+    """Make a zarr store of an embedding that lies beside it already; it takes its name last, when it is whole."""
+    beside = Path(f"{out}.unfinished")
+    fields = {"fields": np.array([f"obsm/{obsm_key}"], dtype=object)}
+    write_cells(beside, obs_names, {uns_key: done | fields})
+    os.replace(beside, out)
+    logger.info("wrote `obsm[%r]` to %s in %s", obsm_key, out, duration(done["seconds"]))
 
 
 def _extent(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import time
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -15,14 +16,14 @@ from anndata import AnnData
 from sc_ssl import models
 from sc_ssl._keys import cluster_keys, embedding_keys
 from sc_ssl._logging import logged_once
-from sc_ssl.data import MIN_CELLS, Counts, variable_genes
+from sc_ssl.data import MIN_CELLS, Counts, check_writable, variable_genes
 from sc_ssl.models import CellClassifier, SSLModel
 from sc_ssl.models.clustering import ClusteringModel
 from sc_ssl.train import seeded
 
 from ._cells import INPUTS, find, named_fields, private_cells, read_by, registered, take_fields
 from ._model_folder import check_folder, describe_call, train
-from ._record import Field, check_free, clusters, curves, record, write
+from ._record import Field, check_free, clusters, curves, record, write, write_store
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
 
@@ -54,6 +55,7 @@ def embed(
     train_kwargs: Mapping[str, Any] | None = None,
     save_model: str | Path | None = None,
     pretrained: bool | Literal["human", "mouse"] = False,
+    out: str | Path | None = None,
     copy: bool = False,
     **model_kwargs: Any,
 ) -> AnnData | None:
@@ -65,8 +67,9 @@ def embed(
     Parameters
     ----------
     adata
-        Cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written, and clusters to
-        ``obs``.
+        Cells × genes with raw counts, in memory or on disk: opened with ``backed="r"``, by
+        ``anndata.experimental.read_lazy`` or ``anndata.io.sparse_dataset``, several files as an ``AnnCollection`` (with
+        ``out``), or a view of these. Only ``obsm`` and ``uns`` are written, and clusters to ``obs``.
     method
         ``"masksc"``, ``"contrastive_sc"``, ``"scpretrain"``, ``"mae"``, ``"byol"``, ``"barlow_twins"``,
         ``"vicreg"``, ``"simclr"``, ``"celllm"``, ``"scdeepcluster"`` or ``"sczidesk"``; a trained model; or the folder
@@ -101,6 +104,9 @@ def embed(
         Take the encoder that comes with the package (for ``method="scpretrain"``) instead of training one: human symbols
         or Ensembl ids, or mouse symbols, in seconds. ``"human"`` or ``"mouse"`` names the species where the names of the
         genes do not show it. :func:`sc_ssl.models.pretrained` gives the model itself.
+    out
+        Folder of a zarr store to write the result to, a chunk at a time, in place of ``adata``, when even the embedding
+        is large; ``anndata.read_zarr`` reads it. For models that do not cluster.
     copy
         Write to a copy and return it; of backed cells, a copy in memory.
     **model_kwargs
@@ -150,7 +156,7 @@ def embed(
     params = {"layer": layer, "batch_key": batch_key, "n_top_genes": n_top_genes, "input": input}
     params |= {"key_added": key_added, "max_epochs": max_epochs, "random_state": random_state}
     params |= {"accelerator": accelerator, "train_kwargs": train_kwargs, "save_model": save_model}
-    params |= {"pretrained": pretrained}
+    params |= {"pretrained": pretrained, "out": out}
     how = METHODS.get(method) if isinstance(method, str) else None
     if how is not None and not isinstance(how, type):
         return _call(how, method, adata, params | {"copy": copy}, model_kwargs)
@@ -160,19 +166,23 @@ def embed(
         trains = model is None
         params["input"] = input if trains else model.setup_arguments["input"]
         name = _name_of(how if trains else type(model))
+        _check_output(out, how if trains else type(model), copy=copy)
         counts = find(
             adata, layer, params["input"], min_cells=MIN_CELLS if trains else 1, takes=INPUTS if trains else ()
         )
-        obsm_key, uns_key = _check_free(adata, name, how if trains else type(model), key_added)
+        obsm_key, uns_key = _check_free(None if out else adata, name, how if trains else type(model), key_added)
+        array = None if out is None else Path(f"{out}.unfinished", "obsm", obsm_key)
         check_folder(save_model, use="method", trains=trains)
         if trains:
-            model, embedding = _train(how, adata, counts, params)
+            model, embedding = _train(how, adata, counts, params, array)
         else:
-            embedding = model.get_latent_representation(read_by(model, counts, batch_key))
+            embedding = _represented(model, read_by(model, counts, batch_key), array)
             for unused in ("n_top_genes", "max_epochs", "train_kwargs"):  # what only a training looks at
                 del params[unused]
     params |= {"method": name, "counts_from": counts.name, "random_state": seed}
     done = record(model.var_names, params, history=curves(model), seconds=time.perf_counter() - start)
+    if out is not None:
+        return write_store(Path(out), counts.obs_names, obsm_key, uns_key, done)
     values: dict[Field, Any] = {("obsm", obsm_key): embedding}
     if isinstance(model, ClusteringModel):
         values |= clusters(model.assign(embedding), name, key_added)
@@ -185,14 +195,26 @@ def _name_of(model_class: type[SSLModel]) -> str:
     return next(names[base] for base in model_class.__mro__ if base in names)
 
 
-def _check_free(adata: AnnData, name: str, model_class: type[SSLModel], key_added: str | None) -> tuple[str, str]:
+def _check_output(out: str | Path | None, model_class: type[SSLModel], *, copy: bool) -> None:
+    """An error, before any work, when the result cannot be written."""
+    if out is None:
+        return
+    if copy or issubclass(model_class, ClusteringModel):
+        raise ValueError("out= writes to a store of its own: leave out copy, and take a method that does not cluster.")
+    check_writable(out)
+
+
+def _check_free(
+    adata: AnnData | None, name: str, model_class: type[SSLModel], key_added: str | None
+) -> tuple[str, str]:
     """The keys of the result in ``obsm`` and ``uns``, where nothing of others may be."""
     obsm_key, uns_key = embedding_keys(name, key_added)
     fields: list[Field] = [("obsm", obsm_key)]
     if issubclass(model_class, ClusteringModel):
         cluster_key, proba_key = cluster_keys(name, key_added)
         fields += [("obs", cluster_key), ("obsm", proba_key)]
-    check_free(adata, fields, uns_key)
+    if adata is not None:
+        check_free(adata, fields, uns_key)
     return obsm_key, uns_key
 
 
@@ -215,7 +237,7 @@ def _call(
 
 
 def _train(
-    model_class: type[SSLModel], adata: AnnData, counts: Counts, params: Mapping[str, Any]
+    model_class: type[SSLModel], adata: AnnData, counts: Counts, params: Mapping[str, Any], out: Path | None
 ) -> tuple[SSLModel, np.ndarray]:
     """Train a model on the most variable genes, or finish a training that was interrupted, and embed its cells."""
     model_kwargs = params["model_kwargs"]
@@ -228,7 +250,7 @@ def _train(
     with registered(model_class, cells, counts.kind, params["batch_key"]):
         model = model_class(cells, **model_kwargs)
         train(model, params["save_model"], call, use="method", **options)
-        return model, model.get_latent_representation()
+        return model, _represented(model, None, out)
 
 
 def _trained_model(
@@ -255,3 +277,11 @@ def _trained_model(
         species = pretrained if isinstance(pretrained, str) else None
         return models.pretrained(adata.var_names, method, species=species)
     return method if isinstance(method, SSLModel) else models.load(method)
+
+
+def _represented(model: SSLModel, cells: AnnData | None, out: Path | None) -> np.ndarray:
+    """The embedding, in memory or in the store that is being written; what an earlier call left there is removed."""
+    if out is not None:
+        shutil.rmtree(out.parent.parent, ignore_errors=True)
+        out.parent.mkdir(parents=True)
+    return model.get_latent_representation(cells, out=out)

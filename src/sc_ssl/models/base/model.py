@@ -6,6 +6,7 @@ import inspect
 import reprlib
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -29,6 +30,7 @@ from sc_ssl.data import (
     check_anndata,
     check_batches,
     check_cells,
+    check_writable,
     find_layer,
     gene_statistics,
     gene_weights,
@@ -36,6 +38,7 @@ from sc_ssl.data import (
     positions,
     read_counts,
     warn_of_features,
+    write_rows,
 )
 from sc_ssl.nn import LogNormalize
 from sc_ssl.train import isolated
@@ -171,6 +174,11 @@ class SSLModel(BaseModelClass):
             Not counts; NaN, infinite or negative values; duplicated gene names; fewer than two cells, in all or in a
             batch.
         """
+        if opened(adata) is not adata:
+            raise TypeError(
+                f"an {type(adata).__name__} whose annotations are no data frame of its own cannot be registered: pass "
+                "adata = sc_ssl.pp.open_cells(adata) here and to the model; the counts stay where they are."
+            )
         check_cells(adata)
         layer = find_layer(adata, layer, input)  # so that the registry holds what is taken
         setup_method_args = cls._get_setup_method_args(**locals())
@@ -334,6 +342,8 @@ class SSLModel(BaseModelClass):
         adata: AnnData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
+        *,
+        out: str | Path | Any = None,
     ) -> np.ndarray:
         """Embed cells, by default those of the model; rows come in the order asked for.
 
@@ -347,13 +357,22 @@ class SSLModel(BaseModelClass):
             Positions or a boolean mask of cells; repeats are allowed.
         batch_size
             Cells a minibatch.
+        out
+            Where the embedding is written a chunk at a time when it is large too: the path of a zarr array, which is made;
+            or an array (n, n_latent) of h5py, zarr or NumPy.
 
         Returns
         -------
-        (n, n_latent), float32.
+        (n, n_latent), float32; with ``out``, the array on disk.
         """
         self._check_if_trained(warn=False)
-        return self._map_cells(self.module.embed, adata, indices, batch_size)
+        return self._map_cells(
+            self.module.embed,
+            adata,
+            indices,
+            batch_size,
+            out=out if out is None or hasattr(out, "shape") else check_writable(out),
+        )
 
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
         """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data.
@@ -495,27 +514,44 @@ class SSLModel(BaseModelClass):
         batch_size: int | None = None,
         *,
         finite: bool = True,
+        out: str | Path | Any = None,
     ) -> np.ndarray:
-        """Apply a function of a minibatch to cells in order; float32, an error unless finite (in training: as it is)."""
-        cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
+        """Apply a function of a minibatch to cells in order; float32, an error unless finite (in training: as it is).
+
+        In memory, or written to ``out``.
+        """
+        cells = self._own_cells() if adata is None else self._read(opened(adata), MIN_COVERAGE)
         index = positions(cells.n_cells, indices)
         # of no cells one is taken and left out again, for the shape
         loader = self._loader(cells, index if len(index) else np.zeros(1, int), batch_size)
         training = self.module.training
         self.module.eval()
+        checked = partial(check_finite, what=f"what the {type(self).__name__} computes of cells")
+        results = (function(minibatch).float().cpu().numpy()[: len(index)] for minibatch in loader)
         try:
-            results = [function(minibatch).float().cpu() for minibatch in loader]
+            if out is not None:  # a chunk at a time, checked before it is written
+                return write_rows(map(_tapped(checked), results), len(index), out)
+            found = np.concatenate(list(results))
         finally:
             self.module.train(training)
-        found = torch.cat(results)[: len(index)].numpy()
         if finite:
-            check_finite(found, f"what the {type(self).__name__} computes of cells")
+            checked(found)
         return found
 
     def _loader(self, cells: Cells, index: np.ndarray | None = None, batch_size: int | None = None) -> CellLoader:
         """Minibatches in order, on the model's device."""
         index = np.arange(cells.n_cells) if index is None else index
         return CellLoader(cells, index, batch_size or INFERENCE_BATCH_SIZE, device=self.device)
+
+
+def _tapped(look: Callable[[np.ndarray], None]) -> Callable[[np.ndarray], np.ndarray]:
+    """What hands values on after a look at them."""
+
+    def hand_on(values: np.ndarray) -> np.ndarray:
+        look(values)
+        return values
+
+    return hand_on
 
 
 class _NotOffered:
