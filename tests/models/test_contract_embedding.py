@@ -203,3 +203,13 @@ def test_no_reference_to_cells_of_its_own_is_kept(embed_small, counts, monkeypat
     gc.collect()
     assert made
     assert not [reference for reference in made if reference() is not None]
+
+
+def test_an_embedding_is_written_to_disk_too(trained, embedding, tmp_path):
+    found = trained.get_latent_representation(out=tmp_path / "z.zarr")
+    np.testing.assert_array_equal(found[:], embedding)
+    given = np.empty_like(embedding)
+    assert trained.get_latent_representation(out=given) is given
+    np.testing.assert_array_equal(given, embedding)
+    with pytest.raises(FileExistsError, match=r"z.zarr' exists already"):
+        trained.get_latent_representation(out=tmp_path / "z.zarr")

@@ -7,6 +7,7 @@ import reprlib
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -48,7 +49,6 @@ from .storage import has_model, read_config, read_tensors, to_history, to_lists,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from anndata import AnnData
     from lightning.pytorch import Callback
@@ -366,13 +366,7 @@ class SSLModel(BaseModelClass):
         (n, n_latent), float32; with ``out``, the array on disk.
         """
         self._check_if_trained(warn=False)
-        return self._map_cells(
-            self.module.embed,
-            adata,
-            indices,
-            batch_size,
-            out=out if out is None or hasattr(out, "shape") else check_writable(out),
-        )
+        return self._map_cells(self.module.embed, adata, indices, batch_size, out=out)
 
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
         """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data.
@@ -520,6 +514,8 @@ class SSLModel(BaseModelClass):
 
         In memory, or written to ``out``.
         """
+        if isinstance(out, str | Path):
+            out = check_writable(out)
         cells = self._own_cells() if adata is None else self._read(opened(adata), MIN_COVERAGE)
         index = positions(cells.n_cells, indices)
         # of no cells one is taken and left out again, for the shape

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -15,12 +16,12 @@ from torch import nn
 from sc_ssl import _compat
 from sc_ssl._checks import check_choice
 from sc_ssl._keys import DATASET, LIBRARY_SIZE, MEASURED, SPECIES
-from sc_ssl.data import MIN_COVERAGE, GeneVocabulary, positions
+from sc_ssl.data import MIN_COVERAGE, GeneVocabulary, check_writable, opened, positions, write_rows
 from sc_ssl.models.base import Phase, SSLModel, TrainingDefaults
 from sc_ssl.nn import MLP
 from sc_ssl.pp import join_studies
 
-from .module import ScPretrainModule, is_linear, map_linearly
+from .module import N_ROWS, ScPretrainModule, is_linear, map_linearly
 from .pseudo_labels import (
     KMeansBy,
     Recluster,
@@ -35,7 +36,6 @@ from .scale import pooled_normalizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import pandas as pd
     from anndata import AnnData
@@ -329,13 +329,21 @@ class ScPretrain(SSLModel):
         adata: AnnData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
+        *,
+        out: str | Path | Any = None,
     ) -> np.ndarray:
         """Embed cells, as of the other models; a linear encoder maps them while they are sparse."""
         if not is_linear(self.module):
-            return super().get_latent_representation(adata, indices, batch_size)
+            return super().get_latent_representation(adata, indices, batch_size, out=out)
         self._check_if_trained(warn=False)
-        cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
-        return map_linearly(self.module, cells, positions(cells.n_cells, indices))
+        if isinstance(out, str | Path):
+            out = check_writable(out)
+        cells = self._own_cells() if adata is None else self._read(opened(adata), MIN_COVERAGE)
+        index = positions(cells.n_cells, indices)
+        if out is None:
+            return map_linearly(self.module, cells, index)
+        parts = (map_linearly(self.module, cells, part) for part in np.split(index, range(N_ROWS, len(index), N_ROWS)))
+        return write_rows(parts, len(index), out)
 
     def phases(self, max_epochs: int | None = None) -> Iterator[Phase]:
         """One, in rounds: the cells are clustered once more before each; a second call goes on from the first.

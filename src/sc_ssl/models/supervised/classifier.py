@@ -218,9 +218,11 @@ class CellClassifier(OnEncoder):
         adata: AnnData | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
         batch_size: int | None = None,
+        *,
+        out: str | Path | Any = None,
     ) -> np.ndarray:
         """What the head reads of cells, before or after fine-tuning; as of the other models."""
-        return self._map_cells(self.module.embed, adata, indices, batch_size)
+        return self._map_cells(self.module.embed, adata, indices, batch_size, out=out)
 
     @property
     def labels(self) -> np.ndarray:
