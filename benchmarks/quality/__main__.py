@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = {option: value for option, value in vars(args).items() if option not in COMMON}
     benchmark = import_module(f"benchmarks.quality.{BENCHMARKS[args.name]}").benchmark(**options)
     names = args.datasets or list(benchmark.datasets)
+    outside = [name for name in names if Path(name).name != name or name in ("", ".", "..")]
+    if outside:
+        parser.error(f"data sets are named by the stem of a file in SC_SSL_DATA, found {outside[0]!r}.")
     unknown = sorted(set(args.methods or ()) - set(benchmark.names))
     if unknown:
         parser.error(f"no row is named {'; '.join(unknown)}. There are: {'; '.join(benchmark.names)}.")

@@ -1,6 +1,7 @@
 """Finished runs of a table, one CSV row each: a run that is there already is not repeated."""
 
 import csv
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -34,7 +35,23 @@ class Runs:
 
     def table(self) -> pd.DataFrame:
         """All finished runs."""
-        return pd.read_csv(self.path) if self.path.exists() else pd.DataFrame(columns=list(self.keys))
+        if not self.path.exists():
+            return pd.DataFrame(columns=list(self.keys))
+        self._cut_torn()
+        return pd.read_csv(self.path)
+
+    def _cut_torn(self) -> None:
+        """Remove a last line without an end: a run that was killed while it was written is not finished."""
+        whole = self.path.read_bytes()
+        kept = whole[: whole.rfind(b"\n") + 1]
+        if kept == whole:
+            return
+        if not kept:  # not even the names of the columns
+            self.path.unlink()
+            return
+        beside = self.path.with_name(f"{self.path.name}.tmp")
+        beside.write_bytes(kept)
+        beside.replace(self.path)
 
     def fill(self, wanted: Iterable[Run], score: Callable[[Run], Mapping[str, Any]]) -> pd.DataFrame:
         """Score the wanted runs that are missing; all finished runs."""
@@ -55,6 +72,8 @@ class Runs:
         """Append a run, under the columns of the file; it is on disk when this returns."""
         columns = list(run)
         if self.path.exists():
+            self._cut_torn()
+        if self.path.exists():
             columns = list(pd.read_csv(self.path, nrows=0).columns)
             unknown = [column for column in run if column not in columns]
             if unknown:
@@ -67,6 +86,8 @@ class Runs:
             if new:
                 writer.writeheader()
             writer.writerow(run)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def grid(values: Mapping[str, Iterable[Any]], order: Sequence[str] | None = None) -> list[Run]:

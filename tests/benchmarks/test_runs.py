@@ -18,6 +18,26 @@ def test_finished_runs_are_not_done_again(tmp_path):
     assert again.table()["ari"].tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("kept", [0, 3, 14, 20, 26])
+def test_a_run_that_was_killed_while_it_was_written_is_not_finished(tmp_path, kept):
+    runs = Runs(tmp_path / "runs.csv", ("method", "seed"))
+    wanted = [{"method": "a", "seed": seed} for seed in range(2)]
+    for run in wanted:
+        runs.add(run | {"ari": 0.123456})
+    whole = runs.path.read_bytes()
+    runs.path.write_bytes(whole[: len(whole) - 1 - kept])
+    done = runs.fill(wanted, lambda this: {"ari": 0.123456})
+    assert done["ari"].tolist() == [0.123456, 0.123456]
+    assert runs.path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "..", ""])
+def test_names_of_data_sets_lead_nowhere_else(tmp_path, capsys, name):
+    with pytest.raises(SystemExit):
+        main(["integration", "--datasets", name, "--out", str(tmp_path)])
+    assert "named by the stem of a file" in capsys.readouterr().err
+
+
 def test_the_bar_says_which_run_is_on_and_what_is_left(tmp_path, capsys):
     for run in (runs := Runs(tmp_path / "runs.csv", ("method", "seed"))).missing([{"method": "slow", "seed": 3}]):
         runs.add(run)

@@ -229,6 +229,11 @@ def given_library_sizes(counts: Counts, key: str) -> np.ndarray:
 
 def obs_column(adata: AnnData | Counts, key: str) -> pd.Series:
     """``obs[key]``, (n,); an error when it is not there, or there more than once."""
+    if not isinstance(key, str):
+        raise TypeError(
+            f"a key of obs, such as batch_key, names one column, found {key!r}; join several in a column of their own: "
+            "adata.obs['batch'] = adata.obs[['donor', 'chemistry']].astype(str).agg('_'.join, axis=1)."
+        )
     if key not in adata.obs:
         raise KeyError(f"{key!r} is not in adata.obs, which has {', '.join(map(str, adata.obs)) or 'none'}.")
     column = adata.obs[key]
@@ -264,6 +269,7 @@ def warn_like_missing(names: pd.Series, key: str) -> None:
 
 def check_batches(adata: AnnData | Counts, key: str) -> None:
     """An error when a batch has one cell, which would be its own mean, and for a column that models write themselves."""
+    obs_column(adata, key)
     if key == LIBRARY_SIZE or key.startswith("_scvi"):
         raise ValueError(
             f"obs[{key!r}] is a column that models write themselves; copy it under another name: "

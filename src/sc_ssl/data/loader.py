@@ -224,6 +224,11 @@ class CellDataModule(LightningDataModule):
         self.normalize = normalize
         self.n_val = int(np.ceil(validation_size * cells.n_cells)) if val_idx is None else len(val_idx)
         self.n_train = cells.n_cells - self.n_val
+        if self.n_train < min(2, cells.n_cells):
+            raise ValueError(
+                f"validation_size={validation_size} holds out {self.n_val} of {cells.n_cells} cells and leaves {self.n_train} to "
+                "train on; take a smaller share."
+            )
         self.batch_size = min(batch_size, self.n_train)
         if val_idx is None:
             val_idx = np.sort(torch.randperm(cells.n_cells)[: self.n_val].numpy()) if self.n_val else np.empty(0, int)

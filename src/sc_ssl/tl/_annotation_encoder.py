@@ -32,7 +32,7 @@ def to_train(model: Any, method: str) -> str | None:
         raise ValueError(
             f"method='supervised' trains a network from scratch; model= names it, one of {', '.join(map(repr, METHODS))}."
         )
-    if isinstance(model, str) and not Path(model).exists():
+    if isinstance(model, str) and not Path(model).expanduser().exists():
         raise ValueError(
             f"model is a trained model, the folder of a saved one, or one of {', '.join(map(repr, METHODS))}; found {model!r}."
         )

@@ -33,7 +33,11 @@ def describe_call(model_kwargs: Mapping[str, Any], random_state: Any, options: M
 
 def check_folder(folder: str | Path | None, *, use: str, trains: bool = True) -> None:
     """An error when anything but an interrupted training, or the model of an earlier call, is there; only to train on."""
-    if folder is None or not Path(folder).exists() or (trains and (has_unfinished(folder) or _of_a_call(folder))):
+    if (
+        folder is None
+        or not Path(folder).expanduser().exists()
+        or (trains and (has_unfinished(folder) or _of_a_call(folder)))
+    ):
         return
     raise FileExistsError(_taken(folder, use))
 
@@ -50,7 +54,7 @@ def train(model: SSLModel, folder: str | Path | None, call: dict[str, Any], *, u
             logger.warning("Nothing of the training is kept; with a folder (save_model) the same call would go on.")
             raise
         return
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     genes = names_hash(model.var_names)
     call = call | {"the method": type(model).__name__, "the genes": genes, "the cells": model.n_cells}
     if _of_a_call(folder) and _differing(read_config(folder)["call"], call):

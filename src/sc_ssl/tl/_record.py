@@ -41,7 +41,13 @@ def names_hash(genes: Sequence[str]) -> str:
 
 def curves(model: SSLModel) -> dict[str, np.ndarray]:
     """The loss curves of a model, term → a value an epoch."""
-    return {term: frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
+    return {as_key(term): frame[term].to_numpy(dtype=float) for term, frame in (model.history or {}).items()}
+
+
+def as_key(name: str) -> str:
+    """The name of a batch, protein or drug as h5ad and zarr can hold it: they take a slash for a folder."""
+    name = str(name).replace("/", "_")
+    return f"_{name}" if name.strip(".") == "" else name
 
 
 def storable(value: Any) -> Any:
@@ -78,6 +84,11 @@ def check_free(adata: AnnData, fields: Sequence[Field], uns_key: str) -> None:
             "its own, out='embedding.zarr'."
         )
     ours = {field for entry in adata.uns.values() if is_record(entry) for field in entry.get("fields", ())}
+    for where, key in [*fields, ("uns", uns_key)]:
+        if as_key(key) != key:
+            raise ValueError(
+                f"{where}[{key!r}] cannot be kept in h5ad or zarr; name the result without '/', '.' and '' alone."
+            )
     taken = [(where, key) for where, key in fields if key in getattr(adata, where) and f"{where}/{key}" not in ours]
     if uns_key in adata.uns and not is_record(adata.uns[uns_key]):
         taken.append(("uns", uns_key))
@@ -101,7 +112,7 @@ def write(
             check_finite(np.asarray(value), f"{where}[{key!r}]")
     adata = destination(adata, copy=copy)
     for (where, key), value in values.items():
-        getattr(adata, where)[key] = value
+        getattr(adata, where)[key] = _storable_columns(value, f"{where}[{key!r}]")
     adata.uns[uns_key] = done | {"fields": np.array([f"{where}/{key}" for where, key in values], dtype=object)}
     added = ", ".join(f"`{where}[{key!r}]` ({_extent(value)})" for (where, key), value in values.items())
     logger.info("added %s in %s", added, duration(done["seconds"]))
@@ -115,6 +126,26 @@ def write_store(out: Path, obs_names: pd.Index, obsm_key: str, uns_key: str, don
     write_cells(beside, obs_names, {uns_key: done | fields})
     os.replace(beside, out)
     logger.info("wrote `obsm[%r]` to %s in %s", obsm_key, out, duration(done["seconds"]))
+
+
+def _storable_columns(value: Any, name: str) -> Any:
+    """A table whose columns can be kept in files, those of other names renamed and logged; all else as it is."""
+    if not isinstance(value, pd.DataFrame):
+        return value
+    renamed = {column: as_key(column) for column in value.columns if as_key(column) != column}
+    if not renamed:
+        return value
+    taken = [new for new in renamed.values() if new in set(value.columns)]
+    if taken or len(set(renamed.values())) < len(renamed):
+        raise ValueError(
+            f"{name} cannot keep the columns {', '.join(map(repr, renamed))} apart in h5ad and zarr; rename them."
+        )
+    logger.warning(
+        "%s: %s, since h5ad and zarr take '/' for a folder.",
+        name,
+        ", ".join(f"{a!r} is {b!r}" for a, b in renamed.items()),
+    )
+    return value.rename(columns=renamed)
 
 
 def _extent(value: Any) -> str:

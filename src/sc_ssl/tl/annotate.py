@@ -16,6 +16,7 @@ from sc_ssl._keys import DATASET, LIBRARY_SIZE, annotation_keys
 from sc_ssl._logging import logged_once, logger
 from sc_ssl.data import MIN_COVERAGE, Counts, LightAnnData, check_cells, check_coverage, describe_names
 from sc_ssl.models import CellClassifier, ScPretrain, SSLModel
+from sc_ssl.models.base import check_training
 from sc_ssl.pp.join_studies import join_counts
 from sc_ssl.train import seeded
 
@@ -152,6 +153,8 @@ def annotate(
     ['predicted', 'predicted_score']
     """
     start = time.perf_counter()
+    check_training({"max_epochs": max_epochs, **(train_kwargs or {})})
+    check_training(classifier_kwargs or {}, CellClassifier.train)
     keys = annotation_keys(labels_key, key_added)
     check_choice("method", method, ANNOTATORS)
     name = to_train(model, method)

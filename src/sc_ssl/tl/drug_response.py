@@ -18,6 +18,7 @@ from sc_ssl._logging import logged_once
 from sc_ssl._names import as_names
 from sc_ssl.data import check_cells
 from sc_ssl.models import DrugResponse, SSLModel
+from sc_ssl.models.base import check_training
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered, take_cells
@@ -119,6 +120,7 @@ def drug_response(
     (700, 3)
     """
     start = time.perf_counter()
+    check_training({"max_epochs": max_epochs, **(train_kwargs or {})})
     check_cells(adata, min_cells=MIN_CELLS)
     check_share("linear_share", linear_share)
     # before anything is trained, also of the drugs without responses

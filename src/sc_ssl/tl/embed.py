@@ -18,6 +18,7 @@ from sc_ssl._keys import cluster_keys, embedding_keys
 from sc_ssl._logging import logged_once
 from sc_ssl.data import MIN_CELLS, Counts, check_writable, variable_genes
 from sc_ssl.models import CellClassifier, SSLModel
+from sc_ssl.models.base import check_training
 from sc_ssl.models.clustering import ClusteringModel
 from sc_ssl.train import seeded
 
@@ -160,6 +161,8 @@ def embed(
     how = METHODS.get(method) if isinstance(method, str) else None
     if how is not None and not isinstance(how, type):
         return _call(how, method, adata, params | {"copy": copy}, model_kwargs)
+    if how is not None:
+        check_training({"max_epochs": max_epochs, **(train_kwargs or {})}, how.train)
     params |= {"n_top_genes": N_TOP_GENES if n_top_genes == "auto" else n_top_genes, "model_kwargs": model_kwargs}
     with seeded(random_state) as seed:
         model = _trained_model(method, adata, pretrained, model_kwargs)
@@ -263,7 +266,7 @@ def _trained_model(
     if (
         not by_name
         and not isinstance(method, SSLModel)
-        and not (isinstance(method, str | Path) and Path(method).is_dir())
+        and not (isinstance(method, str | Path) and Path(method).expanduser().is_dir())
     ):
         raise ValueError(
             f"method is one of {', '.join(map(repr, METHODS))}, a trained model, or the folder of a "

@@ -198,7 +198,7 @@ def map_query(
 def _given(model: SSLModel | str | Path) -> SSLModel:
     """The trained model, or the one of the folder, which must embed counts or log-normalised values."""
     if not isinstance(model, SSLModel):
-        if not isinstance(model, str | Path) or not Path(model).is_dir():
+        if not isinstance(model, str | Path) or not Path(model).expanduser().is_dir():
             raise ValueError(
                 f"model is a trained model or the folder of a saved one, found {model!r}; tl.embed(reference, "
                 "save_model=folder) makes one."

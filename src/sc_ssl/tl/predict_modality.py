@@ -18,6 +18,7 @@ from sc_ssl._keys import prediction_key
 from sc_ssl._logging import logged_once, logger
 from sc_ssl.data import check_cells, obsm_values, variable_genes
 from sc_ssl.models import METHODS, ModalityRegressor, SSLModel
+from sc_ssl.models.base import check_training
 from sc_ssl.train import seeded
 
 from ._cells import MIN_CELLS, cells_of_encoder, find, private_cells, registered, take_cells
@@ -114,6 +115,7 @@ def predict_modality(
     (700, 2)
     """
     start = time.perf_counter()
+    check_training({"max_epochs": max_epochs, **(train_kwargs or {})})
     rna, proteins = _modalities(adata, protein_key, rna_key)
     check_cells(rna, min_cells=MIN_CELLS)
     counts = find(rna, layer)
@@ -220,7 +222,7 @@ def _find_encoder(encoder: str | Path | SSLModel | None, encoder_kwargs: Mapping
 def _given_encoder(encoder: str | Path | SSLModel | None) -> SSLModel | None:
     if encoder is None or isinstance(encoder, SSLModel) or encoder in METHODS:
         return encoder if isinstance(encoder, SSLModel) else None
-    if isinstance(encoder, str | Path) and Path(encoder).is_dir():
+    if isinstance(encoder, str | Path) and Path(encoder).expanduser().is_dir():
         return models.load(encoder)
     raise ValueError(
         f"encoder is one of {', '.join(map(repr, METHODS))}, a trained model, the folder of a saved one, or None; found "

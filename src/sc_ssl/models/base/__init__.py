@@ -3,6 +3,7 @@
 from .fit import Phase, TrainingDefaults
 from .model import INFERENCE_BATCH_SIZE, SSLModel, class_named, rebuilt, restored
 from .module import ContrastModule, SSLModule
+from .options import check_training
 from .storage import (
     UNFINISHED,
     add_to_config,
@@ -24,6 +25,7 @@ __all__ = [
     "TrainingDefaults",
     "add_to_config",
     "check_free",
+    "check_training",
     "class_named",
     "has_model",
     "has_unfinished",

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: shortest time in seconds between two checkpoints
 CHECKPOINT_SECONDS = 30.0
-#: Lightning's names of precisions in which models train
-PRECISIONS = ("32-true", "32", "bf16-mixed", "16-mixed")
+#: early stopping waits for this share of the epochs, and at most for so many, where the user does not say
+PATIENCE, MAX_PATIENCE = 0.25, 45
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,10 @@ def fit(
     if checkpoint is not None:
         checkpoint.attach(trainer, history, datamodule.val_idx)
     error = _compat.run(trainer, plan, datamodule, ckpt_path=None if saved is None else checkpoint.path)
+    if error is None and trainer.global_step == 0:
+        error = ValueError(
+            "training took no step, so that nothing is trained; max_steps, max_time or limit_train_batches end it before."
+        )
     if error is None and (name := _not_finite(phase.module)) is not None:
         error = ValueError(
             f"training has diverged: the weights {name!r} are not finite; take a smaller learning rate, "
@@ -216,14 +220,17 @@ def _plan_and_trainer(
     else:  # it optimises by itself, so that the trainer must not clip
         divided = {"micro_batch_size": settings["micro_batch_size"], "gradient_clip_val": clip}
         plan = ChunkedContrastPlan(phase.module, prefix=phase.prefix, fused=fused, **divided, **settings["plan"])
+    max_epochs = phase.max_epochs or phase.defaults.epochs(datamodule.n_train, datamodule.batch_size)
     if settings["early_stopping"]:
-        options = {"early_stopping_monitor": f"{phase.prefix}validation_loss"} | options
+        patience = min(max(round(PATIENCE * max_epochs), 1), MAX_PATIENCE)
+        monitor = f"{phase.prefix}validation_loss"
+        options = {"early_stopping_monitor": monitor, "early_stopping_patience": patience} | options
     if datamodule.n_val:
         options = {"check_val_every_n_epoch": 1} | options
     options["plugins"] = [SafeCheckpointIO(), *(options.get("plugins") or ())]
     trainer = _compat.trainer(
         where,
-        max_epochs=phase.max_epochs or phase.defaults.epochs(datamodule.n_train, datamodule.batch_size),
+        max_epochs=max_epochs,
         **{"benchmark": False, "log_every_n_steps": 1} | options,
     )
     return plan, trainer
@@ -280,18 +287,3 @@ def _check_micro_batch(module: SSLModule, micro_batch_size: int | str | None, ba
             f"micro_batch_size is 'auto' or a whole number between 1 and batch_size, found {micro_batch_size!r} and "
             f"{batch_size}."
         )
-
-
-def check_precision(precision: object, module: SSLModule) -> None:
-    """An error for a precision other than that of the weights, which is single unless the module was made double."""
-    double = str(precision) in ("64", "64-true") and next(module.parameters()).dtype == torch.float64
-    if precision is not None and not double and str(precision) not in PRECISIONS:
-        raise ValueError(f"precision is one of {', '.join(map(repr, PRECISIONS))}, found {precision!r}.")
-
-
-def check_options(devices: int | list[int] | str, max_epochs: int | None, batch_size: int | None) -> None:
-    """An error for devices, or for a number of epochs or of cells, that no training has."""
-    if devices not in ("auto", 1, "1") and not (isinstance(devices, list) and len(devices) == 1):
-        raise ValueError(f"training runs on one device, found devices={devices!r}; pass 1 or a list of one.")
-    if (max_epochs is not None and max_epochs < 1) or (batch_size is not None and batch_size < 2):
-        raise ValueError(f"max_epochs is at least 1 and batch_size 2, found {max_epochs} and {batch_size}.")

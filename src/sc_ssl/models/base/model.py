@@ -44,8 +44,9 @@ from sc_ssl.data import (
 from sc_ssl.nn import LogNormalize
 from sc_ssl.train import isolated
 
-from .fit import CHECKPOINT_SECONDS, Fitted, Phase, TrainingDefaults, check_options, check_precision, fit
-from .storage import has_model, read_config, read_tensors, to_history, to_lists, write_model
+from .fit import CHECKPOINT_SECONDS, Fitted, Phase, TrainingDefaults, fit
+from .options import check_precision, check_training
+from .storage import damage_named, has_model, read_config, read_tensors, to_history, to_lists, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -258,7 +259,8 @@ class SSLModel(BaseModelClass):
         validation_size
             Share of the cells held out, in [0, 1); 0.1 with early stopping, else 0.
         early_stopping
-            Stop when ``validation_loss`` has not fallen for ``early_stopping_patience`` epochs (45).
+            Stop when ``validation_loss`` has not fallen for ``early_stopping_patience`` epochs, by default a quarter of
+            ``max_epochs``, at most 45.
         accelerator, devices
             Where to train; ``"auto"`` takes a GPU when there is one. One device only.
         plan_kwargs
@@ -281,8 +283,12 @@ class SSLModel(BaseModelClass):
         ValueError
             Settings out of range; checkpoints of another training in ``checkpoint_dir``.
         """
-        check_options(devices, max_epochs, batch_size)
+        given = {"max_epochs": max_epochs, "batch_size": batch_size, "validation_size": validation_size}
+        given |= {"early_stopping": early_stopping, "devices": devices, "plan_kwargs": plan_kwargs}
+        check_training(given | trainer_kwargs)
         check_precision(trainer_kwargs.get("precision"), self.module)
+        max_epochs, batch_size = (None if n is None else int(n) for n in (max_epochs, batch_size))
+        checkpoint_dir = None if checkpoint_dir is None else Path(checkpoint_dir).expanduser()
         if checkpoint_dir is not None and has_model(checkpoint_dir):
             raise FileExistsError(f"{checkpoint_dir} holds a finished model; take another folder for checkpoints.")
         everywhere: dict[str, Any] = {
@@ -394,7 +400,9 @@ class SSLModel(BaseModelClass):
         config = read_config(dir_path)
         if config["class"] != cls.__name__:
             raise ValueError(f"{dir_path} holds a {config['class']}, not a {cls.__name__}; use {config['class']}.load.")
-        model = restored(config, read_tensors(dir_path))
+        tensors = read_tensors(dir_path, config.get("id"))
+        with damage_named(dir_path, config.get("version", "")):
+            model = restored(config, tensors)
         model.to_device(_compat.torch_device(accelerator, device))
         if adata is not None:
             model._attach(adata, min_coverage=cls.own_coverage)
@@ -579,6 +587,9 @@ def class_named(name: str) -> type[SSLModel]:
 def rebuilt(specification: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> SSLModel:
     """An equal model without cells, in eval mode; with random weights where no tensors are given."""
     model_class = class_named(specification["class"])
+    unknown = sorted(specification["init_params"].keys() - inspect.signature(model_class).parameters.keys())
+    if unknown:
+        raise ValueError(f"a {model_class.__name__} of this version has no option {unknown[0]!r}")
     model = model_class(None, registry=specification["registry"], **specification["init_params"])
     if tensors is not None:
         model.module.load_state_dict(tensors)

@@ -92,7 +92,7 @@ def load_renamed(folder: Path, names: Sequence[str] | pd.Index, *, species: str 
     config["registry"] = _compat.registry_for(config["registry"], genes, layer=None)
     tensors = {
         name: tensor[..., kept] if tensor.ndim and tensor.shape[-1] == len(table) else tensor
-        for name, tensor in read_tensors(folder).items()
+        for name, tensor in read_tensors(folder, config.get("id")).items()
     }
     return restored(config, tensors)
 
