@@ -42,11 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(command: str, path: Path, out: Path, reference: Path | None = None, **options: Any) -> None:
     """Read, call the function of ``sc_ssl.tl`` that has the command's name, write."""
+    path, out = path.expanduser(), out.expanduser()
     for file in (path, out, *([] if reference is None else [reference])):
         if file.suffix not in FORMATS:
             raise ValueError(f"{file} should end in {' or '.join(FORMATS)}, which names its format.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"the folder {out.parent} for --out does not exist; make it first.")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(
+            f"the folder {out.parent} for --out takes no files; choose another, or change its rights."
+        )
     adata = _read(path)
     if reference is not None:
         options["reference"] = _read(reference)
@@ -59,9 +64,16 @@ def _run(command: str, path: Path, out: Path, reference: Path | None = None, **o
 def _read(path: Path) -> AnnData:
     import anndata
 
+    if not path.exists() and _earlier(path).exists():  # killed between the two names of a folder that was replaced
+        os.replace(_earlier(path), path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}.")
     return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
+
+
+def _earlier(path: Path) -> Path:
+    """Where a folder that is being replaced lies until the new one has its name."""
+    return path.with_name(f".{path.stem}.earlier{path.suffix}")
 
 
 def _write(adata: AnnData, path: Path) -> None:
@@ -69,9 +81,11 @@ def _write(adata: AnnData, path: Path) -> None:
     beside = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     try:
         adata.write_h5ad(beside) if path.suffix == ".h5ad" else adata.write_zarr(beside)
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir():  # which no system call replaces at once
+            shutil.rmtree(_earlier(path), ignore_errors=True)
+            os.replace(path, _earlier(path))
         os.replace(beside, path)
+        shutil.rmtree(_earlier(path), ignore_errors=True)
     finally:
         if beside.is_dir():
             shutil.rmtree(beside)

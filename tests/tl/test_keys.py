@@ -4,9 +4,9 @@ import anndata as ad
 import numpy as np
 import pytest
 from embedding import run
-from small_models import QUICK
+from small_models import QUICK, build
 
-from sc_ssl.models import load
+from sc_ssl.models import MaskedAutoencoder, load
 from sc_ssl.tl import cluster, embed, map_query, predict_modality
 
 
@@ -55,5 +55,5 @@ def test_the_users_home_is_found(counts, build_counts, tmp_path, monkeypatch):
     map_query(query, counts, "~/model", key_added="mapped")
     model = load("~/model")
     model.save("~/model", overwrite=True)
-    model.train(1, **QUICK, checkpoint_dir="~/checkpoints")
+    build(MaskedAutoencoder, build_counts()).train(1, **QUICK, checkpoint_dir="~/checkpoints")
     assert {path.name for path in tmp_path.iterdir()} == {"model", "checkpoints"}

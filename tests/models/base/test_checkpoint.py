@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from small_models import QUICK, SMALL
 
 from sc_ssl import models
+from sc_ssl.models.base.checkpoint import SafeCheckpointIO
 
 OFTEN = {"checkpoint_seconds": 0}
 TEACHER = {"target": "global", "teacher": {"n_hidden": [16], "n_latent": 8}}
@@ -249,3 +250,12 @@ def test_killed_ten_times_at_random_it_ends_with_the_embedding_of_an_undisturbed
     assert child.exitcode == 0
     np.testing.assert_array_equal(embed_with(folder, make_counts()), expected)
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_a_torch_that_may_run_code_of_a_checkpoint_does_not_read_it(tmp_path, monkeypatch):
+    path = tmp_path / "model.ckpt"
+    torch.save({"a": torch.ones(2)}, path)
+    assert SafeCheckpointIO().load_checkpoint(path)["a"].sum() == 2
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(ValueError, match="needs torch 2.10 or newer, found 2.9.1.*remove the file"):
+        SafeCheckpointIO().load_checkpoint(path)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import callbacks
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from packaging.version import Version
 
 from sc_ssl._logging import logger
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from lightning.pytorch import LightningModule, Trainer
 
+#: the first version whose ``weights_only`` runs no code of a file
+SAFE_TORCH = (2, 10)
 #: where Lightning's checkpoint holds what it does not keep by itself
 OWN = "sc_ssl"
 
@@ -36,7 +39,13 @@ class SafeCheckpointIO(TorchCheckpointIO):
         os.replace(beside, path)
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
-        """Read onto the CPU."""
+        """Read onto the CPU; an error where torch might run code from the file in spite of ``weights_only``."""
+        if Version(torch.__version__).release < SAFE_TORCH:
+            raise ValueError(
+                f"going on with the training in {path} needs torch 2.10 or newer, found {torch.__version__}, which can be made to "
+                "run code from a checkpoint (CVE-2025-32434, CVE-2026-24747); update torch, or remove the file to train from "
+                "the start."
+            )
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever torch raises of a file that is none of its own, or cut off
@@ -63,7 +72,7 @@ class PhaseCheckpoint(callbacks.Checkpoint):
     """
 
     def __init__(self, folder: str | Path, name: str, settings: dict[str, Any], *, seconds: float) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self.path = self.folder / UNFINISHED / f"{name}.ckpt"
         self.settings = json.loads(json.dumps(settings, default=str))
         self.seconds = seconds
