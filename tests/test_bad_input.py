@@ -35,6 +35,7 @@ GIVEN = {
     "predicted": lambda cells: "donor",
     "keys": lambda cells: ["X_masksc"],
     "color": lambda cells: "cell_type",
+    "model_or_key": lambda cells: trained("MaskedAutoencoder"),
 }
 #: what optional arguments are given, so that a call would be short if it were not refused
 QUICK = {

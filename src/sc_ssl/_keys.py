@@ -60,3 +60,8 @@ def query_keys(method: str, labels_key: str | None, key_added: str | None = None
 def prediction_key(measured_key: str, key_added: str | None = None) -> str:
     """The key in ``obsm`` and ``uns``: ``<measured_key>_predicted``, or exactly ``key_added``."""
     return f"{measured_key}_predicted" if key_added is None else key_added
+
+
+def explain_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
+    """The keys in ``varm`` and ``uns``: ``<method>_contributions`` and ``<method>_explained``, or after ``key_added``."""
+    return (f"{method}_contributions", f"{method}_explained") if key_added is None else (key_added, key_added)

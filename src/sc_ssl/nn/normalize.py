@@ -66,6 +66,8 @@ class LogNormalize(nn.Module):
 
     def log_expression(self, cells: Mapping[str, Tensor]) -> Tensor:
         """``log1p(target_sum · x / library)``, or the input where it is log-normalised already; (n, g), ≥ 0."""
+        if "log" in cells:  # of cells whose log-expression is given, as where it is differentiated by
+            return cells["log"]
         if self.log_input:
             return cells["X"]
         return torch.log1p(cells["X"] * (self.target_sum / (cells["library_size"] if self.by_library else 1)))

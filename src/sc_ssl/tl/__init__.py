@@ -5,6 +5,7 @@ from .cluster import cluster
 from .compare import compare
 from .drug_response import drug_response
 from .embed import embed
+from .explain import explain
 from .map_query import map_query
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
@@ -17,6 +18,7 @@ __all__ = [
     "drug_response",
     "embed",
     "map_query",
+    "explain",
     "nmf_transfer",
     "pca_cosine",
     "predict_modality",

@@ -168,7 +168,7 @@ def embed(
         model = _trained_model(method, adata, pretrained, model_kwargs)
         trains = model is None
         params["input"] = input if trains else model.setup_arguments["input"]
-        name = _name_of(how if trains else type(model))
+        name = name_of(how if trains else type(model))
         _check_output(out, how if trains else type(model), copy=copy)
         counts = find(
             adata, layer, params["input"], min_cells=MIN_CELLS if trains else 1, takes=INPUTS if trains else ()
@@ -192,7 +192,7 @@ def embed(
     return write(adata, values, uns_key, done, copy=copy)
 
 
-def _name_of(model_class: type[SSLModel]) -> str:
+def name_of(model_class: type[SSLModel]) -> str:
     """The method of a model, or of a subclass of one."""
     names = {known: name for name, known in models.METHODS.items()}
     return next(names[base] for base in model_class.__mro__ if base in names)

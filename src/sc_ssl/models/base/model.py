@@ -44,6 +44,7 @@ from sc_ssl.data import (
 from sc_ssl.nn import LogNormalize
 from sc_ssl.train import isolated
 
+from .embedding_function import EmbeddingFunction
 from .fit import CHECKPOINT_SECONDS, Fitted, Phase, TrainingDefaults, fit
 from .options import check_precision, check_training
 from .storage import damage_named, has_model, read_config, read_tensors, to_history, to_lists, write_model
@@ -373,6 +374,14 @@ class SSLModel(BaseModelClass):
         """
         self._check_if_trained(warn=False)
         return self._map_cells(self.module.embed, adata, indices, batch_size, out=out)
+
+    def embedding_function(self) -> EmbeddingFunction:
+        """The trained embedding as a differentiable function of normalised expression, for attribution by any package.
+
+        See :func:`sc_ssl.tl.explain`, which asks it which genes make a group of cells.
+        """
+        self._check_if_trained(warn=False)
+        return EmbeddingFunction(self)
 
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
         """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data.

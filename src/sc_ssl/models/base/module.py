@@ -21,10 +21,20 @@ class SSLModule(BaseModuleClass):
     """
 
     normalize: LogNormalize
+    #: the embedding is a continuous function of :meth:`expression`
+    is_continuous: bool = True
 
     @abstractmethod
     def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The embedding (n, d) of the cells as they are; deterministic in eval mode."""
+
+    def expression(self, cells: Mapping[str, Tensor]) -> Tensor:
+        """What the embedding is computed from, and is explained by: weighed z-scores of log1p, (n, g)."""
+        return self.normalize(cells)
+
+    def embed_expression(self, x_ng: Tensor, batch_n1: Tensor) -> Tensor:
+        """The embedding (n, d) of cells with this :meth:`expression`; differentiable, and as :meth:`embed` otherwise."""
+        return self.embed({"normalized": x_ng, "batch": batch_n1})
 
     @abstractmethod
     def loss_terms(self, cells: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -52,6 +52,7 @@ class CellLMModule(ContrastModule):
     """
 
     priority_g: Tensor
+    is_continuous = False  # a gene appears and vanishes as a token
 
     def __init__(
         self,
@@ -92,6 +93,19 @@ class CellLMModule(ContrastModule):
     def embed(self, cells: Mapping[str, Tensor]) -> Tensor:
         """The pooled output (n, n_latent) of each cell's most expressed genes."""
         return self._read(cells, lambda tokens, h_ntd, real_nt, absent_nd: self.pool(h_ntd, real_nt, absent_nd))
+
+    def expression(self, cells: Mapping[str, Tensor]) -> Tensor:
+        """Log-expression (n, g), as a gene at 0 is no token."""
+        return self.normalize.log_expression(cells)
+
+    def embed_expression(self, x_ng: Tensor, batch_n1: Tensor) -> Tensor:
+        """The embedding (n, d) of cells with this log-expression; an error where it enters as bins, which have no slope."""
+        if self.values.values != "continuous":
+            raise ValueError(
+                f"this model reads expression in bins (tokens={{'values': {self.values.values!r}}}), which have no gradient: its "
+                "embedding cannot be traced back to genes. Train one with tokens={'values': 'continuous'}."
+            )
+        return self.embed({"log": x_ng, "batch": batch_n1})
 
     def gene_slots(self, cells: Mapping[str, Tensor], slot: nn.Linear) -> Tensor:
         """Each gene's output through ``slot``, at the gene's place; 0 for genes without, [CLS] last, (n, g + 1)."""
