@@ -159,10 +159,18 @@ class OfComponents:
     """Principal components before a cell is divided by its length: linear in the z-scores, so the attribution is exact."""
 
     def __init__(
-        self, cells: Cells, genes: Sequence[str], baseline: Baseline, *, n_comps: int, n_batch: int, log_input: bool
+        self,
+        cells: Cells,
+        genes: Sequence[str],
+        baseline: Baseline,
+        *,
+        n_comps: int,
+        batches: Sequence[str],
+        log_input: bool,
     ) -> None:
         self.genes, self.cells, self.baseline, self.log_input = genes, cells, baseline, log_input
-        self.statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input)
+        n_batch = max(len(batches), 1)
+        self.statistics = batch_statistics(cells, n_batch=n_batch, log_input=log_input, names=batches)
         self.loading_gd = gene_loadings(cells, n_comps=n_comps, statistics=self.statistics, log_input=log_input)
         parts = np.split(np.arange(cells.n_cells), range(N_ROWS, cells.n_cells, N_ROWS))
         self.mean_g = sum(self._z_scores(part).sum(axis=0) for part in parts) / cells.n_cells
@@ -206,11 +214,11 @@ class OfPrograms:
         baseline: Baseline,
         *,
         program_pg: np.ndarray,
-        n_batch: int,
+        batches: Sequence[str],
         log_input: bool,
     ) -> None:
         self.genes, self.baseline, self.program_pg = genes, baseline, program_pg.astype(np.float64)
-        scale = Scale.of(cells, n_batch=n_batch, log_input=log_input)
+        scale = Scale.of(cells, batches=batches, log_input=log_input)
         self.x_ng = scale(cells.matrix, cells.library_size, cells.batch)
         self.z_nd = coefficients(self.x_ng, program_pg, tol=1e-5)
         spread = np.linspace(0, cells.n_cells - 1, min(cells.n_cells, N_MEAN)).astype(int)

@@ -259,8 +259,8 @@ def _explainer(
         return OfModel(source.model, read_by(source.model, counts, None), baseline, method, n_steps)
     done = source.record
     params, genes = done["params"], [str(name) for name in done["genes"]["names"]]
-    cells, n_batch = _embedded_cells(counts, genes, params.get("batch_key"))
-    options = {"n_batch": n_batch, "log_input": params.get("input") == "log1p"}
+    cells, batches = _embedded_cells(counts, genes, params.get("batch_key"))
+    options = {"batches": batches, "log_input": params.get("input") == "log1p"}
     if source.name == "nmf":
         explainer: Explainer = OfPrograms(cells, genes, baseline, program_pg=np.asarray(done["programs"]), **options)
     else:
@@ -269,7 +269,7 @@ def _explainer(
     return explainer
 
 
-def _embedded_cells(counts: Counts, genes: Sequence[str], batch_key: str | None) -> tuple[Cells, int]:
+def _embedded_cells(counts: Counts, genes: Sequence[str], batch_key: str | None) -> tuple[Cells, tuple[str, ...]]:
     """The cells as a method without a model read them."""
     batch = None if batch_key is None else pd.Categorical(obs_categories(counts, batch_key))
     cells = Cells.from_counts(
@@ -278,7 +278,7 @@ def _embedded_cells(counts: Counts, genes: Sequence[str], batch_key: str | None)
         library_size=counts.library_size,
         batch=None if batch is None else batch.codes.astype(np.int64),
     )
-    return cells, 1 if batch is None else len(batch.categories)
+    return cells, () if batch is None else tuple(batch.categories)
 
 
 def _check_same(z_nd: np.ndarray, adata: AnnData, source: Source) -> None:

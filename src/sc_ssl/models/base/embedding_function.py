@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from sc_ssl._threads import own_threads
-from sc_ssl.data import MIN_COVERAGE, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from anndata import AnnData
 
-    from .model import SSLModel
+    from .module import SSLModule
+
+    #: minibatches of cells, by default the model's own
+    Reader = Callable[[AnnData | None, Sequence[int] | np.ndarray | None], Iterable[Mapping[str, Tensor]]]
 
 
 class Expression(NamedTuple):
@@ -39,24 +41,23 @@ class EmbeddingFunction:
 
     Parameters
     ----------
-    model
-        A trained model.
+    module
+        The module of a trained model.
+    genes
+        Names of its genes, in the order of the columns.
+    reader
+        Minibatches of cells and of positions among them, by default of the model's own.
     """
 
-    def __init__(self, model: SSLModel) -> None:
-        self._model = model
-        self.module = model.module.eval()
-        #: names of the genes, in the order of the columns
-        self.genes: list[str] = model.var_names
+    def __init__(self, module: SSLModule, genes: list[str], reader: Reader) -> None:
+        self.module, self.genes = module.eval(), genes
+        self._reader = reader
 
     @torch.no_grad()
     @own_threads()
     def read(self, adata: AnnData | None = None, indices: Sequence[int] | np.ndarray | None = None) -> Expression:
         """Normalised expression of cells, as of ``get_latent_representation``; dense, so ask for those that are needed."""
-        model = self._model
-        cells = model._own_cells() if adata is None else model._read(adata, MIN_COVERAGE)
-        index = positions(cells.n_cells, indices)
-        parts = [(self.module.expression(minibatch), minibatch["batch"]) for minibatch in model._loader(cells, index)]
+        parts = [(self.module.expression(cells), cells["batch"]) for cells in self._reader(adata, indices)]
         x, batch = zip(*parts, strict=True)
         return Expression(torch.cat(x).float(), torch.cat(batch))
 

@@ -381,7 +381,12 @@ class SSLModel(BaseModelClass):
         See :func:`sc_ssl.tl.explain`, which asks it which genes make a group of cells.
         """
         self._check_if_trained(warn=False)
-        return EmbeddingFunction(self)
+
+        def minibatches(adata: AnnData | None, indices: Sequence[int] | np.ndarray | None) -> CellLoader:
+            cells = self._own_cells() if adata is None else self._read(adata, MIN_COVERAGE)
+            return self._loader(cells, positions(cells.n_cells, indices))
+
+        return EmbeddingFunction(self.module, self.var_names, minibatches)
 
     def save(self, dir_path: str | Path, overwrite: bool = False) -> None:
         """Write the model to a folder: tensors to ``model.safetensors``, all else to ``model.json``; no data.
