@@ -11,7 +11,7 @@ SMALL = {
     "n_hidden": 16,
     "transformer": {"n_layers": 1, "n_heads": 2},
     "decoder": {"n_bottleneck": 8},
-    "patch_size": 16,
+    "patches": {"size": 16},
 }
 QUICK = {"batch_size": 40, "enable_progress_bar": False, "accelerator": "cpu"}
 

@@ -19,7 +19,7 @@ SMALL = {
         "n_hidden": 16,
         "transformer": {"n_layers": 1, "n_heads": 2},
         "decoder": {"n_bottleneck": 8},
-        "patch_size": 16,
+        "patches": {"size": 16},
     },
     "ScPretrain": {"n_latent": 8, "cells_per_cluster": [20, 40], "recluster_every": 100},
     "MaskedAutoencoder": {"n_hidden": [32], "n_latent": 8},

@@ -153,7 +153,7 @@ def test_batch_norm_in_the_encoder_is_refused(counts):
 
 
 def test_methods_without_parts_and_impossible_sizes_are_refused(counts):
-    masksc = build(counts, models.MaskSC, n_hidden=16, transformer={"n_layers": 1, "n_heads": 2}, patch_size=16)
+    masksc = build(counts, models.MaskSC, n_hidden=16, transformer={"n_layers": 1, "n_heads": 2}, patches={"size": 16})
     with pytest.raises(ValueError, match="MaskSC does not"):
         masksc.train(1, micro_batch_size=4, **QUICK)
     model = build(counts, **SMALL)

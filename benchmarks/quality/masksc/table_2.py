@@ -21,8 +21,6 @@ PUBLISHED = {
 }
 #: the paper's settings (MaskSC.paper), at a width and depth that a CPU can train
 SMALL_PAPER = {
-    "gene_order": "square",
-    "patch_embed": "conv",
     "readout": "mean",
     "weigh_genes": False,
     "n_hidden": 64,
@@ -55,8 +53,8 @@ def side(adata: AnnData) -> int:
 
 def rows(side: int, max_epochs: int | None) -> dict[str, Embed]:
     """The settings of each row, all on the same genes."""
-    matrix = SMALL_PAPER | {"patch_size": EDGE**2}
-    sequences = SMALL_PAPER | {"patch_size": side, "gene_order": "given", "target": "patch"}
+    matrix = SMALL_PAPER | {"patches": {"size": EDGE**2, "order": "square", "embed": "conv"}}
+    sequences = SMALL_PAPER | {"patches": {"size": side, "order": "given", "embed": "conv"}, "target": "patch"}
     options = {
         "ime": matrix | {"target": "raw"},
         "med_masked_rows": sequences,

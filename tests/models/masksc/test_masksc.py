@@ -32,15 +32,15 @@ def trained(build_counts):
         ({"decoder": {"n_bottleneck": 4}}, 58),
         ({"readout": "mean"}, 16),
         ({"readout": "cls"}, 16),
-        ({"gene_order": "given"}, 58),
-        ({"gene_order": "square"}, 58),
-        ({"gene_order": "coexpression"}, 58),
-        ({"gene_order": "random"}, 58),
-        ({"patch_embed": "conv"}, 58),
+        ({"patches": {"size": 16, "order": "given"}}, 58),
+        ({"patches": {"size": 16, "order": "square"}}, 58),
+        ({"patches": {"size": 16, "order": "coexpression"}}, 58),
+        ({"patches": {"size": 16, "order": "random"}}, 58),
+        ({"patches": {"size": 16, "embed": "conv"}}, 58),
         ({"mask_rate": 0.5, "weigh_genes": False}, 58),
         ({"mask_rate": 0.0, "target": "patch", "readout": "mean"}, 16),
-        ({"patch_size": 7}, 58),  # the last patch is not full
-        ({"patch_size": None}, 58),
+        ({"patches": {"size": 7}}, 58),  # the last patch is not full
+        ({"patches": {"size": None}}, 58),
         ({"decoder": {"width": 8, "n_layers": 1, "n_heads": 2}}, 58),
         ({"decoder": {"width": 8, "n_layers": 1, "n_heads": 2}, "target": "cross", "readout": "mean"}, 16),
     ],
@@ -60,7 +60,7 @@ def test_every_option_trains_and_survives_saving(counts, tmp_path, options, n_la
     ("options", "message"),
     [
         ({"readout": "mean"}, "n_hidden dimensions; give n_hidden"),
-        ({"target": "raw"}, "as many dimensions as patch_size"),
+        ({"target": "raw"}, "as many dimensions as a patch has genes"),
         ({"target": "cross"}, "as many dimensions as the teacher's n_latent"),
     ],
 )
@@ -69,10 +69,22 @@ def test_n_latent_is_refused_where_something_else_decides_it(counts, options, me
         build(counts, n_latent=16, **options)
 
 
-@pytest.mark.parametrize("name", ["target", "readout", "gene_order", "patch_embed"])
+@pytest.mark.parametrize("name", ["target", "readout"])
 def test_unknown_choices_are_refused_with_the_list(counts, name):
     with pytest.raises(ValueError, match=rf"{name} is one of .*, found 'wrong'"):
         build(counts, **{name: "wrong"})
+
+
+@pytest.mark.parametrize("name", ["order", "embed"])
+def test_unknown_patches_are_refused_with_the_list(counts, name):
+    with pytest.raises(ValueError, match=rf"patches\['{name}'\] is one of .*, found 'wrong'"):
+        build(counts, patches={name: "wrong"})
+
+
+@pytest.mark.parametrize("size", [0, -4, 2.5, "16"])
+def test_a_size_of_a_patch_that_is_none_is_refused(counts, size):
+    with pytest.raises(ValueError, match=r"patches\['size'\]"):
+        build(counts, patches={"size": size})
 
 
 @pytest.mark.parametrize(
@@ -87,6 +99,7 @@ def test_unknown_choices_are_refused_with_the_list(counts, name):
             {"decoder": {"n_bottleneck": 2, "width": 8}},
             "no setting 'n_bottleneck'; it has 'width', 'n_layers', 'n_heads'",
         ),
+        ({"patches": {"width": 8}}, "patches has no setting 'width'; it has 'size', 'order', 'embed'"),
         ({"target": "cross", "teacher": {"hidden": [8]}}, "teacher has no setting 'hidden'; it has 'n_hidden'"),
     ],
 )
@@ -116,13 +129,13 @@ def test_prediction_is_a_unit_vector_where_the_target_is(counts, target, is_unit
 # layouts and attention
 
 
-@pytest.mark.parametrize("gene_order", ["interleaved", "given", "square", "coexpression", "random"])
-@pytest.mark.parametrize("patch_size", [16, 9])
-def test_patches_cover_each_gene_once(counts, gene_order, patch_size):
-    patch_genes = build(counts, gene_order=gene_order, patch_size=patch_size).get_patch_genes()
+@pytest.mark.parametrize("order", ["interleaved", "given", "square", "coexpression", "random"])
+@pytest.mark.parametrize("size", [16, 9])
+def test_patches_cover_each_gene_once(counts, order, size):
+    patch_genes = build(counts, patches={"size": size, "order": order}).get_patch_genes()
     named = [gene for gene in patch_genes.to_numpy().ravel() if gene]
     assert sorted(named) == sorted(counts.var_names)
-    assert patch_genes.shape[1] == patch_size
+    assert patch_genes.shape[1] == size
 
 
 def test_patches_show_the_genes_they_name(trained):
@@ -136,7 +149,7 @@ def test_patches_show_the_genes_they_name(trained):
 
 
 def test_too_few_genes_for_two_patches_are_refused(counts):
-    with pytest.raises(ValueError, match="16 genes make 1 patch of 16; masking needs 2: lower patch_size"):
+    with pytest.raises(ValueError, match="16 genes make 1 patch of 16; masking needs 2: lower patches={'size': …}"):
         build(counts[:, :16].copy())
 
 
@@ -205,7 +218,7 @@ def test_paper_has_the_published_patches_mask_and_target(published):
 
 
 def test_expression_matrix_holds_each_patch_as_a_tile(counts):
-    model = build(counts, patch_size=16)
+    model = build(counts, patches={"size": 16})
     matrix, (height, width) = model.get_expression_matrix(indices=[3, 0]), model.patch_shape
     patches = model._map_cells(model.module.patches, None, [3, 0])
     assert (height, width) == (4, 4) and matrix.shape == (2, 8, 12)

@@ -50,7 +50,7 @@ def test_square_layout_pads_and_drops_empty_squares():
     layout = patch_layout(torch.arange(2000), 16, square=True)
     assert sorted(layout[layout >= 0].tolist()) == list(range(2000))
     assert (layout >= 0).any(dim=1).all()
-    with pytest.raises(ValueError, match="square number of genes, found patch_size=8"):
+    with pytest.raises(ValueError, match="square number of genes, found a size of 8"):
         patch_layout(torch.arange(64), 8, square=True)
 
 

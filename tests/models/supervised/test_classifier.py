@@ -217,7 +217,7 @@ def test_numbers_that_a_missing_one_made_fractional_are_whole_names(pretrained, 
 
 def test_an_encoder_that_is_not_trained_is_warned_about(cells, warnings_logged):
     MaskSC.setup_anndata(cells)
-    untrained = MaskSC(cells, patch_size=16)
+    untrained = MaskSC(cells, patches={"size": 16})
     CellClassifier.from_pretrained(untrained, cells.copy(), labels_key="cell_type")
     assert any("The MaskSC that serves as the encoder is not trained" in line for line in warnings_logged())
 

@@ -19,7 +19,7 @@ from sc_ssl.nn import Transformer
 
 from .decoders import build_decoder, decoder_settings
 from .module import MaskSCModule
-from .patches import GeneOrder, PatchEmbed, build_patch_embed, gene_patches, to_patches
+from .patches import build_patch_embed, gene_patches, patch_settings, to_patches
 from .targets import (
     MAX_CELLS,
     OF_THE_GRAPH,
@@ -50,9 +50,7 @@ TRANSFORMER = {"n_layers": 2, "n_heads": 4, "mlp_ratio": 2.0}
 PAPER: dict[str, Any] = {
     "target": "cross",
     "weigh_genes": False,
-    "patch_size": 16,
-    "gene_order": "square",
-    "patch_embed": "conv",
+    "patches": {"size": 16, "order": "square", "embed": "conv"},
     "n_hidden": 768,
     "transformer": {"n_layers": 12, "n_heads": 12, "mlp_ratio": 4.0},
     "decoder": {"width": 512, "n_layers": 8, "n_heads": 16},
@@ -97,13 +95,12 @@ class MaskSC(SSLModel):
         Share of the patches that are hidden, in [0, 1); with 0 none is, and all are scored: masking left out.
     weigh_genes
         Multiply z-scores by :func:`~sc_ssl.data.gene_weights`; log-normalised input never is.
-    patch_size
-        Genes a patch p; by default 8 × 8, a smaller square when that would make under 32 patches.
-    gene_order
-        Which genes share a patch: ``"interleaved"``, dealt out in turn; ``"given"``, consecutive ones; ``"square"``,
-        squares of the paper's matrix; ``"coexpression"``, co-expressed ones; ``"random"``.
-    patch_embed
-        ``"local"``: a weight matrix for each patch; ``"conv"``: one for all, the paper's convolution.
+    patches
+        Settings of the patches that differ from the defaults. ``size``: genes a patch p, by default 8 × 8, a smaller
+        square when that would make under 32 patches. ``order``, which genes share a patch: ``"interleaved"``, dealt out
+        in turn (default); ``"given"``, consecutive ones; ``"square"``, squares of the paper's matrix; ``"coexpression"``,
+        co-expressed ones; ``"random"``. ``embed``: ``"local"``, a weight matrix for each patch (default); ``"conv"``,
+        one for all, the paper's convolution.
     n_hidden
         Width of the encoder's tokens.
     transformer
@@ -178,9 +175,7 @@ class MaskSC(SSLModel):
         teacher: ContrastiveSC | Mapping[str, Any] | None = None,
         mask_rate: float = 0.75,
         weigh_genes: bool = True,
-        patch_size: int | None = None,
-        gene_order: GeneOrder = "interleaved",
-        patch_embed: PatchEmbed = "local",
+        patches: Mapping[str, Any] | None = None,
         n_hidden: int = 64,
         transformer: Mapping[str, Any] | None = None,
         decoder: Mapping[str, int] | None = None,
@@ -188,17 +183,17 @@ class MaskSC(SSLModel):
     ) -> None:
         super().__init__(adata, registry)
         check_choice("target", target, get_args(Target))
-        check_choice("patch_embed", patch_embed, get_args(PatchEmbed))
         check_choice("readout", readout, get_args(Readout))
         check_rate("mask_rate", mask_rate)
         check_teacher(self, teacher, target)
         check_n_latent(n_latent, target, readout)
+        patches = patch_settings(patches)
         transformer = with_defaults("transformer", transformer, TRANSFORMER)
         decoder = decoder_settings(decoder)
         plain_teacher = teacher_settings(teacher)
 
         n_genes = len(self.var_names)
-        patch_genes_tp = gene_patches(n_genes, patch_size, gene_order, self._cells)
+        patch_genes_tp = gene_patches(n_genes, patches["size"], patches["order"], self._cells)
         n_patches, patch_size = patch_genes_tp.shape
         normalize = self._normalizer(weigh_genes=weigh_genes, by_batch=False)
         if isinstance(teacher, ContrastiveSC):
@@ -215,7 +210,7 @@ class MaskSC(SSLModel):
             normalize=normalize,
             frozen=frozen,
             patch_genes_tp=patch_genes_tp,
-            patch_embed=build_patch_embed(patch_embed, patch_genes_tp, n_hidden),
+            patch_embed=build_patch_embed(patches["embed"], patch_genes_tp, n_hidden),
             encoder=Transformer(n_hidden, **transformer),
             decoder=build_decoder(decoder, n_patches, n_hidden, n_output),
             target=target,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor, nn
 
-from sc_ssl._checks import check_choice
+from sc_ssl._checks import check_choice, check_count, with_defaults
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sc_ssl.data import Cells
 
 
@@ -36,7 +38,7 @@ def patch_layout(order_g: Tensor, patch_size: int, *, square: bool = False) -> T
         return padded.view(n_patches, patch_size)
     edge = int(patch_size**0.5)
     if edge**2 != patch_size:
-        raise ValueError(f"a square patch needs a square number of genes, found patch_size={patch_size}.")
+        raise ValueError(f"a square patch needs a square number of genes, found a size of {patch_size}.")
     n_across = -(-int((n_genes - 1) ** 0.5 + 1) // edge)
     side = n_across * edge
     padded = order_g.new_full((side * side,), -1)
@@ -131,6 +133,18 @@ def build_patch_embed(kind: PatchEmbed, patch_genes_tp: Tensor, width: int) -> L
 
 
 GeneOrder = Literal["interleaved", "given", "square", "coexpression", "random"]
+#: the defaults of ``patches=``; without a size it follows from the number of genes
+PATCHES = {"size": None, "order": "interleaved", "embed": "local"}
+
+
+def patch_settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All settings of ``patches=``, checked: ``size``, ``order`` and ``embed``."""
+    settings = with_defaults("patches", given, PATCHES)
+    if settings["size"] is not None:
+        check_count("patches['size']", settings["size"])
+    check_choice("patches['order']", settings["order"], get_args(GeneOrder))
+    check_choice("patches['embed']", settings["embed"], get_args(PatchEmbed))
+    return settings
 
 
 def gene_patches(n_genes: int, patch_size: int | None, order: GeneOrder, cells: Cells | None) -> Tensor:
@@ -141,14 +155,13 @@ def gene_patches(n_genes: int, patch_size: int | None, order: GeneOrder, cells: 
     Raises
     ------
     ValueError
-        An unknown order; fewer than two patches.
+        Fewer than two patches.
     """
-    check_choice("gene_order", order, get_args(GeneOrder))
     patch_size = patch_size or int(max(min(64, n_genes / 32), 1) ** 0.5) ** 2
     patch_genes_tp = _layout(n_genes, patch_size, order, cells)
     if len(patch_genes_tp) < 2:
         raise ValueError(
-            f"{n_genes} genes make {len(patch_genes_tp)} patch of {patch_size}; masking needs 2: lower patch_size."
+            f"{n_genes} genes make {len(patch_genes_tp)} patch of {patch_size}; masking needs 2: lower patches={{'size': …}}."
         )
     return patch_genes_tp
 

@@ -61,7 +61,7 @@ def check_n_latent(n_latent: int | None, target: Target, readout: str) -> None:
             f"with readout={readout!r} the embedding has n_hidden dimensions; give n_hidden, not n_latent."
         )
     if target not in (*OF_THE_GRAPH, "components"):
-        what = "patch_size" if target == "raw" else "the teacher's n_latent"
+        what = "a patch has genes" if target == "raw" else "the teacher's n_latent"
         raise ValueError(f"with target={target!r} the embedding has as many dimensions as {what}; leave out n_latent.")
 
 
