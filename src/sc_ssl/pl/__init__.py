@@ -5,6 +5,8 @@ from sc_ssl.pl.cluster_choice import cluster_choice
 from sc_ssl.pl.compare import compare
 from sc_ssl.pl.confusion import confusion
 from sc_ssl.pl.embedding_compare import embedding_compare
+from sc_ssl.pl.explain import explain
+from sc_ssl.pl.programs import programs
 from sc_ssl.pl.score_table import score_table
 from sc_ssl.pl.sweep import sweep
 from sc_ssl.pl.training_history import training_history
@@ -16,6 +18,8 @@ __all__ = [
     "compare",
     "confusion",
     "embedding_compare",
+    "explain",
+    "programs",
     "sweep",
     "training_history",
 ]

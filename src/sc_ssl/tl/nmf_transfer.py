@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: programmes are learned on at most so many cells, evenly spread; every cell is then expressed in them
 MAX_LEARNED = 20_000
+#: genes of a programme that are written by name
+N_TOP = 50
 
 
 @logged_once()
@@ -53,7 +55,7 @@ def nmf_transfer(
     Parameters
     ----------
     adata
-        The target: cells × genes with raw counts, in memory or backed. Only ``obsm`` and ``uns`` are written.
+        The target: cells × genes with raw counts, in memory or backed. Only ``obsm``, ``varm`` and ``uns`` are written.
     source
         Cells × genes with raw counts in ``layers["counts"]`` or ``X``; not changed. Genes are matched by name.
     layer
@@ -85,8 +87,12 @@ def nmf_transfer(
 
     ``adata.obsm['X_nmf' | key_added]`` : (n_obs, n_components) float32
         Coefficients ≥ 0 in programmes of length 1, each cell divided by its length; zeros for an empty cell.
+    ``adata.varm['nmf_programs']`` : DataFrame, float32
+        The weight of each gene in each programme, ``nmf_0``, ``nmf_1``, …; 0 for genes that were not selected. With
+        ``key_added`` it takes the place of ``nmf`` in all names.
     ``adata.uns['nmf' | key_added]`` : dict
-        ``params``, ``versions``, ``genes`` (names, hash), ``programs`` (n_components, n genes) float32, ``error``
+        ``params``, ``versions``, ``genes`` (names, hash), ``programs`` (n_components, n genes) float32, ``top_genes`` (the 50
+        genes of the largest weight in each programme), ``error``
         (‖X − Z W‖² / ‖X‖²), ``seconds``; with a source ``theta``, ``transferability`` (score, p_value, error,
         own_error, permuted_error), and where θ was chosen ``alignment`` (theta, alignment).
 
@@ -148,9 +154,10 @@ def nmf_transfer(
             "with a source the target is raw counts of one batch; leave out batch_key and input, or source."
         )
     obsm_key, uns_key = embedding_keys("nmf", key_added)
+    varm_key = f"{uns_key}_programs"
     with seeded(random_state) as seed:
         counts = find(adata, layer, input, takes=INPUTS)
-        check_free(adata, [("obsm", obsm_key)], uns_key)
+        check_free(adata, [("obsm", obsm_key), ("varm", varm_key)], uns_key)
         if source is None:
             genes = variable_genes(counts, n_top_genes, batch_key=batch_key)
             x_ng = _scaled(counts, genes, batch_key, log_input=input == "log1p")
@@ -161,9 +168,27 @@ def nmf_transfer(
             x_ng, program_pg, more = _transfer(cells, origin, n_components, theta, type_n, seed)
         cell_np = coefficients(x_ng, program_pg)
     params |= {"method": "nmf", "counts_from": counts.name, "random_state": seed}
-    more |= {"programs": program_pg, "error": relative_error(x_ng, cell_np, program_pg)}
+    more |= {
+        "top_genes": _top_genes(genes, program_pg, uns_key),
+        "programs": program_pg,
+        "error": relative_error(x_ng, cell_np, program_pg),
+    }
     done = record(list(genes), params, **more, seconds=time.perf_counter() - start)
-    return write(adata, {("obsm", obsm_key): unit_rows(cell_np)}, uns_key, done, copy=copy)
+    values = {("obsm", obsm_key): unit_rows(cell_np), ("varm", varm_key): _weights(adata, genes, program_pg, uns_key)}
+    return write(adata, values, uns_key, done, copy=copy)
+
+
+def _weights(adata: AnnData, genes: pd.Index, program_pg: np.ndarray, name: str) -> pd.DataFrame:
+    """Genes of the data × programmes by name, 0 for genes that were not among the most variable."""
+    values = np.zeros((adata.n_vars, len(program_pg)), np.float32)
+    values[locate_genes(adata.var_names, genes)] = program_pg.T
+    return pd.DataFrame(values, index=adata.var_names, columns=[f"{name}_{p}" for p in range(len(program_pg))])
+
+
+def _top_genes(genes: pd.Index, program_pg: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """The genes of the largest weight in each programme, by name, the largest first."""
+    order_pg = np.argsort(-program_pg, axis=1, kind="stable")[:, :N_TOP]
+    return {f"{name}_{p}": genes.to_numpy(dtype=object)[order_g] for p, order_g in enumerate(order_pg)}
 
 
 def _scaled(counts: Counts, genes: pd.Index, batch_key: str | None, *, log_input: bool) -> csr_matrix:
