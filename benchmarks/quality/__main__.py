@@ -3,9 +3,15 @@
 import argparse
 import logging
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from . import on_ray
+from .table import Table
+
+#: value of ``--ray`` without an address
+LOCAL = "local"
 #: name → the module whose ``benchmark`` takes the options of that name
 BENCHMARKS = {
     "celllm": "celllm.tasks",
@@ -26,7 +32,7 @@ BENCHMARKS = {
 }
 CELLLM_TASKS = ("pretrain", "annotation", "dnc", "drug_sc", "drug_lines", "ppi")
 RICHTER_TASKS = ("knn", "annotation", "transfer", "reconstruction", "integration", "protein")
-COMMON = ("name", "datasets", "seeds", "out", "methods")
+COMMON = ("name", "datasets", "seeds", "out", "methods", "ray")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--seeds is at least 1, found {args.seeds}.")
     options = {option: value for option, value in vars(args).items() if option not in COMMON}
     benchmark = import_module(f"benchmarks.quality.{BENCHMARKS[args.name]}").benchmark(**options)
+    elsewhere = {}
+    if args.ray is not None:
+        if not isinstance(benchmark, Table):
+            parser.error(f"{args.name} is no single table of runs; leave out --ray.")
+        name = (BENCHMARKS[args.name], tuple(options.items()))
+        elsewhere = {"fill": partial(on_ray.fill, name=name, address=None if args.ray == LOCAL else args.ray)}
     names = args.datasets or list(benchmark.datasets)
     outside = [name for name in names if Path(name).name != name or name in ("", ".", "..")]
     if outside:
@@ -52,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        benchmark.run(names, args.seeds, args.out, args.methods)
+        benchmark.run(names, args.seeds, args.out, args.methods, **elsewhere)
+    except ImportError as error:
+        parser.error(str(error))
     finally:
         logger.setLevel(level)
     return 0
@@ -67,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         "--methods", nargs="+", help="rows to run (default: all that take minutes and need no other data set)"
     )
     common.add_argument("--seeds", type=int, default=5, help="number of seeds (default: %(default)s)")
+    common.add_argument(
+        "--ray",
+        nargs="?",
+        const=LOCAL,
+        metavar="ADDRESS",
+        help="do runs as tasks of the Ray cluster at this address, by default of one on this machine",
+    )
     common.add_argument("--out", type=Path, required=True, help="folder for CSV, Markdown and PNG")
     parser = argparse.ArgumentParser("python -m benchmarks.quality", description=__doc__)
     benchmarks = parser.add_subparsers(dest="name", required=True, metavar=f"{{{','.join(BENCHMARKS)}}}")

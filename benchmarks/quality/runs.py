@@ -59,10 +59,14 @@ class Runs:
             self.add(this | dict(score(this)))
         return self.table()
 
-    def missing(self, wanted: Iterable[Run]) -> Iterator[Run]:
-        """The wanted runs that are not finished, with a progress bar that names the current one."""
+    def todo(self, wanted: Iterable[Run]) -> list[Run]:
+        """The wanted runs that are not finished."""
         done = {tuple(map(str, row)) for row in self.table()[list(self.keys)].itertuples(index=False)}
-        todo = [run for run in wanted if tuple(str(run[key]) for key in self.keys) not in done]
+        return [run for run in wanted if tuple(str(run[key]) for key in self.keys) not in done]
+
+    def missing(self, wanted: Iterable[Run]) -> Iterator[Run]:
+        """The same one after the other, with a progress bar that names the current one."""
+        todo = self.todo(wanted)
         with tqdm(todo, desc=self.path.stem, unit="run", disable=not todo) as bar:
             for run in bar:
                 bar.set_postfix_str(" ".join(str(run[key]) for key in self.keys))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,8 @@ from .figures import bars_by_measure
 from .page import by_dataset, write_page
 from .runs import Run, Runs, chosen, grid, timed
 
+#: does the runs that are missing in a file, and returns all
+Fill = Callable[[Runs, Iterable[Run]], pd.DataFrame]
 #: decimals of seconds in the CSV
 DECIMALS = 3
 
@@ -128,11 +130,26 @@ class Table(Benchmark):
     below: tuple[str, ...] = ()
     note: str = ""
 
-    def run(self, datasets: Sequence[str], n_seeds: int, out: Path, methods: Sequence[str] | None = None) -> None:
-        """Do the runs that are missing, and write the page and the picture of all."""
+    def run(
+        self,
+        datasets: Sequence[str],
+        n_seeds: int,
+        out: Path,
+        methods: Sequence[str] | None = None,
+        fill: Fill | None = None,
+    ) -> None:
+        """Do the runs that are missing, one after another or by ``fill``, and write the page and the picture of all."""
         rows = chosen(self.rows, self.on_demand, methods)
         values = {"dataset": datasets, "method": rows, "seed": range(n_seeds), **self.varied}
-        wanted = grid({key: values[key] for key in self.keys}, self.order)
+        wanted = filter(self.is_wanted, grid({key: values[key] for key in self.keys}, self.order))
+        file = Runs(out / f"{self.name}.csv", self.keys)
+        runs = file.fill(wanted, self.scorer()) if fill is None else fill(file, wanted)
+        if len(runs):
+            self.show(runs, out)
+
+    def scorer(self) -> Callable[[Run], dict[str, Any]]:
+        """What does a run: it keeps what was prepared for the run before."""
+        rows = {**self.rows, **self.on_demand}
         prepare = lru_cache(maxsize=1)(self.prepare)
         n_threads = torch.get_num_threads()
 
@@ -144,9 +161,7 @@ class Table(Benchmark):
             found = dict(self.evaluate(result, prepared, this))
             return found | {clock: round(taken[clock], DECIMALS) for clock in self.clocks}
 
-        runs = Runs(out / f"{self.name}.csv", self.keys).fill(filter(self.is_wanted, wanted), score)
-        if len(runs):
-            self.show(runs, out)
+        return score
 
     def show(self, runs: pd.DataFrame, out: Path) -> None:
         """Write the page and the picture, rows in the order of the table."""
