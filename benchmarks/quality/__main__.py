@@ -18,6 +18,7 @@ BENCHMARKS = {
     "cluster_seeds": "clustering.seeds",
     "clustering": "clustering.table",
     "encoder": "scpretrain.encoder",
+    "explain": "explain.table",
     "integration": "integration.table",
     "leave_one_out": "clustering.leave_one_out",
     "low_counts": "clustering.low_counts",

@@ -65,3 +65,9 @@ def prediction_key(measured_key: str, key_added: str | None = None) -> str:
 def explain_keys(method: str, key_added: str | None = None) -> tuple[str, str]:
     """The keys in ``varm`` and ``uns``: ``<method>_contributions`` and ``<method>_explained``, or after ``key_added``."""
     return (f"{method}_contributions", f"{method}_explained") if key_added is None else (key_added, key_added)
+
+
+def rotation_keys(use_rep: str, key_added: str | None = None) -> tuple[str, str]:
+    """The keys in ``obsm`` and ``uns``: ``X_<method>_varimax`` and ``<method>_varimax``, or exactly ``key_added`` for both."""
+    name = f"{use_rep.removeprefix('X_')}_varimax"
+    return (f"X_{name}", name) if key_added is None else (key_added, key_added)

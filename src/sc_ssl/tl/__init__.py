@@ -6,6 +6,7 @@ from .compare import compare
 from .drug_response import drug_response
 from .embed import embed
 from .explain import explain
+from .interpretable import interpretable
 from .map_query import map_query
 from .nmf_transfer import nmf_transfer
 from .pca_cosine import pca_cosine
@@ -19,6 +20,7 @@ __all__ = [
     "embed",
     "map_query",
     "explain",
+    "interpretable",
     "nmf_transfer",
     "pca_cosine",
     "predict_modality",
