@@ -8,7 +8,13 @@ from nbclient import NotebookClient
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 #: take a minute or more
-SLOW = ("celllm_and_drug_response", "choosing_a_pretext_task", "clustering_benchmark", "pretrain_and_annotate")
+SLOW = (
+    "celllm_and_drug_response",
+    "choosing_a_pretext_task",
+    "clustering_benchmark",
+    "pretrain_and_annotate",
+    "what_does_the_embedding_see",
+)
 
 
 def needs(path):

@@ -97,3 +97,15 @@ def test_a_last_row_of_patches_need_not_be_full(cells):
     axes = pl.attention(attention[:, :5], expression, patch_shape=(2, 2), show=False)
     overlay = axes[0].images[1].get_array()
     assert (overlay[2:, 4:] == 0).all() and overlay.shape == (4, 6)
+
+
+def test_the_genes_that_the_most_attended_patch_expresses_most_are_named(cells):
+    attention, expression = cells
+    genes = pd.DataFrame([[f"gene_{t}_{p}" for p in range(4)] for t in range(6)])
+    axes = pl.attention(attention, expression, genes=genes, show=False)
+    for cell, ax in enumerate(axes):
+        t = attention[cell].argmax()
+        values = expression[cell][2 * (t // 3) : 2 * (t // 3) + 2, 2 * (t % 3) : 2 * (t % 3) + 2].ravel()
+        assert ax.get_xlabel().split("\n") == [f"gene_{t}_{p}" for p in values.argsort()[::-1][:3]]
+    with pytest.raises(ValueError, match="get_patch_genes"):
+        pl.attention(attention, expression, genes=genes.head(5))

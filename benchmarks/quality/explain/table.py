@@ -34,7 +34,7 @@ N_NEIGHBORS, N_DELETED_CELLS, N_TOP_GENES, N_COMPONENTS = 15, 100, 2_000, 50
 #: planted programmes and planted batch genes: how many, of how many genes, and by what they are multiplied
 N_PROGRAMS, N_PLANTED, FOLD = 3, 25, 4.0
 N_MARKERS = 50
-RANKINGS = ("explain", "de", "pca", "random")
+RANKINGS = ("explain", "zero", "de", "pca", "random")
 MEASURES = tuple(f"stay_{name}" for name in RANKINGS) + (
     "planted_explain",
     "planted_pca",
@@ -97,9 +97,12 @@ def train(method: str, cells: AnnData, seed: int) -> SSLModel:
     return model
 
 
-def explained(model: SSLModel, cells: AnnData, groupby: str, seed: int) -> dict[str, pd.DataFrame]:
+def explained(
+    model: SSLModel, cells: AnnData, groupby: str, seed: int, baseline: str = "rest"
+) -> dict[str, pd.DataFrame]:
     """The genes of each group that it expresses more, by falling contribution."""
-    copy = tl.explain(cells, model, groupby=groupby, key_added="explained", random_state=seed, copy=True)
+    options = {"groupby": groupby, "baseline": baseline, "random_state": seed}
+    copy = tl.explain(cells, model, **options, key_added="explained", copy=True)
     table = copy.uns["explained"]["genes"]
     return dict(list(table[table["logfoldchanges"] > 0].groupby("group", observed=True)))
 
@@ -163,6 +166,8 @@ def fit(method: str, prepared: Prepared, this: Run) -> dict[str, float]:
     seed, cells = this["seed"], prepared.cells
     model = train(method, cells, seed)
     ranked = rankings(model, cells, "cell_type", seed)
+    for name, of in explained(model, cells, "cell_type", seed, "zero").items():
+        ranked[name]["zero"] = list(of["names"])
     scores = {
         f"stay_{name}": np.mean([stay(model, cells, group, genes[name], seed) for group, genes in ranked.items()])
         for name in RANKINGS

@@ -9,6 +9,7 @@ from sc_ssl.datasets.pancreas_mouse import pancreas_mouse
 from sc_ssl.datasets.pbmc4k import pbmc4k
 from sc_ssl.datasets.pbmc68k_reduced import pbmc68k_reduced
 from sc_ssl.datasets.pbmc_cite import pbmc_cite
+from sc_ssl.datasets.pbmc_interferon import pbmc_interferon
 from sc_ssl.datasets.pbmc_three_technologies import pbmc_three_technologies
 from sc_ssl.datasets.pollen import pollen
 from sc_ssl.datasets.worm_neuron import worm_neuron
@@ -23,6 +24,7 @@ __all__ = [
     "pbmc4k",
     "pbmc68k_reduced",
     "pbmc_cite",
+    "pbmc_interferon",
     "pbmc_three_technologies",
     "pollen",
     "worm_neuron",

@@ -15,11 +15,13 @@ from sc_ssl.pl._figure import finish, panels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
 OPACITY = 0.7  # of the most attended patch: the genes below stay visible
+N_NAMED = 3  # genes of the most attended patch that are written below
 
 
 def attention(
@@ -27,6 +29,7 @@ def attention(
     expression: ArrayLike,
     *,
     labels: Sequence[Any] | None = None,
+    genes: pd.DataFrame | None = None,
     n_cols: int = 6,
     patch_shape: tuple[int, int] | None = None,
     cmap: str = "YlOrRd",
@@ -48,6 +51,10 @@ def attention(
         (n_cells, n_rows, n_cols) z-scored expression, laid out as the model sees it.
     labels
         (n_cells,) titles, e.g. the cells' types. Default: the DataFrame's row names, else none.
+    genes
+        The genes of each patch, as ``model.get_patch_genes()`` gives them: of the most attended patch, those that the cell
+        expresses most are written below its panel. Patches can be read where they hold co-expressed genes, in a model with
+        ``gene_order="coexpression"``.
     n_cols
         Panels per row.
     patch_shape
@@ -82,13 +89,17 @@ def attention(
     _check_cells(attention_nt, expression_nrc, list(labels))
     patch_shape = _patch_shape(attention_nt.shape[1], expression_nrc.shape[1:], patch_shape)
     overlay_nrc = _upsample(_scale(attention_nt), expression_nrc.shape[1:], patch_shape)
-    axes = panels(len(attention_nt), n_cols=n_cols, size=(1.6, 1.75), margin=0.8)
+    names = iter(() if genes is None else _top_genes(attention_nt, expression_nrc, genes, patch_shape))
+    height = 1.75 if genes is None else 2.2
+    axes = panels(len(attention_nt), n_cols=n_cols, size=(1.6, height), margin=0.8)
     fading = _fade(cmap)
     for panel, expression_rc, overlay_rc, label in zip(axes, expression_nrc, overlay_nrc, labels, strict=True):
         panel.imshow(expression_rc, cmap="gray_r", vmin=0, vmax=3, interpolation="nearest")
         drawn = panel.imshow(overlay_rc, cmap=fading, vmin=0, vmax=1, interpolation="nearest")
         panel.set_title(textwrap.fill(str(label), 18), fontsize="small")
         panel.set(xticks=[], yticks=[])
+        if genes is not None:
+            panel.set_xlabel(next(names), fontsize="x-small")
         panel.spines[:].set_color("lightgray")
     bar = axes[0].figure.colorbar(drawn, ax=axes, shrink=0.6, aspect=25, ticks=[0, 1])
     bar.set_label("attention, scaled per cell")
@@ -102,6 +113,31 @@ def _scale(attention_nt: NDArray[np.floating]) -> NDArray[np.floating]:
     range_n1 = attention_nt.max(axis=1, keepdims=True) - low_n1
     scaled_nt: NDArray[np.floating] = (attention_nt - low_n1) / np.where(range_n1 > 0, range_n1, 1)
     return scaled_nt
+
+
+def _top_genes(
+    attention_nt: NDArray[np.floating],
+    expression_nrc: NDArray[np.floating],
+    genes: pd.DataFrame,
+    patch_shape: tuple[int, int],
+) -> list[str]:
+    """Of each cell's most attended patch the genes that it expresses most, a line each."""
+    height, width = patch_shape
+    if genes.shape != (attention_nt.shape[1], height * width):
+        raise ValueError(
+            f"genes should be a table of {attention_nt.shape[1]} patches x {height * width} genes, as model.get_patch_genes() "
+            f"gives it, but is {genes.shape[0]} x {genes.shape[1]}."
+        )
+    n_across, found = expression_nrc.shape[2] // width, []
+    for attention_t, expression_rc in zip(attention_nt, expression_nrc, strict=True):
+        patch = int(attention_t.argmax())
+        row, column = patch // n_across * height, patch % n_across * width
+        # the slots of a patch stand row by row in its tile of the image
+        value_p = expression_rc[row : row + height, column : column + width].ravel()
+        names_p = genes.iloc[patch].to_numpy()
+        named = [names_p[p] for p in value_p.argsort(kind="stable")[::-1] if names_p[p]]
+        found.append("\n".join(named[:N_NAMED]))
+    return found
 
 
 def _fade(cmap: str) -> ListedColormap:

@@ -29,7 +29,7 @@ def program_scores(
 
     The score is the mean contribution of the programme's genes in standard deviations of its null: as many random genes of
     the same bins of mean expression. The p-value, one-sided, is the share of random sets that reach it, (1 + r) / (1 + 1000);
-    ``pvals_adj`` are Benjamini and Hochberg's over all programmes and groups.
+    ``pvals_adj`` are Benjamini and Hochberg's over the programmes of a group, as scanpy's over its genes.
     """
     names, member_pg = program_members(programs, genes)
     observed_pk = _means(member_pg, contribution_kg)
@@ -55,7 +55,7 @@ def program_scores(
             "n_genes": np.tile(member_pg.sum(axis=1), len(groups)),
             "scores": score_pk.T.ravel(),
             "pvals": p_pk.T.ravel(),
-            "pvals_adj": false_discovery_control(p_pk.T.ravel()),
+            "pvals_adj": false_discovery_control(p_pk, axis=0).T.ravel(),
             "genes": [_leading(row_g, of_group_g, genes) for of_group_g in contribution_kg for row_g in member_pg],
         }
     )
