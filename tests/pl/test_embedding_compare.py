@@ -165,6 +165,7 @@ def test_the_legend_stands_where_it_is_wanted(adata, place, n_texts, n_legends):
     ax = draw(adata, legend_loc=place)
     assert len([text for text in ax.texts if text.get_text()]) == n_texts
     assert (ax.get_legend() is not None) == bool(n_legends) and not ax.figure.legends
+    assert not n_legends or ax.get_legend().get_frame_on()  # names are read over the cells
 
 
 @pytest.mark.parametrize(

@@ -349,7 +349,9 @@ def _explain(
         style = _legend_style(shade, -(-len(shade.legend) // 16))
         last.legend(loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0, **style)
     elif legend_loc not in (None, "on data"):
-        last.legend(loc=legend_loc, **_legend_style(replace(shade, name=""), 1))
+        # over the cells: small, on a ground that names are read on
+        over = {"frameon": True, "framealpha": 0.85, "edgecolor": "none", "fontsize": "x-small", "markerscale": 0.7}
+        last.legend(loc=legend_loc, **_legend_style(replace(shade, name=""), 1) | over)
 
 
 def _names_on_data(panel: Axes, xy_n2: NDArray[np.floating], shade: _Shade) -> None:
