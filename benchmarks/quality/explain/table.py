@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import pandas as pd
 import scanpy as sc
 import torch
 from anndata import AnnData
+from matplotlib.figure import Figure
 from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.quality.cells import draw_cells
 from benchmarks.quality.data import load
+from benchmarks.quality.figures import DPI
 from benchmarks.quality.runs import Run
 from benchmarks.quality.table import Table
 from sc_ssl import models, tl
@@ -218,9 +221,26 @@ def stability(method: str, model: SSLModel, cells: AnnData, seed: int) -> dict[s
     return {"stability": float(np.mean([spearmanr(both[0][g], both[1][g]).statistic for g in both[0]]))}
 
 
+class Explain(Table):
+    """A table whose picture is that of the deletion."""
+
+    def draw(self, runs: pd.DataFrame, path: Path) -> None:
+        """Bars a ranking for each method: means over data sets and seeds."""
+        mean = runs.groupby("method")[[f"stay_{name}" for name in RANKINGS]].mean()
+        figure = Figure(figsize=(6.5, 3.2), layout="constrained")
+        axes, width = figure.subplots(), 0.8 / len(RANKINGS)
+        for i, name in enumerate(RANKINGS):
+            axes.bar(np.arange(len(mean)) + i * width, mean[f"stay_{name}"], width, label=name, color=f"C{i}")
+        axes.set_xticks(np.arange(len(mean)) + 0.4 - width / 2, mean.index)
+        axes.set_ylabel("cells that stay (lower is better)")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(title="genes deleted by", frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
+        figure.savefig(path, dpi=DPI)
+
+
 def benchmark() -> Table:
     """What the command line runs."""
-    return Table(
+    return Explain(
         name="explain",
         command="explain",
         datasets=DATASETS,

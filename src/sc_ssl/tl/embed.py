@@ -123,7 +123,8 @@ def embed(
     ``adata.uns['<method>' | key_added]`` : dict
         ``params``, ``versions``, ``genes`` (names, hash), ``history`` (a loss curve per term), ``seconds``.
 
-    ``"nmf"`` also sets ``varm['nmf_programs']``, see :func:`sc_ssl.tl.nmf_transfer`. A method that clusters also sets, ``<method>`` being ``key_added`` where that is given:
+    ``"nmf"`` also sets ``varm['nmf_programs']``, see :func:`sc_ssl.tl.nmf_transfer`.
+    A method that clusters also sets, ``<method>`` being ``key_added`` where that is given:
 
     ``adata.obs['<method>_cluster']`` : categorical of str
         The most probable cluster of each cell, ``"0"`` … ``"k − 1"``.
