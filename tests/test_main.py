@@ -156,3 +156,20 @@ def test_module_runs_as_a_command(tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 2
     assert finished.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["stuff.zarr", "mine.h5ad"])
+def test_a_folder_that_is_no_store_is_never_replaced(cells, tmp_path, capsys, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "notes.txt").write_text("precious")
+    assert run(cells, "--out", tmp_path / name, "--method", "pca_cosine") == 2
+    assert "is a folder and no zarr store" in last_line(capsys)
+    assert (tmp_path / name / "notes.txt").read_text() == "precious"
+
+
+def test_no_link_is_written_through(cells, tmp_path):
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / ".out.unfinished.h5ad").symlink_to(tmp_path / "theirs")
+    assert run(cells, "--out", tmp_path / "out.h5ad", "--method", "pca_cosine") == 0
+    assert (tmp_path / "theirs").read_text() == "precious"
+    assert not (tmp_path / "out.h5ad").is_symlink()

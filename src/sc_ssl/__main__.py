@@ -48,6 +48,10 @@ def _run(command: str, path: Path, out: Path, reference: Path | None = None, **o
             raise ValueError(f"{file} should end in {' or '.join(FORMATS)}, which names its format.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"the folder {out.parent} for --out does not exist; make it first.")
+    if out.is_dir() and not (out.suffix == ".zarr" and _is_store(out)):
+        raise FileExistsError(
+            f"--out {out} is a folder and no zarr store, which would be replaced; choose another name."
+        )
     if not os.access(out.parent, os.W_OK):
         raise PermissionError(
             f"the folder {out.parent} for --out takes no files; choose another, or change its rights."
@@ -71,6 +75,11 @@ def _read(path: Path) -> AnnData:
     return anndata.read_h5ad(path) if path.suffix == ".h5ad" else anndata.read_zarr(path)
 
 
+def _is_store(folder: Path) -> bool:
+    """Whether a folder is a zarr store, of format 2 or 3."""
+    return any((folder / name).is_file() for name in (".zgroup", "zarr.json"))
+
+
 def _earlier(path: Path) -> Path:
     """Where a folder that is being replaced lies until the new one has its name."""
     return path.with_name(f".{path.stem}.earlier{path.suffix}")
@@ -79,6 +88,7 @@ def _earlier(path: Path) -> Path:
 def _write(adata: AnnData, path: Path) -> None:
     """Beside the file first, so that one that is there already is whole until the new one is."""
     beside = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    _remove(beside)  # whatever an earlier process left; no link is followed
     try:
         adata.write_h5ad(beside) if path.suffix == ".h5ad" else adata.write_zarr(beside)
         if path.is_dir():  # which no system call replaces at once
@@ -87,9 +97,15 @@ def _write(adata: AnnData, path: Path) -> None:
         os.replace(beside, path)
         shutil.rmtree(_earlier(path), ignore_errors=True)
     finally:
-        if beside.is_dir():
-            shutil.rmtree(beside)
-        beside.unlink(missing_ok=True)
+        _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a folder, or a link and not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -259,3 +259,11 @@ def test_a_torch_that_may_run_code_of_a_checkpoint_does_not_read_it(tmp_path, mo
     monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
     with pytest.raises(ValueError, match="needs torch 2.10 or newer, found 2.9.1.*remove the file"):
         SafeCheckpointIO().load_checkpoint(path)
+
+
+def test_a_checkpoint_follows_no_link(tmp_path):
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / "model.tmp").symlink_to(tmp_path / "theirs")
+    SafeCheckpointIO().save_checkpoint({"a": torch.ones(2)}, tmp_path / "model.ckpt")
+    assert (tmp_path / "theirs").read_text() == "precious"
+    assert not (tmp_path / "model.ckpt").is_symlink()

@@ -35,6 +35,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".tmp")
+        beside.unlink(missing_ok=True)  # so that no link is followed
         torch.save(checkpoint, beside)
         os.replace(beside, path)
 
